@@ -19,12 +19,16 @@ from torch import Tensor
 from .core import InputError, atomic_write, check_features, check_labels, read_json, write_json, write_text
 from .nets import Encoder
 
-# %% ../nbs/api/07_runs.ipynb #99f85699
+# %% ../nbs/api/07_runs.ipynb #67c02012
 def save_tensors(path: "str|Path", # file to write, atomically
                  tensors: dict[str, Tensor], **metadata): # metadata: JSON values
     "Writes named tensors and metadata as one safetensors file."
-    with atomic_write(path) as tmp:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, tmp, {k: json.dumps(v) for k, v in metadata.items()})
+    seen, own = set(), {}
+    for k, v in tensors.items():
+        v = v.detach().cpu().contiguous()
+        own[k] = v.clone() if v.untyped_storage().data_ptr() in seen else v       # safetensors refuses tensors that share memory
+        seen.add(v.untyped_storage().data_ptr())
+    with atomic_write(path) as tmp: save_file(own, tmp, {k: json.dumps(v) for k, v in metadata.items()})
 
 def load_tensors(path: "str|Path", device="cpu",
                  names: "list[str]|None" = None, # which tensors to read; `None`: all. None of them still tells whether the file is whole

@@ -96,7 +96,7 @@ def first_lasting(epochs, # (c,) checkpoints, ascending
     for e, h in zip(epochs, holds): since = (e if since is None else since) if h else None
     return None if since is None else int(since)
 
-# %% ../nbs/api/13_timeline.ipynb #a8464627
+# %% ../nbs/api/13_timeline.ipynb #e48293df
 @dataclass(frozen=True)
 class Timeline:
     "One row per checkpoint (`table`), the arrays behind the figures (`arrays`), and what was analysed (`info`)."
@@ -113,8 +113,8 @@ class Timeline:
         "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
         return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
 
-    def plateau_epoch(self, tolerance: float = 0.005)->int: # share, 0.005 = half a percentage point
-        "First checkpoint from which the test accuracy, averaged over the encoders, stays within `tolerance` of its best."
+    def plateau_epoch(self, tolerance: float = 0.005)->int|None: # share, 0.005 = half a percentage point
+        "First checkpoint from which the test accuracy, averaged over the encoders, stays within `tolerance` of its best; `None` if it is below that at the end."
         accuracy = self.mean("test_accuracy")
         return first_lasting(self.epochs, accuracy >= accuracy.max() - tolerance - 1e-12)
 
@@ -129,7 +129,7 @@ class Timeline:
         plateau, transitions = self.plateau_epoch(), self.all_transitions_epoch()
         out = {"num_classes": self.num_classes, "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"), "layer": self.info["layer"], "copula": self.info["copula"],
                "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"], "final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"],
-               "plateau_epoch": plateau, "all_transitions_epoch": transitions, "epochs_between": None if transitions is None else transitions - plateau,
+               "plateau_epoch": plateau, "all_transitions_epoch": transitions, "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
                **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
                "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), "twin_significant": int(last["test_twin_significant"]), "train_twin_transition_count": int(last["train_twin_count"]),
                **first_last("nc1", self.mean("train_nc1")), **first_last("test_nc1", self.mean("test_nc1")), **first_last("etf_error", self.mean("train_etf_error")), "runs": self.info["runs"]}
@@ -168,19 +168,21 @@ class Timeline:
             arrays[int(i)][name] = v
         return cls(table, arrays, info)
 
-    def _repr_html_(self):
+    def short_table(self)->pd.DataFrame:
+        "The columns that tell the story, averaged over the encoders; transitions on test images."
         t, mean = self.table, self.mean
         short = pd.DataFrame({"epoch": t["epoch"], "test accuracy": mean("test_accuracy"), "NC1 (train)": mean("train_nc1"), "NC1 (test)": mean("test_nc1"), "ETF error": mean("train_etf_error"),
                               "transitions": t["test_twin_count"], "gap behind them": t["test_twin_gap"], "gap behind K−1": t["test_twin_gap_after_k1"]})
-        if not self.info["copula"]: short["IB gap"] = mean("test_ib_gap")
-        return short.to_html(index=False, float_format="{:.3g}".format, border=0)
+        return short if self.info["copula"] else short.assign(**{"IB gap": mean("test_ib_gap")})
+
+    def _repr_html_(self): return self.short_table().to_html(index=False, float_format="{:.3g}".format, border=0)
 
     def __repr__(self):
         s = self.summary()
         return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: test accuracy {np.mean(s['final_test_accuracy']):.4f}, "
                 f"plateau epoch {s['plateau_epoch']}, all-transitions epoch {s['all_transitions_epoch']}, {s['twin_transition_count']} transitions with gap ×{s['twin_gap_ratio']:.3g})")
 
-# %% ../nbs/api/13_timeline.ipynb #89b06852
+# %% ../nbs/api/13_timeline.ipynb #accc7a70
 clear_gap = 3. # a gap of log(β_c − 1) is called clear from this factor on
 
 def _verdict(s: dict)->list[str]:
@@ -189,7 +191,8 @@ def _verdict(s: dict)->list[str]:
     if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and train accuracy is measured against those labels.")
     if last == 0: return out + ["There is only the checkpoint before training: nothing has happened yet."]
     acc, train_acc = np.mean(s["final_test_accuracy"]), np.mean(s["final_train_accuracy"])
-    out.append(f"Test accuracy ends at {acc:.1%} (train {train_acc:.1%}) and has been on its plateau since epoch {s['plateau_epoch']}.")
+    plateau = "but is no longer at its best: there is no plateau" if s["plateau_epoch"] is None else f"and has been on its plateau since epoch {s['plateau_epoch']}"
+    out.append(f"Test accuracy ends at {acc:.1%} (train {train_acc:.1%}) {plateau}.")
     fall = s["nc1_first"]/s["nc1_last"] if s["nc1_last"] else math.inf
     falls = f"falls from {s['nc1_first']:.3g} to {s['nc1_last']:.3g}" if fall > 1 else f"does not fall: {s['nc1_first']:.3g} before training, {s['nc1_last']:.3g} after"
     out.append(f"{'Training features collapse' if fall >= 10 else 'Training features collapse only in part' if fall >= 2 else 'Training features do not collapse'}: NC1 {falls}, "
@@ -202,8 +205,8 @@ def _verdict(s: dict)->list[str]:
                      "the modes that the encoders share there are not the class directions.")
     if s["all_transitions_epoch"] is None: out.append("The transition count does not stay at K−1, so there is no epoch at which all transitions are there to compare the plateau with.")
     elif count != k1 or gap < clear_gap: out.append(f"The count has stayed at K−1 or above since epoch {s['all_transitions_epoch']}, but without a clear gap behind mode K−1 this says little about the plateau.")
+    elif (d := s["epochs_between"]) is None: out.append(f"All {k1} transitions are there from epoch {s['all_transitions_epoch']}, but accuracy has no plateau to compare that with.")
     else:
-        d = s["epochs_between"]
         out.append(f"All {k1} transitions are there from epoch {s['all_transitions_epoch']}; the plateau begins at epoch {s['plateau_epoch']}: " +
                    ("the same checkpoint." if d == 0 else f"{abs(d)} epoch{'s'*(abs(d) != 1)} {'before the last transition' if d > 0 else 'after the last transition'}."))
     if "ib_gap_last" in s:

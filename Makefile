@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`. Everything is installed into .venv; PYTHON chooses the interpreter it is made from.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lab docs sync clean help
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/installed ## train two encoders on the digits, analyse them, write runs/demo/report.html
+	$(BIN)/ncib demo --out runs/demo
+
+test: .venv/installed-dev ## check that notebooks and package agree, run every notebook and every test
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(BIN)/python -m pytest
+
+lab: .venv/installed ## open JupyterLab on the notebooks
+	$(BIN)/ncib lab
+
+docs: .venv/installed-dev ## build the documentation site into _docs (needs Quarto)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.4 or later: https://quarto.org/docs/get-started"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev_docs
+
+sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and write README.md from nbs/index.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_sync.py --write
+
+clean: ## remove what was built; runs are kept
+	rm -rf .venv _docs _proc build dist *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ncib needs Python 3.11 or later, this is " + sys.version.split()[0] + "; use make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (PyTorch is large: this takes a few minutes)"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (PyTorch is large: this takes a few minutes)"
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,130 @@
+"Loaders and views: every source gives the same thing, every damaged source one line."
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ncib.core import InputError, generator
+from ncib.data import augment, load_images, noisy_labels, stratified_split
+
+RNG = np.random.default_rng(0)
+
+
+def write_folder(root, counts={"ant": 3, "bee": 2}, size=(6, 5), mode="RGB", suffix="png", parts=("train", "test")):
+    for part in parts:
+        for name, n in counts.items():
+            (root/part/name).mkdir(parents=True)
+            for i in range(n): Image.fromarray(RNG.integers(256, size=(*size, 3), dtype=np.uint8)).convert(mode).save(root/part/name/f"{i}.{suffix}")
+    return root
+
+
+def test_folder(tmp_path):
+    d = load_images(write_folder(tmp_path))
+    assert d.classes == ("ant", "bee") and d.train.shape == (5, 3, 6, 5) and d.train.dtype == torch.uint8 and d.kind == "natural"
+    assert d.train_labels.tolist() == [0, 0, 0, 1, 1]
+    assert np.array_equal(d.train[3].permute(1, 2, 0), np.asarray(Image.open(tmp_path/"train/bee/0.png")))
+
+
+def test_grey_folder_of_jpg(tmp_path):
+    d = load_images(write_folder(tmp_path, mode="L", suffix="jpg"))
+    assert d.train.shape[1] == 1 and d.kind == "digits"
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda r: (r/"train/bee/0.png").write_bytes(b"not a png"), "bee/0.png is not a readable image"),
+    (lambda r: [p.unlink() for p in (r/"train/bee").iterdir()], "no .png or .jpg images of class 'bee'"),
+    (lambda r: [p.unlink() for p in (r/"test/bee").iterdir()], "no .png or .jpg images of class 'bee'"),
+    (lambda r: Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(r/"train/bee/9.png"), "one size and colour mode"),
+    (lambda r: Image.fromarray(np.zeros((6, 5), np.uint8)).save(r/"train/bee/9.png"), "one size and colour mode"),
+    (lambda r: ((r/"test/cat").mkdir(), Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(r/"test/cat/0.png")), "class 'cat' has no train images"),
+    (lambda r: (r/"test").rename(r/"elsewhere"), "test: no such folder"),
+    (lambda r: [(r/"train"/c).rename(r/c) for c in ("ant", "bee")], "no class folders"),
+])
+def test_damaged_folder(tmp_path, spoil, message):
+    spoil(write_folder(tmp_path))
+    with pytest.raises(InputError, match=message): load_images(tmp_path)
+
+
+def test_one_class_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least 2 classes, got 1"): load_images(write_folder(tmp_path, {"ant": 3}))
+
+
+def arrays(n=12, k=3, **change): return {"images": RNG.integers(256, size=(n, 4, 4, 3), dtype=np.uint8), "labels": np.arange(n) % k, "classes": np.array(list("abc")[:k])} | change
+
+
+def test_npz_pair_and_single(tmp_path):
+    a, b = arrays(12), arrays(6)
+    np.savez(tmp_path/"train.npz", **a); np.savez(tmp_path/"test.npz", **b); np.savez(tmp_path/"one.npz", **a)
+    d = load_images(tmp_path)
+    assert len(d.train) == 12 and len(d.test) == 6 and d.classes == ("a", "b", "c")
+    assert np.array_equal(d.train.permute(0, 2, 3, 1), a["images"])
+    one = load_images(tmp_path/"one.npz")
+    assert len(one.train) + len(one.test) == 12 and one.test_labels.bincount().tolist() == [1, 1, 1]
+    assert one.fingerprint() != d.fingerprint() == load_images(tmp_path).fingerprint()
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(labels=np.full(12, 3)), r"labels must be \(n,\) integers in \[0, 3\), got max 3"),
+    (dict(labels=np.full(12, -1)), "got min -1"),
+    (dict(labels=np.zeros(5, int)), "wanted 12, got 5"),
+    (dict(labels=np.zeros(12)), "must be integers, got float64"),
+    (dict(labels=np.zeros(12, int)), "no images of class 'b'"),
+    (dict(images=np.zeros((12, 4, 4, 3))), "must be uint8 pixels in 0…255, got float64"),
+    (dict(images=np.full((12, 4, 4, 3), np.nan)), "got NaN or infinity in 12 of 12 images"),
+    (dict(images=np.zeros((12, 4, 4, 2), np.uint8)), "C = 1 or 3"),
+    (dict(images=np.zeros((12, 4), np.uint8)), "C = 1 or 3"),
+    (dict(labels=np.arange(12) % 3 + np.array([0]*11 + [0]), classes=np.array(["a"])), "got max 2"),
+    (dict(classes=np.array([object()], dtype=object)), "not a readable .npz of plain arrays"),
+])
+def test_damaged_npz(tmp_path, change, message):
+    np.savez(tmp_path/"x.npz", **arrays(**change))
+    with pytest.raises(InputError, match=message): load_images(tmp_path/"x.npz")
+
+
+def test_single_class_npz(tmp_path):
+    np.savez(tmp_path/"x.npz", images=np.zeros((4, 4, 4, 1), np.uint8), labels=np.zeros(4, int))
+    with pytest.raises(InputError, match="at least 2 classes, got 1"): load_images(tmp_path/"x.npz")
+
+
+def test_npz_truncated_missing_and_without_labels(tmp_path):
+    np.savez(tmp_path/"x.npz", images=np.zeros((4, 4, 4, 1), np.uint8))
+    with pytest.raises(InputError, match="missing array labels"): load_images(tmp_path/"x.npz")
+    (tmp_path/"x.npz").write_bytes((tmp_path/"x.npz").read_bytes()[:50])
+    with pytest.raises(InputError, match="x.npz is not a readable .npz"): load_images(tmp_path/"x.npz")
+    with pytest.raises(InputError, match="no such file"): load_images(tmp_path/"y.npz")
+    with pytest.raises(InputError, match="neither train/<class>/"): load_images(tmp_path)
+
+
+def test_split_is_stratified_and_fixed():
+    y = np.repeat(np.arange(4), [40, 20, 8, 2])
+    train, test = stratified_split(y)
+    assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(70))
+    assert np.bincount(y[test]).tolist() == [10, 5, 2, 1]
+    with pytest.raises(InputError, match="class 1 has 1 image"): stratified_split([0, 0, 1])
+
+
+def test_label_noise_share():
+    y = torch.arange(20000) % 10
+    wrong = (noisy_labels(y, .5, 10) != y).double().mean()
+    assert abs(wrong - .45) < 3*(.45*.55/20000)**.5
+    with pytest.raises(InputError, match=r"label_noise must be in \[0, 1\], got 1.5"): noisy_labels(y, 1.5, 10)
+
+
+def test_natural_views_do_what_the_recipe_says():
+    "Crops see between 20 % and 100 % of the picture, half are flipped, a fifth are grey, and the hue rotation keeps the luma."
+    ramp = torch.linspace(0, 255, 64).round().to(torch.uint8).expand(2000, 3, 64, 64).contiguous()
+    v = augment(ramp, "natural", generator=generator(3))
+    assert abs((v.isclose(v.mean(1, keepdim=True), atol=1e-4).all(1).flatten(1).all(1)).float().mean() - 1) < .05, "a grey picture stays grey under colour jitter"
+    from ncib.data import _augment_natural, _jitter_colour
+    crop = _augment_natural(ramp[:, :1].float()/255, 1., generator(4))
+    slope = crop[:, 0, 32, -1] - crop[:, 0, 32, 0]
+    assert abs((slope < 0).float().mean() - .5) < .04
+    assert slope.abs().max() <= 1 and slope.abs().min() > .2*.75**.5 - .1
+    colour = torch.rand(4000, 3, 1, 1, generator=generator(5)).expand(-1, -1, 2, 2)*.2 + .4
+    grey = lambda x: (x*torch.tensor([.299, .587, .114]).view(1, 3, 1, 1)).sum(1)
+    jittered = _jitter_colour(colour, 1., generator(6))
+    is_grey = jittered.isclose(jittered.mean(1, keepdim=True), atol=1e-5).all(1).flatten(1).all(1)
+    assert abs(is_grey.float().mean() - .2) < .03
+    same = jittered.isclose(colour, atol=1e-5).flatten(1).all(1)
+    assert abs(same.float().mean() - .2*.8) < .03, "a fifth has no jitter, four fifths of those keep their colour"
+    assert grey(jittered).sub(grey(colour)).abs().max() < .4*.62 + .05
