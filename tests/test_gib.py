@@ -1,0 +1,359 @@
+"The Gaussian information bottleneck: closed forms, determinants, optimality by direct search, limits, invariances, degenerate inputs."
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ncib.core import InputError
+from ncib.gib import GaussianIB, gaussian_ib_curve
+from ncib.identifiability import bootstrap_correlations
+from ncib.stats import JointStats
+
+
+def joint(d_x, d_y, seed=0, noise=.3):
+    "A random joint covariance of x and y."
+    g = np.random.default_rng(seed)
+    a = g.normal(size=(d_x + d_y, d_x + d_y))
+    s = a@a.T + noise*np.eye(d_x + d_y)
+    return s[:d_x, :d_x], s[:d_x, d_x:], s[d_x:, d_x:]
+
+
+def given(sx, sxy, sy): return sx - sxy@np.linalg.solve(sy, sxy.T)
+
+
+def informations(a, sx, sxgy):
+    logdet = lambda s: np.linalg.slogdet(np.eye(len(a)) + a@s@a.T)[1]/2
+    return logdet(sx), logdet(sx) - logdet(sxgy)
+
+
+def classes(n=600, k=10, d=24, within=.1, seed=0, twin=False):
+    "Collapsed features: class means a simplex, within-class variation; of one or of two encoders."
+    g = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    latent = np.concatenate([(np.eye(k) - 1/k)[labels], within*g.normal(size=(n, d - k))/4], 1)
+    out = [latent@g.normal(size=(d, d)) + .05*g.normal(size=(n, d)) for _ in range(1 + twin)]
+    return (*out, labels)
+
+
+class TestCurve:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_curve_is_the_log_determinants_of_the_encoder(self, seed):
+        s = joint(6, 4, seed)
+        gib = GaussianIB.from_covariance(*s)
+        betas = 1 + np.geomspace(gib.excess[0]*1.01, gib.excess[-1]*10, 30)
+        curve = gib.curve(betas)
+        for b, i, o in zip(betas, curve.ixt, curve.iyt):
+            assert np.allclose(informations(gib.encoder(b), s[0], given(*s)), (i, o), atol=1e-10)
+
+    def test_eigenvalues_of_the_original_paper(self):
+        "1 − ρ² are the eigenvalues of Σ_x|y Σ_x⁻¹, and the encoder's rows are its left eigenvectors."
+        s = joint(5, 7)
+        gib = GaussianIB.from_covariance(*s)
+        m = given(*s)@np.linalg.inv(s[0])
+        assert np.allclose(1 - 1/gib.critical_betas, np.sort(np.linalg.eigvals(m).real), atol=1e-10)
+        a, lam = gib.encoder(gib.critical_betas[-1]*2), 1 - 1/gib.critical_betas
+        assert np.allclose(a@m, lam[:, None]*a, atol=1e-8)
+        r = np.diag(a@s[0]@a.T)
+        assert np.allclose(r, (2*gib.critical_betas[-1]*(1 - lam) - 1)/lam)
+
+    def test_slope_is_one_over_beta_and_curve_is_concave(self):
+        c = GaussianIB.from_rho([.99, .7, .7, .2]).curve(excess=np.geomspace(1e-3, 1e4, 20001))
+        moving = np.diff(c.ixt) > 0
+        slope = np.diff(c.iyt)[moving]/np.diff(c.ixt)[moving]
+        assert np.allclose(slope*np.sqrt(c.beta[1:]*c.beta[:-1])[moving], 1, atol=1e-3) and (np.diff(slope) <= 1e-6).all()
+
+    def test_modes_enter_one_by_one(self):
+        gib = GaussianIB.from_covariance(np.eye(3), np.diag([.9, .6, .3]), np.eye(3))
+        assert np.allclose(gib.critical_betas, [1/.81, 1/.36, 1/.09])
+        for k, beta in enumerate(gib.critical_betas):
+            assert len(gib.encoder(beta*(1 - 1e-9))) == k and len(gib.encoder(beta*(1 + 1e-9))) == k + 1
+        below = gib.curve([0., .5, 1, 1.2])
+        assert (below.ixt == 0).all() and (below.iyt == 0).all() and gib.encoder(1.).shape == (0, 3)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_no_linear_code_beats_it(self, seed):
+        "Direct minimisation of I(X;T) − β I(T;Y) over A, from several starts, ends on the curve and never above it."
+        s = joint(4, 3, seed)
+        gib = GaussianIB.from_covariance(*s)
+        sx, sxgy = torch.tensor(s[0]), torch.tensor(given(*s))
+        eye = torch.eye(4, dtype=torch.float64)
+        for beta in (1 + gib.excess[0]*1.5, 1 + math.sqrt(gib.excess[0]*gib.excess[-1]), 1 + gib.excess[-1]*3):
+            best = gib.curve([beta])
+            optimum, found = best.ixt[0] - beta*best.iyt[0], math.inf
+            for start in range(3):
+                a = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(start)).requires_grad_()
+                optimiser = torch.optim.LBFGS([a], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+                def loss():
+                    optimiser.zero_grad()
+                    ixt, rest = (torch.linalg.slogdet(eye + a@m@a.T)[1]/2 for m in (sx, sxgy))
+                    value = ixt - beta*(ixt - rest)
+                    value.backward()
+                    return value
+                optimiser.step(loss)
+                found = min(found, float(loss().detach()))
+                rate, relevant = informations(a.detach().numpy(), s[0], given(*s))
+                assert relevant <= gib.optimal_information(np.array(rate)) + 1e-10
+            assert found >= optimum - 1e-10 and found == pytest.approx(optimum, abs=1e-4)
+
+    def test_optimal_information_inverts_the_curve(self):
+        gib = GaussianIB.from_rho([.999, .9, .9, .5, .01, 0])
+        c = gib.curve()
+        assert np.allclose(gib.optimal_information(c.ixt), c.iyt, atol=1e-12)
+        assert gib.optimal_information(0.) == 0 and gib.optimal_information(np.array([math.inf]))[0] == pytest.approx(gib.information)
+
+    def test_default_sweep_covers_all_transitions(self):
+        gib = GaussianIB.from_rho([.999999, .5, .001])
+        c = gib.curve()
+        assert c.excess[0] < gib.excess[0] and c.excess[-1] > gib.excess[-1] and set(gib.excess) <= set(c.excess)
+
+    def test_batched_sweep_against_a_plain_sum(self):
+        g = np.random.default_rng(0)
+        e, x = g.lognormal(size=(2, 3, 7)), g.lognormal(size=11)
+        ixt, iyt = gaussian_ib_curve(e, x)
+        for i in range(2):
+            for j in range(3):
+                for b, v in enumerate(x):
+                    on = e[i, j][e[i, j] < v]
+                    assert ixt[i, j, b] == pytest.approx(sum(math.log(v/k) for k in on)/2, abs=1e-12)
+                    assert iyt[i, j, b] == pytest.approx(sum(math.log(v/k) - math.log((1 + v)/(1 + k)) for k in on)/2, abs=1e-12)
+
+    def test_checkpoints_times_bootstrap_times_betas(self):
+        x, y, _ = classes(twin=True)
+        draws = bootstrap_correlations(x, y, replicates=100).excess
+        ixt, iyt = gaussian_ib_curve(torch.as_tensor(np.stack([draws]*4)), torch.logspace(-3, 3, 2000))
+        assert isinstance(ixt, torch.Tensor) and ixt.shape == (4, 100, 2000) and torch.isfinite(iyt).all() and (iyt <= ixt).all()
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("rho", [1e-8, 1e-4, .5])
+    def test_small(self, rho):
+        gib = GaussianIB.from_rho([rho])
+        assert gib.critical_betas[0] == pytest.approx(rho**-2, rel=1e-12) and gib.information == pytest.approx(-math.log1p(-rho**2)/2, rel=1e-12)
+        found = GaussianIB.from_covariance(np.array([[4.]]), np.array([[6*rho]]), np.array([[9.]]))
+        assert found.rho[0] == pytest.approx(rho, rel=1e-12)
+
+    @pytest.mark.parametrize("complement", [2e-4, 2e-8, 2e-12])
+    def test_large(self, complement):
+        gib = GaussianIB.from_rho([math.sqrt(1 - complement)], one_minus_rho2=[complement])
+        assert gib.excess[0] == pytest.approx(complement/(1 - complement), rel=1e-12)
+        c = gib.curve(excess=[gib.excess[0]*math.e**4])
+        assert c.ixt[0] == pytest.approx(2, rel=1e-12) and c.iyt[0] == pytest.approx(2 - (math.log1p(c.excess[0]) - math.log1p(gib.excess[0]))/2, rel=1e-12)
+
+    def test_perfect_and_absent_modes(self):
+        gib = GaussianIB.from_rho([1., .5, 0.])
+        assert list(gib.critical_betas) == [1, 4, math.inf] and gib.information == math.inf
+        c = gib.curve([.9, 1, 2, 5])
+        assert list(c.ixt[:2]) == [0, 0] and c.ixt[2] == c.iyt[2] == math.inf and not np.isnan(c.iyt).any()
+        assert gib.optimal_information(np.array([3.]))[0] == 3
+        with pytest.raises(InputError, match="infinite"): GaussianIB.from_covariance(np.eye(1), np.eye(1), np.eye(1)).encoder(2.)
+        nothing = GaussianIB.from_rho([0., 0])
+        assert nothing.information == 0 and (nothing.curve().ixt == 0).all() and nothing.transitions().count == 0
+
+    def test_float32_and_float64_agree(self):
+        x, y, labels = classes(twin=True)
+        for fit in (lambda t: GaussianIB.fit(x.astype(t), y.astype(t)), lambda t: GaussianIB.fit_labels(x.astype(t), labels),
+                    lambda t: GaussianIB.fit_class_paired(x.astype(t), y.astype(t), labels)):
+            a, b = fit(np.float32), fit(np.float64)
+            assert np.allclose(a.rho, b.rho, atol=1e-5) and a.transitions().count == b.transitions().count == 9
+            assert a.transitions().gap_ratio == pytest.approx(b.transitions().gap_ratio, rel=1e-3)
+
+    def test_fully_collapsed(self):
+        "Nothing within the classes: every mode perfect, and no NaN anywhere."
+        labels = np.arange(60) % 4
+        x = np.eye(4)[labels]@np.random.default_rng(0).normal(size=(4, 8))
+        for gib in (GaussianIB.fit_labels(x, labels), GaussianIB.fit(x, 2*x, shrinkage=None), GaussianIB.fit_class_paired(x, 2*x, labels, shrinkage=None)):
+            assert np.allclose(gib.rho, 1) and len(gib.rho) == 3 and gib.excess.max() < 1e-20
+            t = gib.transitions()
+            assert t.count == 3 and t.gap_ratio > 1e10
+        assert GaussianIB.fit(x, 2*x).transitions().count == 3
+
+
+class TestTransitions:
+    @pytest.mark.parametrize("rho, count, gap", [
+        ([.95]*9 + [.3]*5, 9, (1/.09 - 1)/(1/.9025 - 1)), ([.9]*9, 9, math.inf), ([.9], 1, math.inf), ([.9, .1], 1, 99/(1/.81 - 1)), ([0.], 0, 1), ([.9, .88, .86], 3, math.inf)])
+    def test_population(self, rho, count, gap):
+        t = GaussianIB.from_rho(rho).transitions()
+        assert t.count == count and t.gap_ratio == pytest.approx(gap, rel=1e-9)
+
+    def test_gap_after(self):
+        t = GaussianIB.from_rho([.99, .9, .5]).transitions()
+        assert t.gap_after(1) == pytest.approx((1/.81 - 1)/(1/.9801 - 1)) and t.gap_after(2) == pytest.approx(3/(1/.81 - 1)) and t.gap_after(3) == math.inf and t.gap_after(4) == 1
+        with pytest.raises(InputError, match="k must be"): t.gap_after(0)
+
+    def test_last_mode_is_measured_to_the_edge(self):
+        g = np.random.default_rng(0)
+        x = g.normal(size=(500, 5)); y = x*[.9, 0, 0, 0, 0] + g.normal(size=(500, 5))
+        gib = GaussianIB.fit(x, y)
+        t = gib.transitions()
+        assert t.count == t.significant == 1 and t.gap_ratio == pytest.approx((1/gib.noise_edge**2 - 1)/gib.excess[0])
+
+    @pytest.mark.parametrize("k, d, n", [(5, 16, 300), (10, 64, 450), (20, 64, 2000)])
+    def test_collapsed_twins_have_k_minus_one(self, k, d, n):
+        for seed in range(3):
+            x, y, _ = classes(n, k, d, within=.05, seed=seed, twin=True)
+            t = GaussianIB.fit(x, y).transitions()
+            assert t.count == k - 1 and t.gap_after(k - 1) > 3
+
+    def test_no_classes_no_transitions(self):
+        "Features that have nothing to do with one another, or with the labels, have none."
+        counts = []
+        for seed in range(40):
+            g = np.random.default_rng(seed)
+            x, y, labels = g.normal(size=(300, 20)), g.normal(size=(300, 30)), g.integers(0, 10, 300)
+            counts.append([GaussianIB.fit(x, y).transitions().count, GaussianIB.fit_labels(x, labels).transitions().count,
+                           GaussianIB.fit_class_paired(x, y, labels).transitions().count, GaussianIB.fit_class_paired(x, x, labels).transitions().count])
+        assert (np.count_nonzero(counts, axis=0) <= 7).all()                          # 2 expected of 40; above 7 in less than 1 of 500
+
+    def test_shared_nuisance_without_classes_is_not_nine(self):
+        "Twins that share smooth variation but no classes do not show K − 1."
+        g = np.random.default_rng(0)
+        latent = g.normal(size=(600, 24))*.8**np.arange(24)
+        x, y = (latent@g.normal(size=(24, 32)) + .05*g.normal(size=(600, 32)) for _ in "ab")
+        t = GaussianIB.fit(x, y).transitions()
+        assert t.gap_after(9) < 2
+
+
+class TestLabels:
+    @pytest.mark.parametrize("k", [2, 3, 10])
+    def test_exactly_k_minus_one(self, k):
+        x, labels = classes(n=40*k, k=k, d=24)
+        gib = GaussianIB.fit_labels(x, labels)
+        assert len(gib.rho) == k - 1 and gib.transitions().significant == k - 1
+
+    def test_eigenvalues_of_discriminant_analysis(self):
+        x, labels = classes(within=1.)
+        c = x - x.mean(0)
+        means = np.stack([c[labels == k].mean(0) for k in range(10)])[labels]
+        squares = np.sort(np.linalg.eigvals(np.linalg.solve(c.T@c, means.T@means)).real)[::-1][:9]
+        assert np.allclose(GaussianIB.fit_labels(x, labels).rho**2, squares, atol=1e-9)
+
+    @pytest.mark.parametrize("within", [1., .1, 1e-3, 1e-6])
+    def test_identity(self, within):
+        g = np.random.default_rng(0)
+        labels = g.permutation(np.repeat(np.arange(4), [80, 40, 40, 20]))
+        x = np.eye(4)[labels]@g.normal(size=(4, 10)) + within*g.normal(size=(180, 10))@g.normal(size=(10, 10))
+        both = GaussianIB.nc1_identity(x, labels)
+        c, p = x - x.mean(0), np.bincount(labels)/180
+        means = np.stack([c[labels == k].mean(0) for k in range(4)])
+        residual = c - means[labels]
+        trace = np.trace(residual.T@residual/180@np.linalg.pinv((means*p[:, None]).T@means, rcond=1e-10))
+        assert both.trace == pytest.approx(trace, rel=1e-6) and both.projected == pytest.approx(both.trace, rel=1e-8) and both.nc1 == both.trace/4
+        assert both.critical <= both.trace*(1 + 1e-9) and both.critical == pytest.approx(GaussianIB.fit_labels(x, labels).excess.sum(), rel=1e-9)
+
+    def test_identity_with_dependent_means(self):
+        "Three classes on a line span one direction: one mode, not two."
+        labels = np.arange(90) % 3
+        x = labels[:, None]*np.array([[1., 2, 3]]) + np.random.default_rng(0).normal(size=(90, 3))*.1
+        x -= np.stack([x[labels == k].mean(0) for k in range(3)])[labels] - labels[:, None]*np.array([[1., 2, 3]])
+        both = GaussianIB.nc1_identity(x, labels)
+        assert both.projected == pytest.approx(both.trace, rel=1e-9) and both.critical <= both.trace
+
+    def test_equal_critical_betas_mean_an_etf_after_whitening(self):
+        g, k = np.random.default_rng(0), 5
+        noise = g.normal(size=(1000, k)); labels = np.arange(1000) % k
+        for j in range(k): noise[labels == j] -= noise[labels == j].mean(0)
+        noise = noise@np.linalg.cholesky(np.linalg.inv(noise.T@noise/1000))                       # within-class covariance exactly the identity
+        mix = g.normal(size=(k, k))
+        b = GaussianIB.fit_labels((3*(np.eye(k) - 1/k)[labels] + noise)@mix, labels).critical_betas
+        assert np.ptp(b) < 1e-9 and b[0] - 1 == pytest.approx(k/9, rel=1e-9)                      # Σ_B = 9/k on the simplex
+
+    def test_class_paired_is_what_sampling_pairs_gives(self):
+        x, y, labels = classes(n=400, k=4, d=8, within=2., twin=True)
+        pairs = np.concatenate([np.stack(np.meshgrid(*[np.flatnonzero(labels == k)]*2), -1).reshape(-1, 2) for k in range(4)])
+        direct, closed = GaussianIB.fit(x[pairs[:, 0]], y[pairs[:, 1]], shrinkage=None), GaussianIB.fit_class_paired(x, y, labels, shrinkage=None)
+        assert len(closed.rho) == 3 and np.allclose(closed.rho, direct.rho[:3], atol=1e-9) and (direct.rho[3:] < 1e-7).all()
+
+    def test_empty_and_unbalanced_classes(self):
+        x, labels = classes(k=4)
+        sparse = np.array([0, 3, 5, 9])[labels]
+        assert np.allclose(GaussianIB.fit_labels(x, sparse).rho[:3], GaussianIB.fit_labels(x, labels).rho)
+        assert GaussianIB.nc1_identity(x, sparse).nc1 == pytest.approx(GaussianIB.nc1_identity(x, labels).nc1)
+        few = np.where(np.arange(600) < 597, 0, 1)
+        assert len(GaussianIB.fit_labels(x, few).rho) == 1
+        with pytest.raises(InputError, match="at least 2 classes"): GaussianIB.fit_labels(x, np.zeros(600, int))
+        with pytest.raises(InputError, match="one entry per row"): GaussianIB.fit_labels(x, labels[:-1])
+
+
+class TestCopula:
+    @pytest.mark.parametrize("copula", ["normal-scores", "spearman", "kendall"])
+    def test_monotone_maps_change_nothing(self, copula):
+        x, y, labels = classes(n=200, d=12, twin=True)
+        maps = lambda v: np.concatenate([np.exp(v[:, :4]), v[:, 4:8]**3, np.arctan(v[:, 8:])], 1)
+        a, b = GaussianIB.fit(x, y, copula=copula), GaussianIB.fit(maps(x), maps(y), copula=copula)
+        assert np.allclose(a.rho, b.rho, atol=1e-12) and np.allclose(a.transform(x, 2.), b.transform(maps(x), 2.), atol=1e-10)
+        a, b = GaussianIB.fit_class_paired(x, y, labels, copula=True), GaussianIB.fit_class_paired(maps(x), maps(y), labels, copula=True)
+        assert np.allclose(a.rho, b.rho, atol=1e-12)
+
+    @pytest.mark.parametrize("copula", [True, "spearman", "kendall"])
+    def test_recovers_correlation(self, copula):
+        g, n = np.random.default_rng(0), 1500
+        z = g.normal(size=(n, 2)); w = z*[.8, .4] + g.normal(size=(n, 2))*np.sqrt(1 - np.array([.8, .4])**2)
+        rho = GaussianIB.fit(np.exp(z), w**3, copula=copula).rho
+        assert (np.abs(rho - [.8, .4]) < 4*(1 - np.array([.8, .4])**2)/math.sqrt(n)).all()
+        assert GaussianIB.fit(np.exp(z), w**3).rho[0] < .7
+
+    def test_unknown(self):
+        x, y, _ = classes(twin=True)
+        with pytest.raises(InputError, match="copula must be"): GaussianIB.fit(x, y, copula="pearson")
+
+
+class TestGapAndTransform:
+    def test_gap_of_one_mode_is_zero_and_bounds(self):
+        s = joint(5, 4)
+        gib, g = GaussianIB.from_covariance(*s), np.random.default_rng(0)
+        for _ in range(10):
+            gap = gib.ib_gap(g.normal(size=(3, 5)))
+            assert 0 <= gap.gap <= 1 and gap.nats == pytest.approx(gap.optimum - gap.iyt, abs=1e-12) and gap.nats == pytest.approx(gap.gap*gib.information)
+        one = GaussianIB.from_covariance(np.diag([1., 2]), np.diag([.9, 0]), np.eye(2))
+        assert one.ib_gap(np.array([[1., 0]])).gap < 1e-9
+
+    def test_gap_against_determinants_over_scales(self):
+        s = joint(5, 4)
+        gib, m = GaussianIB.from_covariance(*s), np.random.default_rng(1).normal(size=(2, 5))
+        worst = max(gib.optimal_information(np.array(i)) - o for i, o in (informations(t*m, s[0], given(*s)) for t in np.geomspace(1e-3, 1e5, 2000)))
+        assert gib.ib_gap(m).nats == pytest.approx(float(worst), rel=1e-4)
+
+    def test_equally_strong_modes_make_class_means_optimal(self):
+        "Isotropic discriminants: the class-mean code is the optimal encoder at every scale."
+        g, k = np.random.default_rng(0), 5
+        labels = np.arange(1000) % k
+        noise = g.normal(size=(1000, k))
+        for j in range(k): noise[labels == j] -= noise[labels == j].mean(0)
+        x = 3*(np.eye(k) - 1/k)[labels] + noise@np.linalg.cholesky(np.linalg.inv(noise.T@noise/1000))
+        assert GaussianIB.fit_labels(x, labels).class_mean_gap(x, labels).gap < 1e-6
+        stretched = x@np.diag([1, 1, 1, 4, 9.])
+        assert GaussianIB.fit_labels(stretched, labels).class_mean_gap(stretched, labels).gap > .01
+
+    def test_class_mean_gap_takes_means(self):
+        x, y, labels = classes(twin=True)
+        gib = GaussianIB.fit(x, y)
+        means = np.stack([x[labels == k].mean(0) for k in range(10)])
+        assert gib.class_mean_gap(means) .gap == pytest.approx(gib.class_mean_gap(x, labels).gap, rel=1e-9)
+
+    def test_transform_statistics(self):
+        x, y, _ = classes(n=4000, twin=True)
+        gib = GaussianIB.fit(torch.tensor(x), torch.tensor(y), shrinkage=None)
+        t = gib.transform(torch.tensor(x), 1.5)
+        a = gib.encoder(1.5)
+        assert isinstance(t, torch.Tensor) and torch.allclose(t, (torch.tensor(x) - gib.cca.mean_x)@a.T)
+        assert torch.allclose(t.T@t/4000, torch.diag(a@gib.cca.covariance[0]@a.T).diag(), atol=1e-8)
+        noisy = gib.transform(torch.tensor(x), 1.5, generator=torch.Generator().manual_seed(0)) - t
+        assert torch.allclose(noisy.T@noisy/4000, torch.eye(len(a)).double(), atol=.12)
+
+    def test_same_kind_and_joint_stats(self):
+        x, y, _ = classes(twin=True)
+        a, b = GaussianIB.fit(x, y), GaussianIB.fit(JointStats(24, 24).update(x, y))
+        assert isinstance(a.critical_betas, np.ndarray) and isinstance(b.critical_betas, torch.Tensor) and isinstance(b.curve([2.]).ixt, torch.Tensor)
+        assert np.allclose(a.rho, b.rho.numpy(), atol=1e-10) and a.transitions().count == b.transitions().count
+        assert b.ib_gap(torch.eye(24).double()).gap == pytest.approx(a.ib_gap(np.eye(24)).gap, rel=1e-6)
+
+    @pytest.mark.parametrize("call, message", [
+        (lambda g, x: GaussianIB.from_rho([1.1]), r"rho must lie in \[0, 1\]"), (lambda g, x: GaussianIB.from_rho([.5], one_minus_rho2=[.5]), "one_minus_rho2"),
+        (lambda g, x: GaussianIB.from_rho([.5]).encoder(2.), "no directions"),
+        (lambda g, x: g.curve([2.], excess=[1.]), "not both"), (lambda g, x: g.curve([math.inf]), "finite"), (lambda g, x: g.transform(x[:, :3], 2.), r"x must be \(n, 24\)"),
+        (lambda g, x: g.ib_gap(x[:, :3]), r"code must be \(m, 24\)"), (lambda g, x: g.ib_gap(np.zeros((2, 24))), "zero variance"), (lambda g, x: g.optimal_information(-1.), "rate"),
+        (lambda g, x: gaussian_ib_curve([[-1.]], [1.]), "critical_excess"), (lambda g, x: gaussian_ib_curve([1.], [[1.]]), "excess"), (lambda g, x: g.encoder(math.nan), "beta")])
+    def test_bad_input(self, call, message):
+        x, y, _ = classes(twin=True)
+        with pytest.raises(InputError, match=message): call(GaussianIB.fit(x, y), x)
