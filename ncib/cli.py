@@ -72,7 +72,7 @@ def _lab(args):
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent), "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
     os.execv(sys.executable, command)
 
-# %% ../nbs/api/17_cli.ipynb #8000af17
+# %% ../nbs/api/17_cli.ipynb #a7e12b7c
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
     main = argparse.ArgumentParser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.")
@@ -103,12 +103,15 @@ def parser()->argparse.ArgumentParser:
 
     p = command("lab", _lab, "open JupyterLab on the notebooks")
     p.add_argument("--notebooks", metavar="DIR", help="folder of the notebooks (default: nbs in this folder, or beside the package)")
-    p.add_argument("jupyter", nargs=argparse.REMAINDER, help="further arguments go to JupyterLab, e.g. --port 9000 --no-browser")
+    p.epilog = "Any further option goes to JupyterLab, e.g. --port=9000 or --no-browser."
     return main
 
 def main(argv: "list[str]|None" = None)->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
     "Runs one command."
-    args = parser().parse_args(argv)
+    p = parser()
+    args, more = p.parse_known_args(argv)
+    if args.command == "lab": args.jupyter = more
+    elif more: p.error(f"unrecognized arguments: {' '.join(more)}")
     try: args.run(args)
     except InputError as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1
     except OSError as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1

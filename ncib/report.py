@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['report_html', 'write_report']
 
-# %% ../nbs/api/15_report.ipynb #b80e7be8
+# %% ../nbs/api/15_report.ipynb #4a85b08e
 import base64, html, io
 from pathlib import Path
 
-import numpy as np
+from matplotlib import rc_context
 from .core import InputError, write_text
 from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_transitions
 from .timeline import Timeline
 
-# %% ../nbs/api/15_report.ipynb #9e8d00cc
+# %% ../nbs/api/15_report.ipynb #bdb5972b
 _captions = (
     (plot_accuracy, "Does it learn?", "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie nearest to the mean of their own class (squares). The "
      "green band is half a percentage point below the best value; the plateau begins where the accuracy enters it for good. Right: the training loss. Training goes on long after the accuracy "
@@ -39,7 +39,7 @@ table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-num
 
 def _image(figure, alt)->str:
     out = io.BytesIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "ncib"}): figure.savefig(out, format="svg", metadata={"Date": None})     # the same timeline gives the same bytes
     return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
 def report_html(timeline: Timeline, title: str = "Neural collapse and the information bottleneck")->str:

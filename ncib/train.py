@@ -70,12 +70,13 @@ class TrainConfig:
         "What makes two configurations the same run: everything but the device."
         return {k: v for k, v in dataclasses.asdict(self).items() if k != "device"}
 
-# %% ../nbs/api/08_train.ipynb #2fd806f1
+# %% ../nbs/api/08_train.ipynb #f51f1574
 def checkpoint_epochs(epochs: int, # length of the training
-                      count: int = 16, # at most this many behind epoch 0
+                      count: int = 16, # about this many behind epoch 0; the first and the last are always among them
                       )->list[int]: # ascending, from 0 to `epochs`
     "Epochs at which weights and features are kept."
-    return sorted({0, *(round(e) for e in np.geomspace(1, epochs, min(count, epochs)))})
+    if count >= epochs: return list(range(epochs + 1))
+    return sorted({0, *(round(e) for e in np.geomspace(1, epochs, count)), epochs})
 
 # %% ../nbs/api/08_train.ipynb #505c9fcf
 def learning_rate(config: TrainConfig, progress: float, # share of the training that is done, in [0, 1]

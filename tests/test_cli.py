@@ -1,0 +1,96 @@
+"The command line as a user meets it: one line and a non-zero exit for what cannot be used, and nothing overwritten."
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ncib.cli import main, parser
+
+
+def run(capsys, *argv):
+    try: status = main([str(a) for a in argv])
+    except SystemExit as e: status = e.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def snapshot(root): return {p.relative_to(root): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["analyze"], ["report"], ["demo"], ["lab"]])
+def test_help(capsys, command):
+    status, out, _ = run(capsys, *command, "--help")
+    assert status == 0 and "usage: ncib" in out
+    if command in (["train"], ["demo"]): assert "(default: 60)" in out and "(default: 0.1)" in out
+
+
+def test_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "ncib.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("ncib ")
+
+
+def write_npz(path, **change): np.savez(path, **({"images": np.zeros((8, 8, 8, 1), np.uint8), "labels": np.arange(8) % 2} | change))
+
+
+@pytest.mark.parametrize("argv, message", [
+    ("train --out {d}/r --data {d}/missing", "neither one of digits"),
+    ("train --out {d}/r --data {d}/missing.npz", "no such file"),
+    ("train --out {d}/r --data {d}/empty", "holds neither"),
+    ("train --out {d}/r --data {d}/range.npz", "got max 7"),
+    ("train --out {d}/r --data {d}/nan.npz", "NaN or infinity"),
+    ("train --out {d}/r --data {d}/one.npz", "at least 2 classes, got 1"),
+    ("train --out {d}/r --data {d}/hole.npz", "no images of class"),
+    ("train --out {d}/r --label-noise 2", "label_noise must be in [0, 1], got 2.0"),
+    ("train --out {d}/r --temperature 0", "temperature must be positive"),
+    ("train --out {d}/r --device cuda:77", "is not available"),
+    ("train --out {d}/file", "exists and is not a directory"),
+    ("train --out {d}/full", "not empty and not a run directory"),
+    ("train --out /proc/nope/r", "cannot write to"),
+    ("analyze {d}/r {d}/s --out {d}/t", "no such run directory"),
+    ("analyze {d}/full {d}/full --out {d}/t", "no config.json"),
+    ("report {d}/full", "no such file"),
+    ("report {d}/nowhere", "no such file"),
+    ("lab --notebooks {d}/nowhere", "no notebooks in"),
+])
+def test_wrong_input(capsys, tmp_path, argv, message):
+    d = tmp_path
+    (d/"empty").mkdir(); (d/"full").mkdir(); (d/"full/notes.txt").write_text("mine"); (d/"file").write_text("x")
+    write_npz(d/"range.npz", labels=np.arange(8), classes=np.array(["a", "b"])); write_npz(d/"nan.npz", images=np.full((8, 8, 8, 1), np.nan)); write_npz(d/"one.npz", labels=np.zeros(8, int))
+    write_npz(d/"hole.npz", labels=2*(np.arange(8) % 2))
+    before = snapshot(d)
+    status, out, err = run(capsys, *argv.format(d=d).split())
+    assert status == 1 and message in err and len(err.strip().splitlines()) == 1 and not out
+    assert snapshot(d) == before
+
+
+def test_unknown_option_and_choice(capsys, tmp_path):
+    assert run(capsys, "train", "--out", tmp_path/"r", "--backbone", "vgg")[0] == 2
+    assert run(capsys, "train", "--out", tmp_path/"r", "--epochs", "many")[0] == 2
+    assert run(capsys)[0] == 2 and not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_configuration(capsys, short_pair):
+    before = snapshot(short_pair[0].path)
+    status, _, err = run(capsys, "train", "--out", short_pair[0].path, "--epochs", 5, "--checkpoints", 3, "--device", "cpu")
+    assert status == 1 and "another configuration: epochs is 3, asked for 5" in err
+    assert snapshot(short_pair[0].path) == before
+
+
+def test_analyze_and_report(capsys, short_pair, tmp_path):
+    status, out, err = run(capsys, "analyze", *(r.path for r in short_pair), "--out", tmp_path/"pair", "--quiet")
+    assert status == 0 and "Test accuracy ends at" in out and not err
+    assert (tmp_path/"pair/timeline.csv").read_text().count("\n") == 5 and json.loads((tmp_path/"pair/summary.json").read_text())["num_classes"] == 10
+    status, out, _ = run(capsys, "report", tmp_path/"pair", "--out", tmp_path/"page.html")
+    assert status == 0 and "What was found" in (tmp_path/"page.html").read_text()
+    status, _, err = run(capsys, "report", tmp_path/"pair", "--out", "/proc/nope/page.html")
+    assert status == 1 and "cannot write" in err and len(err.strip().splitlines()) == 1
+
+
+def test_every_option_of_train_is_a_field():
+    args = vars(parser().parse_args(["train", "--out", "x"]))
+    from dataclasses import asdict
+
+    from ncib.train import TrainConfig
+    assert {k: args[k] for k in asdict(TrainConfig())} == asdict(TrainConfig())
