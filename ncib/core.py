@@ -35,7 +35,7 @@ def check_features(features, # (n, d) NumPy array or torch tensor, any float dty
         if bad.any(): raise InputError(f"{name} must be finite, got NaN or infinity in {int(bad.sum())} of {len(x)} rows (first: row {int(bad.nonzero()[0])})")
     return x
 
-# %% ../nbs/api/00_core.ipynb #2e0dcece
+# %% ../nbs/api/00_core.ipynb #ae9f9814
 def check_labels(labels, # (n,) integers, NumPy array, torch tensor or list
                  n: int, # how many are wanted
                  num_classes: int|None = None, # labels must be below it; `None`: the largest label + 1
@@ -57,8 +57,9 @@ def check_labels(labels, # (n,) integers, NumPy array, torch tensor or list
 def same_kind(x: Tensor, # a result
               like, # the argument it was computed from
               )->"Tensor|np.ndarray":
-    "`x` as a torch tensor on `like`'s device if `like` is a tensor, else as a NumPy array."
-    return x.to(like.device) if isinstance(like, Tensor) else x.cpu().numpy()
+    "`x` as a torch tensor on `like`'s device if `like` is a tensor (float32 where that device has no float64), else as a NumPy array."
+    if not isinstance(like, Tensor): return x.cpu().numpy()
+    return x.float().to(like.device) if like.device.type == "mps" and x.dtype == torch.float64 else x.to(like.device)
 
 # %% ../nbs/api/00_core.ipynb #564cd283
 def resolve_device(device: "str|torch.device" = "auto", # `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …
