@@ -13,7 +13,7 @@ demo: .venv/installed ## train two encoders on the digits, analyse them, write r
 	$(BIN)/ncib demo --out runs/demo
 
 test: .venv/installed-dev ## check that notebooks and package agree, run every notebook and every test
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)" $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest
 
 lab: .venv/installed ## open JupyterLab on the notebooks

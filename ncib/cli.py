@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['demo', 'parser', 'main']
 
-# %% ../nbs/api/22_cli.ipynb #5ff46413
+# %% ../nbs/api/22_cli.ipynb #202a678a
 import argparse, dataclasses, os, sys, types, typing
 from pathlib import Path
 
 from . import __version__
 from .core import InputError
 from .report import write_report
+from .runs import Run
 from .timeline import Timeline, analyze
 from .train import TrainConfig, train
 
@@ -28,7 +29,7 @@ def _add_config(parser, leave_out=()):
 def _config(args, **more)->TrainConfig:
     return TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}, **more)
 
-# %% ../nbs/api/22_cli.ipynb #c4a8bbf2
+# %% ../nbs/api/22_cli.ipynb #92ad2cbc
 def _print_timeline(timeline: Timeline):
     import pandas as pd
     with pd.option_context("display.width", 200, "display.max_columns", 20): print(timeline.short_table().to_string(index=False, float_format="{:.3g}".format))
@@ -40,6 +41,7 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
          progress: bool = True)->Timeline: # of the pair
     "Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is already done is not done again."
     out = Path(out)
+    if seeds[0] == seeds[1]: raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
     runs = [train(dataclasses.replace(config, seed=s), out/f"encoder-{s}", progress=progress) for s in seeds]
     timeline = analyze(*runs, progress=progress)
     timeline.save(out)
@@ -48,11 +50,12 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
 
 def _train(args):
     run = train(_config(args), args.out, progress=not args.quiet)
-    row = run.log_rows()[-1]
-    print(f"{run}\nnearest-class-mean test accuracy {row['test_nearest_mean_accuracy']:.4f} at epoch {row['epoch']}")
+    print(f"{run}\nnearest-class-mean test accuracy {run.log_rows()[-1]['test_nearest_mean_accuracy']:.4f} at the last epoch")
 
 def _analyze(args):
-    timeline = analyze(args.run_a, args.run_b, layer=args.layer, copula=args.copula, device=args.device, progress=not args.quiet)
+    runs = Run(args.run_a), Run(args.run_b)
+    Path(args.out).mkdir(parents=True, exist_ok=True)                            # an unwritable place shows before the work, not after
+    timeline = analyze(*runs, layer=args.layer, copula=args.copula, device=args.device, progress=not args.quiet)
     timeline.save(args.out)
     _print_timeline(timeline)
     print(f"\nwritten: {Path(args.out)/'timeline.csv'}, {Path(args.out)/'summary.json'}")

@@ -61,15 +61,15 @@ def same_kind(x: Tensor, # a result
     if not isinstance(like, Tensor): return x.cpu().numpy()
     return x.float().to(like.device) if like.device.type == "mps" and x.dtype == torch.float64 else x.to(like.device)
 
-# %% ../nbs/api/00_core.ipynb #564cd283
-def resolve_device(device: "str|torch.device" = "auto", # `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …
+# %% ../nbs/api/00_core.ipynb #be1c04d1
+def resolve_device(device: "str|torch.device" = "auto", # `auto`, `cpu`, `cuda` or `cuda:1`, …
                    )->torch.device:
-    "The device that `device` names; `auto` takes CUDA, then MPS, then the CPU. `InputError` if it is not there."
-    if str(device) == "auto": device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    "The device that `device` names; `auto` takes CUDA where it is there, else the CPU. `InputError` if it is not there."
+    if str(device) == "auto": device = "cuda" if torch.cuda.is_available() else "cpu"
     try: d = torch.device(device)
-    except RuntimeError as e: raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}") from e
-    there = {"cuda": torch.cuda.is_available() and (d.index or 0) < torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if not there.get(d.type, True): raise InputError(f"device {str(d)!r} is not available on this machine")
+    except RuntimeError as e: raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}") from e
+    if d.type not in ("cpu", "cuda"): raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {str(d)!r}, which has no float64 or is not supported")
+    if d.type == "cuda" and (d.index or 0) >= torch.cuda.device_count(): raise InputError(f"device {str(d)!r} is not available on this machine")
     return d
 
 def generator(*path: int, # non-negative integers, e.g. seed, epoch, purpose

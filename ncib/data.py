@@ -49,7 +49,7 @@ class ImageData:
         c, h, w = self.shape
         return f"ImageData({self.name}: {len(self.train):,} train + {len(self.test):,} test images, {c}×{h}×{w} uint8, {self.num_classes} classes, kind={self.kind})"
 
-# %% ../nbs/api/01_data.ipynb #3770c9f2
+# %% ../nbs/api/01_data.ipynb #e82e07b6
 def _check_images(images, name)->Tensor: # (N, H, W[, C]) array -> (N, C, H, W) uint8
     x = np.asarray(images)
     if x.ndim == 3: x = x[..., None]
@@ -70,7 +70,7 @@ def _image_data(name, train, train_labels, test, test_labels, classes, kind=None
     for part, x, y in (("train", train, train_labels), ("test", test, test_labels)):
         y = check_labels(y, len(x), len(classes), f"{name}: {part} labels")
         empty = (torch.bincount(y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
-        if empty: raise InputError(f"{name}: no {part} images of class {', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''}")
+        if empty: raise InputError(f"{name}: no {part} images of class {', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''} (labels count from 0)")
         ys.append(y)
     return ImageData(name, train, ys[0], test, ys[1], classes, kind or ("digits" if train.shape[1] == 1 else "natural"))
 
@@ -95,7 +95,7 @@ def _digits()->ImageData:
     train, test = stratified_split(d.target)
     return _image_data("digits", x[train], d.target[train], x[test], d.target[test], range(10), kind="digits")
 
-# %% ../nbs/api/01_data.ipynb #b659234f
+# %% ../nbs/api/01_data.ipynb #3d9b9ccd
 def _npz_arrays(path)->dict:
     try:
         with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in f.files}
@@ -107,29 +107,42 @@ def _npz(path: Path)->ImageData:
     parts = [_npz_arrays(path/f"{p}.npz") for p in ("train", "test")] if path.is_dir() else [_npz_arrays(path)]
     for p in parts:
         if missing := {"images", "labels"} - set(p): raise InputError(f"{path}: missing array {', '.join(sorted(missing))}; there are {', '.join(sorted(p)) or 'none'}")
-    first = parts[0]
-    y = check_labels(first["labels"], len(first["images"]), name=f"{path}: labels").numpy()
-    classes = first.get("classes", np.arange(max(int(p["labels"].max(initial=0)) for p in parts) + 1))
+        if p["images"].ndim < 3: raise InputError(f"{path}: images must be (N, H, W, C) with C = 1 or 3, got shape {p['images'].shape}")
+        if p.get("classes", np.empty(1)).ndim != 1: raise InputError(f"{path}: classes must be (K,) names, got shape {p['classes'].shape}")
+    first, ys = parts[0], [check_labels(p["labels"], len(p["images"]), name=f"{path}: labels").numpy() for p in parts]
+    y, top = ys[0], max(int(v.max(initial=0)) for v in ys)
+    if "classes" not in first and top >= sum(map(len, ys)): raise InputError(f"{path}: labels go up to {top}, more than there are images; they must count the classes from 0")
+    classes = first.get("classes", np.arange(top + 1))
+    if len(parts) == 2 and "classes" in parts[1] and list(map(str, parts[1]["classes"])) != list(map(str, classes)): raise InputError(f"{path}: train.npz and test.npz name different classes")
     if len(parts) == 2: return _image_data(str(path), first["images"], y, parts[1]["images"], parts[1]["labels"], classes)
     x = _check_images(first["images"], f"{path}: images").permute(0, 2, 3, 1).numpy()
     check_labels(y, len(x), len(classes), f"{path}: labels")
-    if len(empty := np.setdiff1d(np.arange(len(classes)), y)): raise InputError(f"{path}: no images of class {str(np.asarray(classes)[empty[0]])!r}")
+    if len(empty := np.setdiff1d(np.arange(len(classes)), y)): raise InputError(f"{path}: no images of class {str(np.asarray(classes)[empty[0]])!r} (labels count from 0)")
     train, test = stratified_split(y)
     return _image_data(str(path), x[train], y[train], x[test], y[test], classes)
 
-# %% ../nbs/api/01_data.ipynb #23d6a7ab
+# %% ../nbs/api/01_data.ipynb #f52ebeb0
 _suffixes = {".png", ".jpg", ".jpeg"}
 
-def _folder_part(root: Path, classes):
+def _pixels(file: Path)->np.ndarray: # (H, W) or (H, W, 3) uint8
     from PIL import Image
+    try:
+        with Image.open(file) as im:
+            if im.mode in ("RGBA", "LA", "PA"): raise InputError(f"{file} has an alpha channel; flatten it first")
+            if im.mode.startswith("I"): return (np.asarray(im)//257).astype(np.uint8)       # 16-bit grey
+            return np.asarray(im.convert("L" if im.mode in ("L", "1") else "RGB"))
+    except InputError: raise
+    except Exception as e: raise InputError(f"{file} is not a readable image ({e})") from None
+
+def _class_folders(root: Path): return sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+
+def _folder_part(root: Path, classes):
     images, labels, shape, first = [], [], None, None
     for k, c in enumerate(classes):
-        files = sorted(p for p in (root/c).glob("*") if p.suffix.lower() in _suffixes)
+        files = sorted(p for p in (root/c).glob("[!.]*") if p.suffix.lower() in _suffixes)
         if not files: raise InputError(f"{root/c}: no .png or .jpg images of class {c!r}")
         for f in files:
-            try:
-                with Image.open(f) as im: x = np.asarray(im.convert("L" if im.mode in ("L", "1", "I;16") else "RGB"))
-            except Exception as e: raise InputError(f"{f} is not a readable image ({e})") from None
+            x = _pixels(f)
             if shape is None: shape, first = x.shape, f
             if x.shape != shape: raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}")
             images.append(x); labels.append(k)
@@ -137,10 +150,10 @@ def _folder_part(root: Path, classes):
 
 def _folder(path: Path)->ImageData:
     "`path`/train/<class>/*.png and `path`/test/<class>/*.png (or .jpg)."
-    classes = sorted(d.name for d in (path/"train").iterdir() if d.is_dir())
+    classes = _class_folders(path/"train")
     if not classes: raise InputError(f"{path/'train'}: no class folders")
     if not (path/"test").is_dir(): raise InputError(f"{path/'test'}: no such folder")
-    if extra := sorted({d.name for d in (path/"test").iterdir() if d.is_dir()} - set(classes)): raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
+    if extra := sorted(set(_class_folders(path/"test")) - set(classes)): raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
     return _image_data(str(path), *_folder_part(path/"train", classes), *_folder_part(path/"test", classes), classes)
 
 def _cifar(name: str, root)->ImageData:
@@ -179,13 +192,13 @@ def noisy_labels(labels: Tensor, # (n,) int64
     hit, drawn = torch.rand(len(labels), generator=g) < share, torch.randint(num_classes, (len(labels),), generator=g)
     return torch.where(hit.to(labels.device), drawn.to(labels.device), labels)
 
-# %% ../nbs/api/01_data.ipynb #7e8b0f57
+# %% ../nbs/api/01_data.ipynb #dd16c7fe
 def _uniform(n, low, high, g, device): return torch.rand(n, generator=g, device=device)*(high - low) + low
 
 def _affine(x: Tensor, # (n, C, H, W)
             angle, scale_x, scale_y, shift_x, shift_y)->Tensor: # per sample: radians; part of the picture seen; centre of what is seen, in [-1, 1]
-    cos, sin = angle.cos(), angle.sin()
-    theta = torch.stack([torch.stack([cos*scale_x, -sin*scale_y, shift_x], 1), torch.stack([sin*scale_x, cos*scale_y, shift_y], 1)], 1)
+    cos, sin, tall = angle.cos(), angle.sin(), x.shape[2]/x.shape[3]                     # a turn is one in pixels, also where the picture is not square
+    theta = torch.stack([torch.stack([cos*scale_x, -sin*scale_y*tall, shift_x], 1), torch.stack([sin*scale_x/tall, cos*scale_y, shift_y], 1)], 1)
     return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), mode="bilinear", padding_mode="zeros", align_corners=False)
 
 def _augment_digits(x, strength, g):
@@ -202,7 +215,7 @@ def _jitter_colour(x, strength, g):
     n, device = len(x), x.device
     grey = lambda x: (x*torch.tensor(_luma, device=device).view(1, 3, 1, 1)).sum(1, keepdim=True)
     some = lambda p: (torch.rand(n, generator=g, device=device) < p).float()
-    on, to_grey = some(.8), some(.2)
+    on, to_grey = some(.8), some(.2*min(strength, 1))
     factor = lambda a: (1 + on*_uniform(n, -a*strength, a*strength, g, device)).clamp_min(0).view(n, 1, 1, 1)
     x = (x*factor(.4)).clamp(0, 1)                                                        # brightness
     x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, factor(.4)).clamp(0, 1)         # contrast, about the picture's mean grey
@@ -216,8 +229,8 @@ def _jitter_colour(x, strength, g):
 
 def _augment_natural(x, strength, g):
     n, device = len(x), x.device
-    area = _uniform(n, 1 - .8*min(strength, 1.2), 1, g, device)
-    ratio = _uniform(n, math.log(3/4), math.log(4/3), g, device).exp()
+    area = _uniform(n, max(.05, 1 - .8*strength), 1, g, device)
+    ratio = (_uniform(n, math.log(3/4), math.log(4/3), g, device)*strength).exp()*x.shape[2]/x.shape[3] if strength else torch.ones_like(area)
     w, h = (area*ratio).sqrt().clamp_max(1), (area/ratio).sqrt().clamp_max(1)
     u = lambda room: room*(2*torch.rand(n, generator=g, device=device) - 1)
     flip = 1 - 2*(torch.rand(n, generator=g, device=device) < .5).float()
@@ -228,7 +241,7 @@ augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none":
 
 def augment(images: Tensor, # (n, C, H, W) uint8
             kind: str = "natural", # `digits`, `natural` or `none`
-            strength: float = 1.0, # scales every random range; 0 leaves only what has no range (flip)
+            strength: float = 1.0, # scales every random range and the probability of grey; 0 leaves the flip of natural images
             generator: "torch.Generator|None" = None, # on the images' device
             )->Tensor: # (n, C, H, W) float32 in [0, 1]
     "One random view of every image, each with its own transformation, on the images' device."

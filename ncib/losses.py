@@ -53,12 +53,12 @@ class _SupCon(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g): return ctx.grad*g, None, None, None, None, None
 
-# %% ../nbs/api/03_losses.ipynb #c25eaf13
+# %% ../nbs/api/03_losses.ipynb #c74a4a4c
 def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half precision is computed with in float32
-                labels: Tensor, # (n,) integers, one per row
+                labels: Tensor, # (n,) integers, one per row, on any device
                 temperature: float = 0.1, # T > 0
                 variant: str = "out", # `out` (eq. 2 of Khosla et al.) or `in` (eq. 3)
-                chunk_size: int|None = None, # rows per block; `None`: as many as fit in about 64 MB
+                chunk_size: int|None = None, # rows per block; `None`: about 2²² similarities, some 80 MB at work
                 singletons: str = "drop", # anchors without a positive: `drop` from the mean, count as `zero`, or raise an `error`
                 )->Tensor: # scalar, nats
     """Supervised contrastive loss: mean over anchors of −(1/|P(i)|) Σ_p [s_ip − log Σ_{a≠i} e^{s_ia}], s = z·z/T.
@@ -66,7 +66,7 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
     Once differentiable. Memory above the inputs is O(n·d + chunk_size·n). A batch of a single class is legal and has a positive loss. Raises `InputError` for wrong shapes, a temperature that is not
     positive, an unknown variant or policy, and with `singletons="error"` for an anchor without a positive. Source: Khosla et al. 2020 (arXiv 2004.11362), eqs. 2 and 3."""
     if z.ndim != 2 or not z.is_floating_point(): raise InputError(f"z must be (n, d) floats, got {tuple(z.shape)} {z.dtype}")
-    n = len(z)
+    n, labels = len(z), torch.as_tensor(labels, device=z.device)
     if labels.shape != (n,) or labels.is_floating_point(): raise InputError(f"labels must be ({n},) integers, got {tuple(labels.shape)} {labels.dtype}")
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
     if variant not in ("out", "in"): raise InputError(f"variant must be out or in, got {variant!r}")
@@ -79,7 +79,7 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     weight = paired.to(z.dtype)/(n if singletons == "zero" else paired.sum().clamp_min(1))
     with torch.autocast(z.device.type, enabled=False):
-        return _SupCon.apply(z, labels, 1/temperature, variant, weight, chunk_size or max(1, min(n, 2**24//max(n, 1))))
+        return _SupCon.apply(z, labels, 1/temperature, variant, weight, chunk_size or max(1, min(n, 2**22//max(n, 1))))
 
 class SupConLoss(nn.Module):
     "`supcon_loss` as a module: `SupConLoss(temperature=0.1)(z, labels)`."

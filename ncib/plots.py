@@ -6,8 +6,8 @@
 __all__ = ['colours', 'NotebookFigure', 'save_figure', 'plot_accuracy', 'plot_collapse', 'plot_cosines', 'plot_transitions',
            'plot_information', 'plot_gap']
 
-# %% ../nbs/api/19_plots.ipynb #b3abdfc6
-import io
+# %% ../nbs/api/19_plots.ipynb #e34d29e6
+import io, itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from .core import InputError, atomic_write
 from .gib import GaussianIB, gaussian_ib_curve
 from .timeline import Timeline
 
-# %% ../nbs/api/19_plots.ipynb #081ea158
+# %% ../nbs/api/19_plots.ipynb #a15ddef8
 colours = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00", "purple": "#CC79A7", "sky": "#56B4E9", "grey": "#777777"}
 
 class NotebookFigure(Figure):
@@ -50,7 +50,8 @@ def _mark(ax, epoch, label, colour, style):
 
 def _marks(ax, timeline):
     _mark(ax, timeline.plateau_epoch(), "plateau begins", colours["green"], "--")
-    _mark(ax, timeline.all_transitions_epoch(), "all transitions", colours["purple"], ":")
+    _mark(ax, timeline.all_transitions_epoch(), "count stays ≥ K−1", colours["purple"], ":")
+    _mark(ax, timeline.clear_transitions_epoch(), "K−1 with a clear gap", colours["purple"], "-.")
 
 def save_figure(figure: Figure, path: "str|Path", # .png, .pdf or .svg
                 dpi: int = 300): # of a .png
@@ -144,7 +145,7 @@ def plot_transitions(timeline: Timeline, part: str = "test", relevance: str = "t
     _epoch_axis(ax_count, e)
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #07ce5d5f
+# %% ../nbs/api/19_plots.ipynb #29e5bbd1
 def plot_information(timeline: Timeline, part: str = "test", relevance: str = "twin", rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                      )->Figure:
     "Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled for modes 1 to K−1."
@@ -153,7 +154,7 @@ def plot_information(timeline: Timeline, part: str = "test", relevance: str = "t
     fig = _figure()
     ax, ax_near = fig.subplots(1, 2)
     entered = 0.
-    for i, colour in zip(rows, ("grey", "orange", "blue", "green", "purple", "sky")):
+    for i, colour in zip(rows, itertools.cycle(("grey", "orange", "blue", "green", "purple", "sky"))):
         x = np.asarray(timeline.arrays[i][f"{part}_{relevance}_excess"])
         threshold = float(timeline.arrays[i][f"{part}_{relevance}_threshold"])
         x = x[np.isfinite(x) & (x > 0) & (x < (1/threshold**2 - 1 if threshold > 0 else np.inf))]

@@ -14,16 +14,16 @@ from .core import InputError, write_text
 from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_transitions
 from .timeline import Timeline
 
-# %% ../nbs/api/20_report.ipynb #bdb5972b
+# %% ../nbs/api/20_report.ipynb #a67fcba6
 _captions = (
     (plot_accuracy, "Does it learn?", "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie nearest to the mean of their own class (squares). The "
-     "green band is half a percentage point below the best value; the plateau begins where the accuracy enters it for good. Right: the training loss. Training goes on long after the accuracy "
-     "has stopped rising. What happens to the features in that time is the subject of this report."),
+     "green band is half a percentage point below the best value; the plateau begins where the accuracy enters it for good. Right: the training loss. What happens to the features on the way to the plateau, "
+     "and after it, is the subject of this report."),
     (plot_collapse, "Do the classes collapse?", "Neural collapse (Papyan, Han & Donoho 2020) in four numbers, all of them 0 when it is complete. NC1: spread within the classes relative to the spread "
      "between their means; note the logarithmic axis. The other three ask whether the class means form a simplex: equal lengths (equinorm), equal angles (equiangular), both at once (distance from a simplex "
      "equiangular tight frame). Test features that follow the training features mean that the collapse is about the classes, not about the individual training images."),
     (plot_cosines, "The class means on their way to a simplex", "Cosines between the centred class means of encoder A, at the first, a middle and the last checkpoint. In a simplex every class is at the same angle from "
-     "every other one, with cosine −1/(K−1): the picture on the right. Digits that look alike keep cosines above that for longest."),
+     "every other one, with cosine −1/(K−1): the picture on the right. Pairs that stay darker are classes that the encoder keeps close together."),
     (plot_transitions, "Phase transitions of the information bottleneck", "Compress the features of encoder A as far as possible while keeping what they tell about encoder B. The trade-off is set by β, and the optimal code takes "
      "up one shared direction (mode) after the other, each at its critical value β_c. A line is a mode; the lower it lies, the earlier it enters. If collapse makes the class directions the modes that matter, the K−1 "
      "coloured lines run together at the bottom, and the shaded gap opens between them and everything else that the two encoders share. Modes above the dashed line cannot be told from chance at this sample size. Lower panel: how many modes "
@@ -54,11 +54,13 @@ def report_html(timeline: Timeline, title: str = "Neural collapse and the inform
     for plot, heading, caption in _captions:
         if plot is plot_gap and timeline.info["copula"]: continue
         parts.append(f"<section><h2>{e(heading)}</h2><figure>{_image(plot(timeline), heading)}<figcaption>{e(caption)}</figcaption></figure></section>")
+    seeds = [c.get("seed") for c in configs]
+    trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
     kind = f"{timeline.info['layer']} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
 <h1>{e(title)}</h1>
-<p>Two encoders, trained from different seeds on the same {k}-class images ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. All information is in nats.</p>
+<p>Two encoders{e(trained)} on the same {k}-class images ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. All information is in nats.</p>
 <h2>What was found</h2><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
 {"".join(parts)}
 <section><h2>Checkpoints</h2><p class="small">Mean of both encoders; transitions on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors', 'Features', 'Run']
 
-# %% ../nbs/api/09_runs.ipynb #a4073941
-import contextlib, json
+# %% ../nbs/api/09_runs.ipynb #6ff3550b
+import contextlib, json, operator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from .core import InputError, atomic_write, check_features, check_labels, read_json, write_json, write_text
 from .nets import Encoder
 
-# %% ../nbs/api/09_runs.ipynb #67c02012
+# %% ../nbs/api/09_runs.ipynb #0cf6c22c
 def save_tensors(path: "str|Path", # file to write, atomically
                  tensors: dict[str, Tensor], **metadata): # metadata: JSON values
     "Writes named tensors and metadata as one safetensors file."
@@ -28,7 +28,9 @@ def save_tensors(path: "str|Path", # file to write, atomically
         v = v.detach().cpu().contiguous()
         own[k] = v.clone() if v.untyped_storage().data_ptr() in seen else v       # safetensors refuses tensors that share memory
         seen.add(v.untyped_storage().data_ptr())
-    with atomic_write(path) as tmp: save_file(own, tmp, {k: json.dumps(v) for k, v in metadata.items()})
+    try:
+        with atomic_write(path) as tmp: save_file(own, tmp, {k: json.dumps(v) for k, v in metadata.items()})
+    except (SafetensorError, OSError) as e: raise InputError(f"cannot write {path}: {getattr(e, 'strerror', None) or e}") from None
 
 def load_tensors(path: "str|Path", device="cpu",
                  names: "list[str]|None" = None, # which tensors to read; `None`: all. None of them still tells whether the file is whole
@@ -59,7 +61,7 @@ class Features:
         if x is None: raise InputError(f"the {layer} features of the {name} images were not recorded")
         return x, getattr(self, f"{name}_labels")
 
-# %% ../nbs/api/09_runs.ipynb #baa5ca52
+# %% ../nbs/api/09_runs.ipynb #3e500ca7
 class Run:
     "A run directory. `Run(path)` opens it for reading, `Run.create` makes it."
     def __init__(self, path: "str|Path"):
@@ -68,12 +70,13 @@ class Run:
         if not (self.path/"config.json").is_file(): raise InputError(f"{self.path} is not a run directory: it has no config.json")
         self.info = read_json(self.path/"config.json")
         if missing := {"config", "data"} - set(self.info): raise InputError(f"{self.path/'config.json'} is damaged: it lacks {', '.join(sorted(missing))}")
+        if not isinstance(self.data.get("classes"), list): raise InputError(f"{self.path/'config.json'} is damaged: it names no classes")
 
     @classmethod
     def create(cls, path: "str|Path",
                classes: "list[str]", # K class names
                config: dict|None = None, # what defines the run: opening it with another one is an error
-               data: dict|None = None, # about the data; `fingerprint` tells whether two runs saw the same images in the same order
+               data: dict|None = None, # about the data; `fingerprint` tells whether two runs saw the same images in the same order; `name`, for information, where they came from
                environment: dict|None = None, # versions, device: for information
                )->"Run":
         "A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that names the differences."
@@ -82,7 +85,7 @@ class Run:
             run = cls(path)
             for part in ("config", "data"):
                 there, asked = run.info[part], json.loads(json.dumps(info[part]))
-                differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k)]
+                differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k) and (part, k) != ("data", "name")]
                 if differ: raise InputError(f"{path} holds a run of another configuration: " + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in differ))
             return run
         if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
@@ -98,7 +101,7 @@ class Run:
     @property
     def classes(self)->list[str]: return self.data["classes"]
 
-    def _epochs(self, folder)->list[int]: return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors"))
+    def _epochs(self, folder)->list[int]: return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors") if p.stem[6:].isdigit())
     @property
     def epochs(self)->list[int]:
         "Epochs whose features are recorded, ascending."
@@ -107,7 +110,7 @@ class Run:
     def file(self, folder: str, # `features`, `checkpoints` or `state`
              epoch: "int|str")->Path: # number or `last`
         "Where a tensor file lies, whether or not it is there."
-        return self.path/folder/(f"epoch_{epoch:04d}.safetensors" if isinstance(epoch, int) else f"{epoch}.safetensors")
+        return self.path/folder/(f"{epoch}.safetensors" if isinstance(epoch, str) else f"epoch_{operator.index(epoch):04d}.safetensors")
 
     def save_features(self, epoch: int, # 0 is before training
                       train, train_labels, # (N, d) floats and (N,) integers
@@ -116,9 +119,10 @@ class Run:
                       dtype: torch.dtype = torch.float32): # to store them in
         "Records the features of one checkpoint; rows in the same order at every checkpoint and in every run to be paired with this one."
         named = {"train": train, "test": test, "train_head": train_head, "test_head": test_head}
-        tensors = {k: check_features(v, f"{k} features at epoch {epoch}").to(dtype) for k, v in named.items() if v is not None}
+        name = lambda k: f"{k} features at epoch {epoch}"
+        tensors = {k: check_features(check_features(v, name(k)).to(dtype), f"{name(k)}, as {dtype},".replace("torch.", "")) for k, v in named.items() if v is not None}
         for k, y in (("train", train_labels), ("test", test_labels)): tensors[f"{k}_labels"] = check_labels(y, len(tensors[k]), len(self.classes), f"{k}_labels")
-        save_tensors(self.file("features", epoch), tensors, epoch=epoch)
+        save_tensors(self.file("features", epoch), tensors, epoch=int(epoch))
 
     def features(self, epoch: int)->Features:
         "Features recorded at `epoch`; `InputError` if there are none or the file is damaged."
@@ -132,6 +136,7 @@ class Run:
                 device="cpu")->Encoder:
         "The encoder with the weights of a checkpoint, in eval mode."
         c = self.config
+        if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys(): raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell {', '.join(sorted(missing))}")
         net = Encoder(c["backbone"], tuple(self.data["shape"]), c["feature_dim"], c["projection_dim"])
         weights, _ = load_tensors(self.file("checkpoints", epoch))
         net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['relevances', 'clear_gap', 'class_alignment', 'analyze', 'first_lasting', 'Timeline']
 
-# %% ../nbs/api/18_timeline.ipynb #7ec27f85
+# %% ../nbs/api/18_timeline.ipynb #7560ad41
 import math, warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,23 +15,23 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 from .collapse import collapse_metrics
-from .core import InputError, atomic_write, read_json, resolve_device, write_json
+from .core import InputError, atomic_write, check_features, read_json, resolve_device, write_json
 from .gib import GaussianIB
 from .probe import linear_probe
 from .runs import Run, load_tensors, save_tensors
 
-# %% ../nbs/api/18_timeline.ipynb #77423db3
+# %% ../nbs/api/18_timeline.ipynb #ad458e45
 relevances = ("twin", "paired", "labels")
 _collapse_columns = ("nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle_gap", "etf_error")
 
 def _bottlenecks(a, b, labels, copula)->dict[str, GaussianIB]:
     return {"twin": GaussianIB.fit(a, b, copula=copula), "paired": GaussianIB.fit_class_paired(a, b, labels, copula=copula), "labels": GaussianIB.fit_labels(a, labels, copula=copula)}
 
-def _measure(part, a, b, labels, k, copula)->tuple[dict, dict]:
-    "Columns of one part of one checkpoint, and the arrays that figures need."
+def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
+    "Columns of one part of one checkpoint, the arrays that figures need, and the collapse metrics of both encoders."
     row, arrays = {}, {}
-    for side, x in (("a", a), ("b", b)):
-        m = collapse_metrics(x, labels)
+    metrics = [collapse_metrics(x, labels) for x in (a, b)]
+    for side, m in zip("ab", metrics):
         row |= {f"{part}_{name}_{side}": getattr(m, name) for name in _collapse_columns}
         arrays[f"{part}_cosines_{side}"] = torch.as_tensor(m.cosines)
     bottlenecks = _bottlenecks(a, b, labels, copula)
@@ -43,7 +43,7 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict]:
         if name == "twin" and not copula:                           # the class-mean code lives in the features' own coordinates
             other = GaussianIB.fit(b, a)
             row |= {f"{part}_information": g.information, f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap, f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}
-    return row, arrays
+    return row, {k: v.cpu() for k, v in arrays.items()}, metrics
 
 # %% ../nbs/api/18_timeline.ipynb #2632373a
 def class_alignment(bottleneck: GaussianIB, # of (X, anything)
@@ -60,7 +60,7 @@ def class_alignment(bottleneck: GaussianIB, # of (X, anything)
     a, b = leading(bottleneck), leading(labels)
     return float(torch.linalg.svdvals(a.T @ sigma @ b).square().sum()/max(a.shape[1], b.shape[1]))
 
-# %% ../nbs/api/18_timeline.ipynb #408a896e
+# %% ../nbs/api/18_timeline.ipynb #75579ff9
 def analyze(run_a: "Run|str|Path", # a run directory
             run_b: "Run|str|Path", # its twin: same images, another seed
             layer: str = "backbone", # `backbone` features (the paper's) or the projection `head`'s output
@@ -70,7 +70,7 @@ def analyze(run_a: "Run|str|Path", # a run directory
             )->"Timeline":
     """One row per checkpoint that both runs recorded, for train and test features.
 
-    Raises `InputError` if the runs saw different images, have different classes, share no checkpoint, or if a features file is damaged."""
+    Raises `InputError` if the runs saw different images, have different classes, share no checkpoint, if both are the same encoder, or if a features file is damaged."""
     a, b = (r if isinstance(r, Run) else Run(r) for r in (run_a, run_b))
     device = resolve_device(device)
     if a.classes != b.classes: raise InputError(f"{a.path} and {b.path} have different classes: {len(a.classes)} and {len(b.classes)}, beginning {a.classes[:3]} and {b.classes[:3]}")
@@ -84,24 +84,22 @@ def analyze(run_a: "Run|str|Path", # a run directory
         if not all(torch.equal(getattr(fa, n), getattr(fb, n)) for n in ("train_labels", "test_labels")):
             raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same label noise")
         row, arr = {"epoch": epoch}, {}
-        parts = {p: [f.part(p, layer)[0].to(device) for f in (fa, fb)] for p in ("train", "test")}
+        parts = {p: [check_features(f.part(p, layer)[0], f"{r.path}: {p} features of epoch {epoch}").to(device) for r, f in ((a, fa), (b, fb))] for p in ("train", "test")}
+        if torch.equal(*parts["test"]): raise InputError(f"{a.path} and {b.path} hold the same features at epoch {epoch}; a pair needs two independently trained encoders")
         for i, side in enumerate("ab"):
             probe = linear_probe(parts["train"][i], fa.train_labels, k)
             row[f"test_accuracy_{side}"] = probe.accuracy(parts["test"][i], fa.test_labels)
             row[f"train_accuracy_{side}"] = probe.accuracy(parts["train"][i], fa.train_labels)
-            row[f"test_ncc_accuracy_{side}"] = _ncc(parts["train"][i], fa.train_labels, parts["test"][i], fa.test_labels)
         for part, xs in parts.items():
-            r, ar = _measure(part, *xs, getattr(fa, f"{part}_labels"), k, copula)
+            r, ar, metrics = _measure(part, *xs, getattr(fa, f"{part}_labels"), k, copula)
             row |= r; arr |= ar
+            if part == "train":
+                for side, m, x in zip("ab", metrics, parts["test"]): row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu() == fa.test_labels).double().mean())
         rows.append(row); arrays.append(arr)
     logs = {s: r.log() for s, r in (("a", a), ("b", b))}
     info = {"runs": [str(a.path), str(b.path)], "classes": list(a.classes), "layer": layer, "copula": copula, "configs": [a.config, b.config],
             "loss": {s: l[["epoch", "loss"]].dropna().values.tolist() if "loss" in l else [] for s, l in logs.items()}}
     return Timeline(pd.DataFrame(rows), arrays, info)
-
-def _ncc(train, train_labels, test, test_labels)->float:
-    m = collapse_metrics(train, train_labels)
-    return float((m.nearest_class_mean(test) == test_labels.to(test.device)).double().mean())
 
 # %% ../nbs/api/18_timeline.ipynb #d0a64fa1
 def first_lasting(epochs, # (c,) checkpoints, ascending
@@ -112,7 +110,7 @@ def first_lasting(epochs, # (c,) checkpoints, ascending
     for e, h in zip(epochs, holds): since = (e if since is None else since) if h else None
     return None if since is None else int(since)
 
-# %% ../nbs/api/18_timeline.ipynb #c9805876
+# %% ../nbs/api/18_timeline.ipynb #8ed39381
 @dataclass(frozen=True)
 class Timeline:
     "One row per checkpoint (`table`), the arrays behind the figures (`arrays`), and what was analysed (`info`)."
@@ -138,14 +136,19 @@ class Timeline:
         "First checkpoint from which the transition count stays at K − 1 or above; `None` if it does not at the end."
         return first_lasting(self.epochs, (self.table[f"{part}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
 
+    def clear_transitions_epoch(self, part: str = "test", relevance: str = "twin")->int|None:
+        "First checkpoint from which exactly K − 1 modes lie before the largest gap and the gap stays at least `clear_gap`; `None` if not so at the end."
+        t = self.table
+        return first_lasting(self.epochs, ((t[f"{part}_{relevance}_count"] == self.num_classes - 1) & (t[f"{part}_{relevance}_gap"] >= clear_gap)).to_numpy())
+
     def summary(self)->dict:
         "The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and last refer to checkpoints."
         t, last = self.table, self.table.iloc[-1]
         first_last = lambda name, v: {f"{name}_first": float(v[0]), f"{name}_last": float(v[-1])}
         plateau, transitions = self.plateau_epoch(), self.all_transitions_epoch()
-        out = {"num_classes": self.num_classes, "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"), "layer": self.info["layer"], "copula": self.info["copula"],
+        out = {"num_classes": self.num_classes, "checkpoints": len(t), "first_epoch": int(self.epochs[0]), "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"), "layer": self.info["layer"], "copula": self.info["copula"],
                "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"], "final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"],
-               "plateau_epoch": plateau, "all_transitions_epoch": transitions, "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
+               "plateau_epoch": plateau, "all_transitions_epoch": transitions, "clear_transitions_epoch": self.clear_transitions_epoch(), "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
                **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
                "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()), "twin_significant": int(last["test_twin_significant"]), "train_twin_transition_count": int(last["train_twin_count"]),
                **first_last("nc1", self.mean("train_nc1")), **first_last("test_nc1", self.mean("test_nc1")), **first_last("etf_error", self.mean("train_etf_error")), "runs": self.info["runs"]}
@@ -175,6 +178,7 @@ class Timeline:
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
         info, (tensors, _) = read_json(out/"info.json"), load_tensors(out/"arrays.safetensors")
+        if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
         try: table = pd.read_csv(out/"timeline.csv")
         except (OSError, ValueError) as e: raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None
         arrays = [{} for _ in range(len(table))]
@@ -182,6 +186,7 @@ class Timeline:
             i, name = k.split(".", 1)
             if int(i) >= len(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has more checkpoints")
             arrays[int(i)][name] = v
+        if not all(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has fewer checkpoints")
         return cls(table, arrays, info)
 
     def short_table(self)->pd.DataFrame:
@@ -198,34 +203,40 @@ class Timeline:
         return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: test accuracy {np.mean(s['final_test_accuracy']):.4f}, "
                 f"plateau epoch {s['plateau_epoch']}, all-transitions epoch {s['all_transitions_epoch']}, {s['twin_transition_count']} transitions with gap ×{s['twin_gap_ratio']:.3g})")
 
-# %% ../nbs/api/18_timeline.ipynb #b3f509af
-clear_gap = 3. # a gap of log(β_c − 1) is called clear from this factor on
+# %% ../nbs/api/18_timeline.ipynb #af11d0a6
+clear_gap = 3. # a gap of β_c − 1 is called clear from this factor on
 
 def _verdict(s: dict)->list[str]:
-    k1, last, count, gap, aligned = s["num_classes"] - 1, s["epochs"], s["twin_transition_count"], s["twin_gap_ratio"], s["twin_class_alignment_last"]
-    out = []
+    k1, first, last, count, gap, aligned = s["num_classes"] - 1, s["first_epoch"], s["epochs"], s["twin_transition_count"], s["twin_gap_ratio"], s["twin_class_alignment_last"]
+    start, plateau, clear, since = "before training" if first == 0 else f"at epoch {first}", s["plateau_epoch"], s["clear_transitions_epoch"], s["all_transitions_epoch"]
+    out, when = [], lambda e: f"epoch {e}" + (", the first checkpoint" if e == first else "")
     if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and train accuracy is measured against those labels.")
-    if last == 0: return out + ["There is only the checkpoint before training: nothing has happened yet."]
     acc, train_acc = np.mean(s["final_test_accuracy"]), np.mean(s["final_train_accuracy"])
-    plateau = "but is no longer at its best: there is no plateau" if s["plateau_epoch"] is None else f"and has been on its plateau since epoch {s['plateau_epoch']}"
-    out.append(f"Test accuracy ends at {acc:.1%} (train {train_acc:.1%}) {plateau}.")
+    accuracy = f"Test accuracy ends at {acc:.1%} (train {train_acc:.1%})"
+    if s["checkpoints"] == 1: out.append(f"{accuracy}. There is only one checkpoint, {start if first == 0 else 'epoch ' + str(first)}: nothing can be said about a development.")
+    elif plateau is None: out.append(f"{accuracy}, below its best: there is no plateau.")
+    elif plateau == last: out.append(f"{accuracy} and is at its best only at the last checkpoint: no plateau has been reached.")
+    else: out.append(f"{accuracy} and has been on its plateau since epoch {plateau}.")
     fall = s["nc1_first"]/s["nc1_last"] if s["nc1_last"] else math.inf
-    falls = f"falls from {s['nc1_first']:.3g} to {s['nc1_last']:.3g}" if fall > 1 else f"does not fall: {s['nc1_first']:.3g} before training, {s['nc1_last']:.3g} after"
-    out.append(f"{'Training features collapse' if fall >= 10 else 'Training features collapse only in part' if fall >= 2 else 'Training features do not collapse'}: NC1 {falls}, "
-               f"the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}; on test images NC1 ends at {s['test_nc1_last']:.3g}.")
-    if count == k1 and gap >= clear_gap:
-        out.append(f"On test images the information bottleneck between the two encoders has {count} = K−1 phase transitions at the end, and the next mode follows only at {gap:.1f} times their β−1. "
-                   f"They {'are' if aligned >= .9 else 'overlap with' if aligned >= .5 else 'are not'} the class directions: {aligned:.0%} alignment with the modes found from labels alone.")
-    elif count == k1: out.append(f"On test images the bottleneck between the two encoders has its largest gap behind mode {count} = K−1, but the gap is only a factor of {gap:.1f}: the class directions do not stand apart clearly.")
-    else: out.append(f"On test images the bottleneck between the two encoders has {count} phase transition{'s'*(count != 1)} before its largest gap (a factor of {gap:.1f}), not K−1 = {k1}: "
-                     "the modes that the encoders share there are not the class directions.")
-    if s["all_transitions_epoch"] is None: out.append("The transition count does not stay at K−1, so there is no epoch at which all transitions are there to compare the plateau with.")
-    elif count != k1 or gap < clear_gap: out.append(f"The count has stayed at K−1 or above since epoch {s['all_transitions_epoch']}, but without a clear gap behind mode K−1 this says little about the plateau.")
-    elif (d := s["epochs_between"]) is None: out.append(f"All {k1} transitions are there from epoch {s['all_transitions_epoch']}, but accuracy has no plateau to compare that with.")
+    shown = f"NC1 {s['nc1_first']:.3g} {start}, {s['nc1_last']:.3g} at the end"
+    state = "are collapsed" if s["nc1_last"] < .1 else "are not collapsed" if s["nc1_last"] >= 1 else "are partly collapsed"
+    if s["checkpoints"] > 1: state = "collapse" if fall >= 10 and s["nc1_last"] < 1 else "collapse in part" if fall >= 2 and s["nc1_last"] < 1 else "do not collapse" if s["nc1_last"] >= .1 else state
+    out.append(f"Training features {state}: {shown}; the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}; on test images NC1 ends at {s['test_nc1_last']:.3g}.")
+    classes = f"they {'are' if aligned >= .9 else 'overlap with' if aligned >= .5 else 'are not'} the class directions ({aligned:.0%} alignment of the first {k1} with the modes found from labels alone)"
+    behind = f"the next mode enters at {gap:.1f} times the β−1 of the last of them" if s["twin_significant"] > count else f"no further mode stands above chance, whose level lies at {gap:.1f} times the β−1 of the last of them"
+    modes = f"On test images the information bottleneck between the two encoders has {count} phase transition{'s'*(count != 1)} before its largest gap at the end"
+    if count == 0: out.append("On test images no mode that the two encoders share stands above chance.")
+    elif count == k1 and gap >= clear_gap: out.append(f"{modes}: {count} = K−1, and {behind}. In direction, {classes}.")
+    elif count == k1: out.append(f"{modes}, which is K−1, but the gap is only a factor of {gap:.1f}: these modes do not stand apart clearly. In direction, {classes}.")
+    else: out.append(f"{modes} (a factor of {gap:.1f}), not K−1 = {k1}. As to the first {k1} modes, {classes}.")
+    if since is None: out.append(f"The transition count does not stay at K−1 = {k1} or above, so there is no epoch to compare the plateau with.")
+    elif clear is None: out.append(f"The count has stayed at K−1 = {k1} or above since {when(since)}, but without K−1 modes that stand apart clearly at the end this says little about the plateau.")
     else:
-        out.append(f"All {k1} transitions are there from epoch {s['all_transitions_epoch']}; the plateau begins at epoch {s['plateau_epoch']}: " +
-                   ("the same checkpoint." if d == 0 else f"{abs(d)} epoch{'s'*(abs(d) != 1)} {'before the last transition' if d > 0 else 'after the last transition'}."))
+        d = None if plateau is None else clear - plateau
+        compare = "there is no plateau to compare that with" if d is None else "the plateau begins at the same checkpoint" if d == 0 else f"the plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} {'before' if d > 0 else 'after'} that"
+        out.append(f"The transition count has stayed at K−1 or above since {when(since)}; exactly K−1 with a clear gap (a factor of {clear_gap:g} or more) it has been since {when(clear)}: {compare}.")
     if "ib_gap_last" in s:
         change = s["ib_gap_last"]/s["ib_gap_first"] if s["ib_gap_first"] else 1.
-        out.append(f"The IB gap of the class-mean code {'falls' if change < .9 else 'rises' if change > 1.1 else 'hardly changes'}: {s['ib_gap_first']:.2f} before training, {s['ib_gap_last']:.2f} at the end (0 would be an optimal code).")
+        if s["checkpoints"] == 1: out.append(f"The IB gap of the class-mean code is {s['ib_gap_last']:.2f} (0 would be an optimal code).")
+        else: out.append(f"The IB gap of the class-mean code {'falls' if change < .9 else 'rises' if change > 1.1 else 'hardly changes'}: {s['ib_gap_first']:.2f} {start}, {s['ib_gap_last']:.2f} at the end (0 would be an optimal code).")
     return out

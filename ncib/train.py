@@ -23,7 +23,7 @@ from .nets import Encoder, backbones
 from .runs import Run, load_tensors, save_tensors
 from .stats import nearest_class_mean
 
-# %% ../nbs/api/10_train.ipynb #871ac8f2
+# %% ../nbs/api/10_train.ipynb #7fe399e5
 def _opt(default, help, choices=None): return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrainConfig:
     batch_size: int = _opt(256, "images per step; the loss sees two views of each")
     lr: float = _opt(0.3, "peak learning rate")
     weight_decay: float = _opt(5e-4, "L2 penalty on all weights")
-    momentum: float = _opt(0.9, "Nesterov momentum of SGD")
+    momentum: float = _opt(0.9, "Nesterov momentum of SGD, below 1")
     warmup: float = _opt(0.1, "share of the steps over which the learning rate rises, before its cosine decay to 0")
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "of the contrastive losses")
@@ -46,14 +46,16 @@ class TrainConfig:
     augment_strength: float = _opt(1.0, "scales the ranges of the random views")
     label_noise: float = _opt(0.0, "share of the training labels that are drawn at random")
     label_noise_seed: int = _opt(0, "of the label noise; runs to be paired share it")
-    checkpoints: int = _opt(16, "how many epochs, spaced logarithmically, have weights and features kept")
+    checkpoints: int = _opt(16, "about how many epochs, spaced logarithmically, have weights and features kept")
     feature_dtype: str = _opt("float32", "in which features are stored", ("float32", "float16"))
     precision: str = _opt("auto", "of the training step; auto: bfloat16 autocast on a GPU that has it, else float32", ("auto", "float32", "bfloat16"))
-    device: str = _opt("auto", "auto, cpu, cuda, cuda:N or mps; may differ when a run is resumed")
+    device: str = _opt("auto", "auto, cpu, cuda or cuda:N; may differ when a run is resumed")
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             v, choices = getattr(self, f.name), f.metadata["choices"]
+            wanted = {"int": int, "float": (int, float), "str": str}[str(getattr(f.type, "__name__", f.type)).split("|")[0].strip()]
+            if not (isinstance(v, wanted) and not isinstance(v, bool) or v is None and f.default is None): raise InputError(f"{f.name} must be {'a number' if wanted == (int, float) else 'an integer' if wanted is int else 'text'}, got {v!r}")
             if choices and v not in choices: raise InputError(f"{f.name} must be one of {', '.join(choices)}, got {v!r}")
         for name in ("epochs", "projection_dim", "checkpoints"):
             if getattr(self, name) < 1: raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -63,12 +65,13 @@ class TrainConfig:
             if not 0 < getattr(self, name) < math.inf: raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in ("seed", "label_noise_seed", "weight_decay", "augment_strength"):
             if not 0 <= getattr(self, name) < math.inf: raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if self.momentum >= 1: raise InputError(f"momentum must be in [0, 1), got {self.momentum}")
         for name in ("warmup", "label_noise", "momentum"):
             if not 0 <= getattr(self, name) <= 1: raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
     def identity(self)->dict:
-        "What makes two configurations the same run: everything but the device."
-        return {k: v for k, v in dataclasses.asdict(self).items() if k != "device"}
+        "What makes two configurations the same run: everything but the device, and the data, which their fingerprint identifies wherever they lie."
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "data")}
 
 # %% ../nbs/api/10_train.ipynb #f51f1574
 def checkpoint_epochs(epochs: int, # length of the training
@@ -111,15 +114,17 @@ def _train_epoch(config, data, labels, kind, modules, optimizer, epoch, half)->f
         total += loss.detach()*len(idx)
     return float(total/len(labels))
 
-# %% ../nbs/api/10_train.ipynb #f9840630
+# %% ../nbs/api/10_train.ipynb #c033ca7b
 @torch.no_grad()
 def extract_features(encoder: Encoder, images: Tensor, # (n, C, H, W) uint8
-                     batch_size: int = 1024)->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
+                     batch_size: int = 1024, # at most
+                     )->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
     "Features of all images, in evaluation mode (the mode is put back) and in full precision."
     was = encoder.training
     encoder.eval()
     try:
-        parts = [(f, encoder.project(f)) for f in map(encoder, images.split(batch_size))]
+        rows = max(1, min(batch_size, 2**22//images[0, 0].numel()))                    # large images in smaller batches
+        parts = [(f, encoder.project(f)) for f in map(encoder, images.split(rows))]
         return tuple(torch.cat(p) for p in zip(*parts))
     finally: encoder.train(was)
 
@@ -155,7 +160,7 @@ def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard d
     mean = counts @ value/counts.sum(1)
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
 
-# %% ../nbs/api/10_train.ipynb #062f608e
+# %% ../nbs/api/10_train.ipynb #e0e776d2
 def train(config: TrainConfig, # what to train
           out: "str|Path", # run directory; made, or resumed if it holds a run of the same configuration
           progress: bool = True, # show a progress bar
@@ -168,6 +173,8 @@ def train(config: TrainConfig, # what to train
     device = resolve_device(config.device)
     data = (data or load_images(config.data)).to(device)
     labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
+    if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
+        raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")
     about = {"name": data.name, "shape": list(data.shape), "kind": data.kind, "train": len(data.train), "test": len(data.test), "fingerprint": data.fingerprint()}
     run = Run.create(out, data.classes, config.identity(), about, _environment(device))
     with run.locked(): _fit(config, run, data, labels, device, progress)
@@ -175,7 +182,7 @@ def train(config: TrainConfig, # what to train
 
 def _fit(config, run, data, labels, device, progress):
     kind = data.kind if config.augmentation == "auto" else config.augmentation
-    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0))
     encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, *_channel_stats(data.train), seed=config.seed)
     with fixed_seed(config.seed, 3): classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else nn.Identity()
     modules = nn.ModuleDict({"encoder": encoder, "classifier": classifier}).to(device)
@@ -188,6 +195,7 @@ def _fit(config, run, data, labels, device, progress):
         _restore(modules, optimizer, tensors, state_file)
         start = meta["epoch"]
         log = [r for r in run.log_rows() if r["epoch"] <= start]
+        if [r["epoch"] for r in log] != list(range(start + 1)): raise InputError(f"{run.path/'log.jsonl'} is damaged: it must have one line for each epoch from 0 to {start}")
         written = [e for e in keep if e <= start]
         for file in [run.file(f, e) for f in ("features", "checkpoints") for e in written] + [run.file("checkpoints", "last")]*(start == config.epochs): load_tensors(file, names=[])
 

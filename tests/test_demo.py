@@ -26,7 +26,8 @@ def test_training_features_collapse(story): assert story[1]["nc1_last"] <= story
 def test_class_modes_are_the_transitions(story):
     s = story[1]
     assert s["twin_transition_count"] == s["num_classes"] - 1 == 9 and s["twin_gap_ratio"] >= 3
-    assert s["all_transitions_epoch"] is not None and s["plateau_epoch"] is not None
+    assert s["all_transitions_epoch"] is not None and s["plateau_epoch"] is not None and s["clear_transitions_epoch"] is not None
+    assert s["twin_class_alignment_last"] > .9 > s["twin_class_alignment_first"]
 
 
 def test_class_means_approach_the_optimal_code(story): assert story[1]["ib_gap_last"] < story[1]["ib_gap_first"]
@@ -35,12 +36,13 @@ def test_class_means_approach_the_optimal_code(story): assert story[1]["ib_gap_l
 def test_report_says_so(story):
     out, s = story
     page = (out/"report.html").read_text()
-    assert all(sentence.split("'")[0][:40] in page for sentence in s["verdict"]) and "9 = K−1 phase transitions" in page and page.count("<img") == 6
+    assert all(sentence.split("'")[0][:40] in page for sentence in s["verdict"]) and "9 = K−1" in page and "they are the class directions" in page and page.count("<img") == 6
 
 
 def test_random_labels_do_not_show_it(tmp_path):
     "Nine modes with a clear gap would be worth nothing if an encoder trained on random labels had them too."
-    s = demo(tmp_path, "--label-noise", "1.0", "--epochs", "20")
+    s = demo(tmp_path, "--label-noise", "1.0")
     assert not (s["twin_transition_count"] == 9 and s["twin_gap_ratio"] >= 3)
     words = " ".join(s["verdict"])
     assert "100% of the training labels were drawn at random" in words and ("not K−1 = 9" in words or "do not stand apart clearly" in words)
+    assert "are the class directions" not in words

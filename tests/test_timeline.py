@@ -14,7 +14,7 @@ from ncib.gib import GaussianIB
 from ncib.plots import plot_gap, plot_transitions
 from ncib.report import report_html
 from ncib.runs import Run
-from ncib.timeline import Timeline, analyze, first_lasting
+from ncib.timeline import Timeline, _verdict, analyze, first_lasting
 from ncib.train import train
 
 
@@ -69,6 +69,7 @@ def random_features(n=2, d=4, seed=0): return list(torch.randn(n, 60, d, generat
 
 def test_refusals(tmp_path, short_pair):
     a = write_run(tmp_path/"a", random_features())
+    with pytest.raises(InputError, match="hold the same features at epoch 0"): analyze(a, write_run(tmp_path/"copy", random_features()), progress=False)
     cases = {"different classes": write_run(tmp_path/"b", random_features(), classes="abd"), "different images": write_run(tmp_path/"c", random_features(), fingerprint="x"),
              "different labels": write_run(tmp_path/"d", random_features(), labels=torch.arange(60).flip(0) % 3), "no checkpoint in common": write_run(tmp_path/"e", []), "was given twice": a}
     for message, b in cases.items():
@@ -88,7 +89,7 @@ def test_few_classes_and_few_dimensions(tmp_path, classes, d):
 
 def test_untrained_only(tmp_path):
     t = analyze(write_run(tmp_path/"a", random_features(1)), write_run(tmp_path/"b", random_features(1, seed=1)), progress=False)
-    assert "only the checkpoint before training" in t.verdict()[-1] and "<img" in report_html(t)
+    assert "only one checkpoint, before training" in t.verdict()[0] and "<img" in report_html(t)
 
 
 def test_dead_units_and_constant_features(tmp_path):
@@ -127,6 +128,21 @@ def test_plateau_and_transitions_epochs(short_timeline):
     assert t.plateau_epoch() == 3 and t.plateau_epoch(.02) == 1 and t.all_transitions_epoch() == 2
     for s in "ab": table[f"test_accuracy_{s}"] = [.5, .9, .8, .7]
     assert t.plateau_epoch() is None and any("no plateau" in v for v in t.verdict()) and "<img" in report_html(t)
+    for s in "ab": table[f"test_accuracy_{s}"] = [.1, .4, .6, .9]
+    assert t.plateau_epoch() == 3 and any("no plateau has been reached" in v for v in t.verdict())
+
+
+def test_the_verdict_says_only_what_was_measured(short_timeline):
+    def verdict(**change): return " ".join(_verdict(short_timeline.summary() | dict(plateau_epoch=1, all_transitions_epoch=1, clear_transitions_epoch=1, twin_transition_count=9, twin_gap_ratio=5., twin_significant=20,
+                                                    nc1_first=2., nc1_last=.05, twin_class_alignment_last=.97) | change))
+    assert "Training features collapse: NC1 2 before training, 0.05" in verdict() and "9 = K−1, and the next mode enters at 5.0 times" in verdict() and "they are the class directions" in verdict()
+    assert "begins at the same checkpoint" in verdict() and "2 epochs after that" in verdict(plateau_epoch=3, epochs=4)
+    assert "do not collapse" in verdict(nc1_first=118., nc1_last=9.) and "collapse in part" in verdict(nc1_first=2., nc1_last=.5)
+    assert "no further mode stands above chance" in verdict(twin_significant=9)
+    assert "not K−1 = 9. As to the first 9 modes, they are the class directions" in verdict(twin_transition_count=8, clear_transitions_epoch=None)
+    assert "they are not the class directions" in verdict(twin_class_alignment_last=.3) and "do not stand apart clearly" in verdict(twin_gap_ratio=1.5, clear_transitions_epoch=None)
+    assert "0.05 at the end" in verdict(first_epoch=10) and "NC1 2 at epoch 10" in verdict(first_epoch=10)
+    assert "stands above chance" in verdict(twin_transition_count=0, all_transitions_epoch=None, clear_transitions_epoch=None)
 
 
 def test_figures_of_every_relevance(short_timeline):

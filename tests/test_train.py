@@ -150,6 +150,26 @@ def test_label_noise_touches_train_labels_only(tmp_path):
     assert (f.train_labels != data.train_labels).float().mean() > .8 and torch.equal(f.test_labels, data.test_labels)
 
 
+def test_label_noise_that_empties_a_class(tmp_path):
+    np.savez(tmp_path/"x.npz", images=np.random.default_rng(0).integers(256, size=(60, 8, 8, 1), dtype=np.uint8), labels=np.arange(60) % 20)
+    with pytest.raises(InputError, match="label_noise 1.0 leaves no training image of class"): train(TrainConfig(data=str(tmp_path/"x.npz"), label_noise=1., device="cpu"), tmp_path/"run")
+    assert not (tmp_path/"run").exists()
+
+
+def test_the_same_images_elsewhere_are_the_same_run(tmp_path, short_pair):
+    data = load_images("digits")
+    np.savez(tmp_path/"x.npz", images=np.zeros((1, 8, 8, 1), np.uint8), labels=[0])
+    run = train(dataclasses.replace(SHORT, data=str(tmp_path/"x.npz")), short_pair[0].path, progress=False, data=dataclasses.replace(data, name="moved"))
+    assert run.epochs == short_pair[0].epochs
+
+
+def test_a_log_that_lost_lines_is_named(tmp_path):
+    config = dataclasses.replace(SHORT, epochs=1, checkpoints=1)
+    run = train(config, tmp_path/"run", progress=False)
+    (run.path/"log.jsonl").write_text("")
+    with pytest.raises(InputError, match="log.jsonl is damaged"): train(config, tmp_path/"run", progress=False)
+
+
 def test_schedule():
     c = TrainConfig(lr=2., warmup=.1)
     assert learning_rate(c, 0.) == pytest.approx(.02) and learning_rate(c, .1) == pytest.approx(2.) and learning_rate(c, 1.) == pytest.approx(0.)
@@ -160,13 +180,14 @@ def test_schedule():
 def test_checkpoints_are_logarithmic():
     e = checkpoint_epochs(1000, 16)
     assert e[:2] == [0, 1] and e[-1] == 1000 and len(e) <= 17 and max(np.diff(np.log(e[3:]))) < 1
-    assert checkpoint_epochs(7, 100) == list(range(8))
+    assert checkpoint_epochs(7, 100) == list(range(8)) and checkpoint_epochs(9, 1) == [0, 1, 9]
 
 
 @pytest.mark.parametrize("change, message", [
     (dict(epochs=0), "epochs must be at least 1, got 0"), (dict(batch_size=1), "batch_size must be at least 2, got 1"), (dict(lr=float("nan")), "lr must be positive and finite, got nan"),
     (dict(label_noise=1.1), r"label_noise must be in \[0, 1\]"), (dict(backbone="vgg"), "backbone must be one of light, resnet18"), (dict(weight_decay=-1.), "weight_decay must be at least 0"),
-    (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"), (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1")])
+    (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"), (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1"),
+    (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"), (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda")])
 def test_bad_options(tmp_path, change, message):
     with pytest.raises(InputError, match=message): train(dataclasses.replace(SHORT, **change), tmp_path/"run")
     assert not (tmp_path/"run").exists()
