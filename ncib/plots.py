@@ -115,7 +115,7 @@ def plot_cosines(timeline: Timeline, part: str = "train", # `train` or `test`
     fig.colorbar(image, ax=fig.axes, shrink=.8, label="cosine")
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #2e71e6a6
+# %% ../nbs/api/19_plots.ipynb #6085d4e6
 def plot_transitions(timeline: Timeline, part: str = "test", relevance: str = "twin", # `twin`, `paired` or `labels`
                      )->Figure:
     "Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below."
@@ -137,7 +137,7 @@ def plot_transitions(timeline: Timeline, part: str = "test", relevance: str = "t
     shown = grid[np.isfinite(grid)]
     chance = np.log10(1/threshold[threshold > 0].min()**2 - 1) if (threshold > 0).any() else np.inf
     if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(chance, np.nanmax(grid[:, :k1])) + .6) + .1)
-    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); ax.legend(fontsize="x-small", ncols=2, loc="upper right")
+    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=4, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
     ax_count.text(1, k1, f"K−1 = {k1}", transform=ax_count.get_yaxis_transform(), fontsize="x-small", va="bottom", ha="right")
