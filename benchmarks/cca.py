@@ -22,10 +22,11 @@ def features(n, d, dtype, seed=0):
 
 
 def best(calls: dict, repeats: int)->dict:
-    "Best wall time of each call, interleaved so that a busy machine is busy for all."
+    "Best wall time of each call, interleaved so that a busy machine is busy for all; a rest before each lets the waiting threads of the library before it (NumPy's, torch's) fall asleep."
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            time.sleep(.5)
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
