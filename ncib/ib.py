@@ -16,7 +16,7 @@ from torch import Tensor
 from .core import InputError, resolve_device, same_kind, to_bits
 from .ib_solver import Source, correlations, e_step, m_step, measure, objective, solve_bottleneck
 
-# %% ../nbs/api/16_ib.ipynb #e0305246
+# %% ../nbs/api/16_ib.ipynb #408ab5b4
 @dataclass(frozen=True, eq=False, repr=False)
 class DiscreteIBCurve:
     "Solutions of the (generalised) bottleneck, one per β, in the order given; information in nats; arrays of the kind of the input, float64."
@@ -37,7 +37,7 @@ class DiscreteIBCurve:
     decoder: np.ndarray # (b, t, y) p(y|t); p(y) for unused t
     tol: float # nats
     scope: str # what `converged` says: "global" (objective within `tol` of the global minimum) or "local"
-    source: "DiscreteIB"
+    source: object # the `DiscreteIB` that it is a curve of
 
     def hard(self)->np.ndarray: # (b, x) int64
         "The most probable cluster of every x: the soft clusters made hard."
