@@ -69,33 +69,43 @@ def first_lasting(epochs, # (c,) checkpoints, ascending
     for e, h in zip(epochs, holds): since = (e if since is None else since) if h else None
     return None if since is None else int(since)
 
-# %% ../nbs/api/18_timeline.ipynb #8ed39381
+# %% ../nbs/api/18_timeline.ipynb #50ca8bd5
 @dataclass(frozen=True)
 class Timeline:
     "One row per checkpoint (`table`), the arrays behind the figures (`arrays`), and what was analysed (`info`)."
-    table: pd.DataFrame
+    table: pd.DataFrame # one row per checkpoint
     arrays: list[dict] # per checkpoint: critical excess β_c − 1 of every mode and cosines of class means, float64
     info: dict # runs, classes, layer, copula, training configurations and losses
 
     @property
-    def epochs(self)->np.ndarray: return self.table["epoch"].to_numpy()
+    def epochs(self)->np.ndarray:
+        "(c,) epochs of the checkpoints, ascending"
+        return self.table["epoch"].to_numpy()
     @property
-    def num_classes(self)->int: return len(self.info["classes"])
+    def num_classes(self)->int:
+        "K"
+        return len(self.info["classes"])
 
-    def mean(self, column: str)->np.ndarray: # (c,) float64
+    def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
+             )->np.ndarray: # (c,) float64
         "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
         return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
 
-    def plateau_epoch(self, tolerance: float = 0.005)->int|None: # share, 0.005 = half a percentage point
+    def plateau_epoch(self, tolerance: float = 0.005, # share of images: 0.005 is half a percentage point
+                      )->int|None:
         "First checkpoint from which the test accuracy, averaged over the encoders, stays within `tolerance` of its best; `None` if it is below that at the end."
         accuracy = self.mean("test_accuracy")
         return first_lasting(self.epochs, accuracy >= accuracy.max() - tolerance - 1e-12)
 
-    def all_transitions_epoch(self, part: str = "test", relevance: str = "twin")->int|None:
+    def all_transitions_epoch(self, part: str = "test", # `train` or `test`
+                              relevance: str = "twin", # `twin`, `paired` or `labels`
+                              )->int|None:
         "First checkpoint from which the transition count stays at K − 1 or above; `None` if it does not at the end."
         return first_lasting(self.epochs, (self.table[f"{part}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
 
-    def clear_transitions_epoch(self, part: str = "test", relevance: str = "twin")->int|None:
+    def clear_transitions_epoch(self, part: str = "test", # `train` or `test`
+                                relevance: str = "twin", # `twin`, `paired` or `labels`
+                                )->int|None:
         "First checkpoint from which exactly K − 1 modes lie before the largest gap and the gap stays at least `clear_gap`; `None` if not so at the end."
         t = self.table
         return first_lasting(self.epochs, ((t[f"{part}_{relevance}_count"] == self.num_classes - 1) & (t[f"{part}_{relevance}_gap"] >= clear_gap)).to_numpy())
@@ -118,11 +128,13 @@ class Timeline:
         "The summary in words, one finding per sentence."
         return _verdict(self.summary())
 
-    def to_csv(self, path: "str|Path"):
+    def to_csv(self, path: "str|Path", # replaces the file
+               )->None:
         "Writes the table, one row per checkpoint."
         with atomic_write(path) as tmp: self.table.to_csv(tmp, index=False)
 
-    def save(self, out: "str|Path"):
+    def save(self, out: "str|Path", # a folder, made if need be
+             )->None:
         "Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder."
         out = Path(out)
         try:
@@ -133,12 +145,13 @@ class Timeline:
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
 
     @classmethod
-    def load(cls, out: "str|Path")->"Timeline":
+    def load(cls, out: "str|Path", # the folder that `save` wrote
+             )->"Timeline":
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
         info, (tensors, _) = read_json(out/"info.json"), load_tensors(out/"arrays.safetensors")
         if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
-        try: table = pd.read_csv(out/"timeline.csv")
+        try: table = pd.read_csv(out/"timeline.csv", engine="python")                    # whose numbers come back bit for bit
         except (OSError, ValueError) as e: raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None
         arrays = [{} for _ in range(len(table))]
         for k, v in tensors.items():

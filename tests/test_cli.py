@@ -19,7 +19,7 @@ def run(capsys, *argv):
 def snapshot(root): return {p.relative_to(root): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["analyze"], ["report"], ["demo"], ["lab"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["features"], ["analyze"], ["report"], ["demo"], ["sweep"], ["lab"]])
 def test_help(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: ncib" in out
@@ -89,8 +89,36 @@ def test_analyze_and_report(capsys, short_pair, tmp_path):
 
 
 def test_every_option_of_train_is_a_field():
-    args = vars(parser().parse_args(["train", "--out", "x"]))
-    from dataclasses import asdict
+    from dataclasses import fields
 
-    from ncib.train import TrainConfig
-    assert {k: args[k] for k in asdict(TrainConfig())} == asdict(TrainConfig())
+    from ncib.cli import _config
+    from ncib.train import TrainConfig, recipe
+    parse = lambda *more: _config(parser().parse_args(["train", "--out", "x", *more]))
+    assert parse() == TrainConfig()
+    for f in fields(TrainConfig):
+        name, value = "--" + f.name.replace("_", "-"), {int: 3, float: .5}.get(type(f.default), (f.metadata["choices"] or ["digits"])[-1])
+        if f.default is None: value = 3
+        if isinstance(f.default, bool): assert getattr(parse(name), f.name) is True and getattr(parse("--no-" + name[2:]), f.name) is False
+        else: assert getattr(parse(name, str(value)), f.name) == value
+    assert parse("--recipe", "supcon-cifar", "--epochs", "7", "--no-nesterov") == recipe("supcon-cifar", epochs=7)
+
+
+def test_features_of_another_data_set(capsys, short_pair, tmp_path):
+    from ncib.data import load_images
+    from ncib.runs import Run
+    d = load_images("digits")
+    np.savez(tmp_path/"x.npz", images=d.test[:200, 0].numpy(), labels=d.test_labels[:200].numpy())
+    status, out, err = run(capsys, "features", "--run", short_pair[0].path, "--data", tmp_path/"x.npz", "--out", tmp_path/"f", "--device", "cpu", "--quiet")
+    assert status == 0 and not err and Run(tmp_path/"f").epochs == short_pair[0].epochs
+    np.savez(tmp_path/"c.npz", images=np.zeros((8, 8, 8, 3), np.uint8), labels=np.arange(8) % 2)
+    status, _, err = run(capsys, "features", "--run", short_pair[0].path, "--data", tmp_path/"c.npz", "--out", tmp_path/"g", "--device", "cpu", "--quiet")
+    assert status == 1 and "has 3 channels" in err and not (tmp_path/"g").exists()
+
+
+def test_sweep(capsys, tmp_path):
+    status, out, err = run(capsys, *"sweep --vary temperature 0.1 0.5 --epochs 1 --checkpoints 1 --train-size 200 --device cpu --quiet --out".split(), tmp_path/"s")
+    assert status == 0 and "final_test_accuracy" in out and (tmp_path/"s/sweep.csv").read_text().count("\n") == 3, err
+    for more, message in ((["--vary", "colour", "1"], "'colour' is not an option"), (["--vary", "lr", "fast"], "values must be float, got fast"), (["--vary", "nesterov", "maybe"], "values must be true or false"),
+                          (["--vary", "lr"], "must come once, with at least one value"), (["--seeds", "1", "1"], "seeds must differ")):
+        status, _, err = run(capsys, "sweep", *more, "--out", tmp_path/"t", "--quiet")
+        assert status == 1 and message in err and not (tmp_path/"t").exists(), err

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from ncib.core import InputError, generator
-from ncib.data import augment, load_images, noisy_labels, stratified_split
+from ncib.data import augment, load_images, noisy_labels, stratified_split, subset
 
 RNG = np.random.default_rng(0)
 
@@ -161,3 +161,28 @@ def test_natural_views_do_what_the_recipe_says():
     same = jittered.isclose(colour, atol=1e-5).flatten(1).all(1)
     assert abs(same.float().mean() - .2*.8) < .03, "a fifth has no jitter, four fifths of those keep their colour"
     assert grey(jittered).sub(grey(colour)).abs().max() < .4*.62 + .05
+
+
+def test_subset_keeps_proportions_and_order():
+    data = load_images("digits")
+    some = subset(data, size=300)
+    whole, part = torch.bincount(data.train_labels), torch.bincount(some.train_labels)
+    assert len(some.train) == 300 and (part - whole*300/len(data.train)).abs().max() < 1 and torch.equal(some.test, data.test)
+    rows = [int((data.train.flatten(1) == x.flatten()).all(1).nonzero()[0, 0]) for x in some.train[:50]]
+    assert rows == sorted(rows), "the order of the images is kept"
+    assert subset(data) is data and subset(data, size=300, seed=1).fingerprint() != some.fingerprint() == subset(data, size=300).fingerprint()
+
+
+@pytest.mark.parametrize("ratio", [2., 10., 50.])
+def test_long_tail(ratio):
+    data = load_images("digits")
+    count, whole = torch.bincount(subset(data, imbalance=ratio).train_labels), torch.bincount(data.train_labels)
+    assert ((count - whole*ratio**(-torch.arange(10)/9)).abs() < 1).all() and count[0] == whole[0]
+    both = torch.bincount(subset(data, 300, ratio).train_labels)
+    assert both.sum() == 300 and abs(both[0]/both[9]*whole[9]/whole[0] - ratio) < .4*ratio
+
+
+@pytest.mark.parametrize("size, imbalance, message", [(0, 1., r"train_size must be in \[1, 1347\], got 0"), (1348, 1., "got 1348"), (11, 1., "at least 2 are needed"), (None, 1000., "leave . training image"),
+                                                      (None, .5, "imbalance must be at least 1"), (None, float("nan"), "imbalance must be at least 1")])
+def test_subset_refuses(size, imbalance, message):
+    with pytest.raises(InputError, match=message): subset(load_images("digits"), size, imbalance)

@@ -16,8 +16,10 @@ from conftest import SHORT
 import ncib.train
 from ncib.core import InputError
 from ncib.data import load_images
-from ncib.runs import Run, load_tensors
-from ncib.train import TrainConfig, checkpoint_epochs, learning_rate, train
+from ncib.probe import linear_probe
+from ncib.runs import Run, load_tensors, record_features
+from ncib.timeline import analyze
+from ncib.train import TrainConfig, checkpoint_epochs, learning_rate, recipe, recipes, train
 
 
 def same_tensors(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -126,7 +128,8 @@ def test_diverging_loss_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("change", [dict(loss="supcon-in"), dict(loss="nt-xent"), dict(loss="cross-entropy"), dict(feature_dim=4), dict(label_noise=.5), dict(augmentation="none"),
-                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.)])
+                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.), dict(nesterov=False), dict(final_lr=.1),
+                                    dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.), dict(images="host"), dict(images="device"), dict(compile="no")])
 def test_every_option_trains(tmp_path, change):
     config = dataclasses.replace(SHORT, epochs=1, checkpoints=1, **change)
     run = train(config, tmp_path/"run", progress=False)
@@ -187,7 +190,88 @@ def test_checkpoints_are_logarithmic():
     (dict(epochs=0), "epochs must be at least 1, got 0"), (dict(batch_size=1), "batch_size must be at least 2, got 1"), (dict(lr=float("nan")), "lr must be positive and finite, got nan"),
     (dict(label_noise=1.1), r"label_noise must be in \[0, 1\]"), (dict(backbone="vgg"), "backbone must be one of light, resnet18"), (dict(weight_decay=-1.), "weight_decay must be at least 0"),
     (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"), (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1"),
-    (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"), (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda")])
+    (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"), (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda"),
+    (dict(nesterov=1), "nesterov must be true or false, got 1"), (dict(epochs=True), "epochs must be an integer, got True"), (dict(base_temperature=0.), "base_temperature must be positive"),
+    (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"), (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host")])
 def test_bad_options(tmp_path, change, message):
     with pytest.raises(InputError, match=message): train(dataclasses.replace(SHORT, **change), tmp_path/"run")
     assert not (tmp_path/"run").exists()
+
+
+def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
+    run = train(dataclasses.replace(SHORT, images="host"), tmp_path/"run", progress=False)
+    assert same_tensors(weights(short_pair[0]), weights(run))
+
+
+def test_the_last_line_reports_a_linear_probe(short_pair):
+    rows, f = short_pair[0].log_rows(), short_pair[0].features(3)
+    assert rows[-1]["test_linear_probe_accuracy"] == linear_probe(f.train, f.train_labels).accuracy(f.test, f.test_labels) and "test_linear_probe_accuracy" not in rows[-2]
+
+
+def test_base_temperature_scales_the_gradient_alone(tmp_path):
+    "T/T_base on the gradient is a larger learning rate with a weight decay that is smaller by the same factor; the logged loss stays the loss."
+    one = dict(epochs=1, checkpoints=1, device="cpu", momentum=.5, nesterov=False)
+    a = train(TrainConfig(lr=.1, weight_decay=1e-2, base_temperature=.05, **one), tmp_path/"a", progress=False)
+    b = train(TrainConfig(lr=.2, weight_decay=5e-3, **one), tmp_path/"b", progress=False)
+    assert a.log_rows()[1]["loss"] == pytest.approx(b.log_rows()[1]["loss"], rel=1e-4)
+    wa, wb, w0 = weights(a), weights(b), weights(a, 0)
+    for k in wa:
+        if w0[k].is_floating_point(): assert (wa[k] - wb[k]).norm() <= 2e-2*(wa[k] - w0[k]).norm() + 1e-6, k
+
+
+def test_recipes():
+    assert recipe("digits") == TrainConfig()
+    r = recipe("supcon-cifar", data="digits", seed=3)
+    assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False, 3, "digits")
+    assert learning_rate(r, 1.) == pytest.approx(.5e-3) and learning_rate(r, .01) == pytest.approx(.5)
+    for name in recipes: recipe(name)
+    with pytest.raises(InputError, match="recipe must be one of digits, supcon-cifar, cifar-short, cifar-cpu, got 'best'"): recipe("best")
+
+
+@pytest.mark.parametrize("kind", ["digits", "natural"])
+def test_nothing_in_an_epoch_waits_for_the_device(kind):
+    "One value reaches the host, the mean loss at the end; whatever else did would stop a GPU at every step. (The contrastive losses have a test of their own.)"
+    from torch.utils._python_dispatch import TorchDispatchMode
+    seen = []
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if any(w in str(func) for w in ("_local_scalar_dense", "nonzero", "unique", "equal.default", "linalg", "masked_select")): seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+    data, config = load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32)
+    data = dataclasses.replace(data, train=data.train[:128] if kind == "digits" else data.train[:128].expand(-1, 3, -1, -1), train_labels=data.train_labels[:128])
+    net = ncib.train._Objective(ncib.train.Encoder(shape=data.shape), torch.nn.Linear(64, 10))
+    with Watch(): ncib.train._train_epoch(config, data, data.train_labels, kind, net, torch.optim.SGD(net.parameters(), lr=.1, momentum=.9), 1, False)
+    assert seen == ["aten._local_scalar_dense.default"]
+
+
+def test_features_of_other_images(tmp_path, short_pair):
+    "Zero-shot: two encoders of digits 0-9, and images they never saw, through to the analysis."
+    data = load_images("digits")
+    other = dataclasses.replace(data, name="turned", train=data.train.flip(2), test=data.test.flip(2))
+    a, b = (record_features(r, other, tmp_path/str(i), device="cpu", progress=False) for i, r in enumerate(short_pair))
+    assert a.epochs == short_pair[0].epochs and torch.allclose(short_pair[0].encoder(3)(other.test), a.features(3).test, atol=1e-5)
+    timeline = analyze(a, b, progress=False)
+    assert len(timeline.table) == len(a.epochs) and timeline.num_classes == 10
+    before = {p: p.stat().st_mtime_ns for p in a.path.rglob("*.safetensors")}
+    record_features(short_pair[0], other, tmp_path/"0", device="cpu", progress=False)
+    assert before == {p: p.stat().st_mtime_ns for p in a.path.rglob("*.safetensors")}
+    with pytest.raises(InputError, match="another configuration: seed is 0, asked for 1"): record_features(short_pair[1], other, tmp_path/"0", device="cpu", progress=False)
+    with pytest.raises(InputError, match="another configuration: fingerprint"): record_features(short_pair[0], data, tmp_path/"0", device="cpu", progress=False)
+    coloured = dataclasses.replace(data, train=data.train.expand(-1, 3, -1, -1), test=data.test.expand(-1, 3, -1, -1))
+    with pytest.raises(InputError, match="has 3 channels, .* was trained on 1"): record_features(short_pair[0], coloured, tmp_path/"c", progress=False)
+    assert not (tmp_path/"c").exists()
+    with pytest.raises(InputError, match="feature_dtype must be"): record_features(short_pair[0], other, tmp_path/"d", feature_dtype="int8", progress=False)
+
+
+def test_more_classes_than_the_batch(tmp_path):
+    "Two views make every image its own positive, so a batch may be smaller than the number of classes."
+    run = train(dataclasses.replace(SHORT, epochs=1, checkpoints=1, batch_size=4, train_size=40), tmp_path/"run", progress=False)
+    assert np.isfinite(run.log_rows()[-1]["loss"])
+
+
+def test_a_compiled_network_is_the_same_network(tmp_path, short_pair):
+    "The wiring of torch.compile, with its compiler left out (it takes most of a minute): one graph, the same weights, the same names in the files."
+    real, calls = torch.compile, []
+    def traced(module, dynamic): calls.append(dynamic); return real(module, backend="eager", fullgraph=True, dynamic=dynamic)
+    with patch.object(torch, "compile", traced): run = train(dataclasses.replace(SHORT, compile="yes"), tmp_path/"run", progress=False)
+    assert calls == [False] and same_tensors(weights(short_pair[0]), weights(run))
