@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lab docs sync clean help
+.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-cpu cifar10 cifar10-resnet50 cifar100 controls transfer)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
 
 demo: .venv/installed ## train two encoders on the digits, analyse them, write runs/demo/report.html
 	$(BIN)/ncib demo --out runs/demo
@@ -20,11 +20,36 @@ lab: .venv/installed ## open JupyterLab on the notebooks
 	$(BIN)/ncib lab
 
 docs: .venv/installed-dev ## build the documentation site into _docs (needs Quarto)
-	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.4 or later: https://quarto.org/docs/get-started"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev_docs
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.7 or later: https://quarto.org/docs/get-started"; exit 1; }
+	touch README.md                                  # nbdev would write its own over one that is older than index.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/nbdev_docs
 
 sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and write README.md from nbs/index.ipynb
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_sync.py --write
+
+# The experiments behind the claims. Each goes on where it was stopped; options through ARGS, e.g. make reproduce-cifar10 ARGS="--data FOLDER" or ARGS=--quick
+REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
+
+reproduce-digits: .venv/installed-dev ## all conditions and controls on the digits, 5 seeds (2 cores, under 40 minutes)
+	$(REPRODUCE)
+
+reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, about an hour)
+	$(REPRODUCE)
+
+reproduce-cifar10: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-10 (one GPU)
+	$(REPRODUCE)
+
+reproduce-cifar10-resnet50: .venv/installed-dev ## a pair of ResNet-50 on CIFAR-10 (one GPU)
+	$(REPRODUCE)
+
+reproduce-cifar100: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-100 (one GPU)
+	$(REPRODUCE)
+
+reproduce-controls: .venv/installed-dev ## the controls on CIFAR-10 (one GPU)
+	$(REPRODUCE)
+
+reproduce-transfer: .venv/installed-dev ## the encoders of reproduce-cifar100, unchanged, on CIFAR-10 (one GPU)
+	$(REPRODUCE)
 
 clean: ## remove what was built; runs are kept
 	rm -rf .venv _docs _proc build dist *.egg-info

@@ -120,7 +120,7 @@ def _squared_sines(u: Tensor, # (n, k) leading canonical variates of x, ρ desce
     for _ in range(2): qv = qv - qu@(qu.T@qv)                                       # the second time removes what rounding left
     return torch.linalg.svdvals(qv).flip(0).square().clamp(max=1)
 
-# %% ../nbs/api/11_cca.ipynb #fefcacea
+# %% ../nbs/api/11_cca.ipynb #58087626
 def _invert_spike(rho2: Tensor, c_x: float, c_y: float)->Tensor:
     "Population ρ² behind a sample ρ²: ρ̂² = r(1 − c_x + c_x/r)(1 − c_y + c_y/r) solved for r (Bao et al. 2017); 0 where noise alone reaches ρ̂."
     a, c = (1 - c_x)*(1 - c_y), c_x*c_y
@@ -139,11 +139,11 @@ class CanonicalCorrelations:
     n: "int|None"                                  # sample size; `None`: a population covariance
     shrinkage: float                               # the α that was used
     rank_x: int                                    # directions of x that are not cut
-    rank_y: int
+    rank_y: int                                    # directions of y that are not cut
     dof_x: float                                   # effective degrees of freedom: the rank, less what is shrinkage
-    dof_y: float
+    dof_y: float                                   # the same for y
     dead_x: np.ndarray                             # indices of the columns of x without variance, left out
-    dead_y: np.ndarray
+    dead_y: np.ndarray                             # the same for y
     noise_edge: float                              # largest ρ of independent samples as n → ∞; 0 for a population
     threshold: float                               # 95 % point of the largest ρ of independent samples of this size
     _x: _Block = field(repr=False)
@@ -207,18 +207,18 @@ class CanonicalCorrelations:
         return self._kind(_invert_spike(r, min(1., self.dof_x/self.n), min(1., self.dof_y/self.n)).sqrt())
 
     def transform_x(self, x, # (n, d_x) features
-                    ): # (n, m) canonical variates, of the kind of x
+                    )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of x
         "Canonical variates of rows of x."
         return _project(x, self.mean_x, self.weights_x, "x")
 
     def transform_y(self, y, # (n, d_y) features
-                    ): # (n, m)
+                    )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of y
         "Canonical variates of rows of y."
         return _project(y, self.mean_y, self.weights_y, "y")
 
     def score(self, x, # (n, d_x) features that were not fitted
               y, # (n, d_y) their partners
-              ): # (m,) of the kind of x
+              )->"Tensor|np.ndarray": # (m,) correlations in [−1, 1], of the kind of x
         "Correlation of each pair of canonical variates on other data: what is left of ρ when nothing is fitted any more. 0 for a variate that does not vary."
         x_, y_ = _check_pair(x, y)
         u, v = _centred(torch.as_tensor(self.transform_x(x_)))[1], _centred(torch.as_tensor(self.transform_y(y_)))[1]

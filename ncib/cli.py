@@ -34,7 +34,7 @@ def _add_config(parser, leave_out=()):
 def _config(args, **more)->TrainConfig:
     return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)}, **more)
 
-# %% ../nbs/api/23_cli.ipynb #57c84864
+# %% ../nbs/api/23_cli.ipynb #b41228cb
 def _print_timeline(timeline: Timeline):
     import pandas as pd
     with pd.option_context("display.width", 200, "display.max_columns", 20): print(timeline.short_table().to_string(index=False, float_format="{:.3g}".format))
@@ -43,7 +43,8 @@ def _print_timeline(timeline: Timeline):
 def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and the report
          config: TrainConfig = TrainConfig(), # its seed is replaced
          seeds: tuple[int, int] = (0, 1), # of the two encoders
-         progress: bool = True)->Timeline: # of the pair
+         progress: bool = True, # show progress bars
+         )->Timeline: # of the pair
     "Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is already done is not done again."
     out = Path(out)
     if seeds[0] == seeds[1]: raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
@@ -105,7 +106,7 @@ def _lab(args):
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent), "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
     os.execv(sys.executable, command)
 
-# %% ../nbs/api/23_cli.ipynb #503dd9e0
+# %% ../nbs/api/23_cli.ipynb #7fc3c5b0
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
     main = argparse.ArgumentParser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.")
@@ -156,7 +157,8 @@ def parser()->argparse.ArgumentParser:
     p.epilog = "Any further option goes to JupyterLab, e.g. --port=9000 or --no-browser."
     return main
 
-def main(argv: "list[str]|None" = None)->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
+def main(argv: "list[str]|None" = None, # arguments; `None`: those of the process
+         )->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
     "Runs one command."
     p = parser()
     args, more = p.parse_known_args(argv)

@@ -99,11 +99,11 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     arrays = (same_kind(a, features) for a in (dist, rate, mean_rate, (mean_rate - rate).clamp(min=0)))
     return ExcessRate(*arrays, floor=floor, total=total, dimension=len(basis))
 
-# %% ../nbs/api/17_coding.ipynb #6c2ab1e1
+# %% ../nbs/api/17_coding.ipynb #eaf7fe9d
 @dataclass(frozen=True)
 class Isotropy:
     "Shape of a covariance spectrum."
-    rank: int
+    rank: int # eigenvalues above the cut
     condition_number: float # largest over smallest eigenvalue within the rank
     effective_rank: float # exp of the entropy of the normalised spectrum
 
@@ -116,11 +116,11 @@ def isotropy(variances, # (d,) non-negative spectrum of a covariance, NumPy, tor
     v = v[v > cut*v.max()]
     return Isotropy(len(v), float(v.max()/v.min()), float(torch.special.entr(v/v.sum()).sum().exp()))
 
-# %% ../nbs/api/17_coding.ipynb #7dd0b66b
+# %% ../nbs/api/17_coding.ipynb #cbe19678
 @dataclass(frozen=True, eq=False)
 class Gaussianity:
     "Departures of a sample from the Gaussian with its own mean and covariance."
-    n: int
+    n: int # rows of the sample
     rank: int # dimensions of the whitened sample
     skewness: float # Mardia's b1; 0 for a Gaussian population
     skewness_p: float # its p-value

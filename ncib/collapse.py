@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from .core import InputError, check_features, check_labels, same_kind
 from .stats import ClassStats, double, nearest_class_mean
 
-# %% ../nbs/api/06_collapse.ipynb #3dbf735b
+# %% ../nbs/api/06_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
 class CollapseMetrics:
     "Neural-collapse metrics of one set of features; every NC number is 0 at perfect collapse. Arrays are of the kind (NumPy or torch) of the features, in float64."
@@ -58,7 +58,7 @@ class CollapseMetrics:
         return same_kind(_cosines(torch.as_tensor(self.centred_means)), self.class_means)
 
     def nearest_class_mean(self, features, # (m, d) any float dtype: held-out samples too
-                           ): # (m,) labels, NumPy or torch as `features`
+                           )->"Tensor|np.ndarray": # (m,) labels, NumPy or torch as `features`
         "The label of the class mean nearest to each row."
         return nearest_class_mean(features, self.class_means, self.classes)
 
@@ -284,7 +284,7 @@ def _with_tally(m: CollapseMetrics, tally: Tensor, weight)->CollapseMetrics:
     if not n: raise InputError("batches must hold samples, got none (an iterator that was used up?)")
     return replace(m, ncc_accuracy=hits/n, nc4=None if weight is None else disagree/n)
 
-# %% ../nbs/api/06_collapse.ipynb #4e12453c
+# %% ../nbs/api/06_collapse.ipynb #2aaca4ae
 class NeuralCollapse(Metric):
     "Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features, labels)`, then `compute()` → name: value."
     full_state_update, is_differentiable, higher_is_better = False, False, False
@@ -296,7 +296,7 @@ class NeuralCollapse(Metric):
                  classifier: nn.Linear|None=None, # read at `compute` for NC3; not registered as a submodule
                  nc1_convention: str="papyan", # as for `collapse_metrics`
                  global_mean: str="classes", # as for `collapse_metrics`
-                 **kwargs, # of torchmetrics.Metric
+                 **kwargs, # as `torchmetrics.Metric` takes them: dist_sync_on_step, process_group, sync_on_compute, …
                  ):
         super().__init__(**kwargs)
         _check_options(nc1_convention, global_mean)
@@ -327,11 +327,14 @@ class NeuralCollapse(Metric):
         m = collapse_metrics_from_stats(self.stats, **classifier, nc1_convention=self.nc1_convention, global_mean=self.global_mean)
         return {k: torch.tensor(v, dtype=torch.float64, device=self.device) for k, v in m.to_dict().items() if v is not None}
 
-    def forward(self, features, labels)->None:
+    def forward(self, features, # (n, d) any float dtype
+                labels, # (n,) integers in [0, K)
+                )->None:
         "Adds a batch, as `update`."
         self.update(features, labels)
 
-    def merge_state(self, incoming_state: "dict|NeuralCollapse")->None:
+    def merge_state(self, incoming_state: "dict|NeuralCollapse", # a metric for the same K and d, or its `metric_state`
+                    )->None:
         "Adds what another metric, or the state of one, has seen."
         if isinstance(incoming_state, Metric):
             if not isinstance(incoming_state, NeuralCollapse): raise InputError(f"incoming_state must be a NeuralCollapse or its state, got {type(incoming_state).__name__}")
@@ -341,6 +344,6 @@ class NeuralCollapse(Metric):
 
     def plot(self, val=None, # what `compute` gave, or a list of such dictionaries (one curve per metric); `None`: computed now
              ax=None # matplotlib axes to draw on
-             ): # figure and axes
+             )->tuple: # figure and axes
         "The metrics as points, or over a list of values as curves."
         return self._plot(val, ax)

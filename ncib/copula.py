@@ -12,7 +12,7 @@ from torch import Tensor
 from .core import InputError, check_features, same_kind
 from .cca import CanonicalCorrelations, cca_from_covariance, _check_pair
 
-# %% ../nbs/api/13_copula.ipynb #204d0c8d
+# %% ../nbs/api/13_copula.ipynb #7892106d
 def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
     values, order = f.sort(0)
     index = torch.arange(len(f), device=f.device)[:, None].expand_as(order)
@@ -24,7 +24,7 @@ def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
 
 def normal_scores(x, # (n, d) features, any float dtype
                   reference=None, # (m, d) rows to take the ranks among; `None`: x itself
-                  ): # (n, d) float64 of the kind of x
+                  )->"Tensor|np.ndarray": # (n, d) float64 of the kind of x
     "Each column through Φ⁻¹(rank/(n + 1)), ties at their mean rank: unchanged by any strictly increasing map of a column."
     f = check_features(x, "x")
     if reference is None: return same_kind(torch.special.ndtri(_mean_ranks(f)/(len(f) + 1)), like=x)
@@ -36,7 +36,7 @@ def normal_scores(x, # (n, d) features, any float dtype
     rank = ((below + upto).double() + 1)/2                                          # between those below and those above; its own mean rank for a row of the reference
     return same_kind(torch.special.ndtri((rank/(len(r) + 1)).clamp(.5/(len(r) + 1), 1 - .5/(len(r) + 1))).T.contiguous(), like=x)
 
-# %% ../nbs/api/13_copula.ipynb #34188551
+# %% ../nbs/api/13_copula.ipynb #d6ece79d
 def _kendall(f: Tensor)->Tensor: # (p, p)
     "τ_b of all pairs of columns: correlation of the signs of all differences."
     total = torch.zeros(f.shape[1], f.shape[1], dtype=torch.float64, device=f.device)
@@ -55,7 +55,7 @@ def _repair(r: Tensor)->Tensor:
 
 def copula_correlation(x, # (n, p) features
                        method: str = "spearman", # `spearman` or `kendall`
-                       ): # (p, p) float64 of the kind of x
+                       )->"Tensor|np.ndarray": # (p, p) float64 of the kind of x
     "Correlation matrix of the Gaussian copula from ranks, repaired to be positive semi-definite. A constant column gets a zero row."
     f = check_features(x, "x")
     if method not in ("spearman", "kendall"): raise InputError(f"method must be spearman or kendall, got {method!r}")

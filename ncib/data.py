@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from .core import InputError, check_labels, generator
 
-# %% ../nbs/api/01_data.ipynb #e4610efe
+# %% ../nbs/api/01_data.ipynb #b63214aa
 @dataclass(frozen=True)
 class ImageData:
     "Train and test images with their labels, all on one device."
@@ -29,12 +29,17 @@ class ImageData:
     kind: str # `digits` (handwriting: no flips, no colour) or `natural`: which augmentation suits
 
     @property
-    def num_classes(self)->int: return len(self.classes)
+    def num_classes(self)->int:
+        "K"
+        return len(self.classes)
 
     @property
-    def shape(self)->tuple[int, int, int]: return tuple(self.train.shape[1:])
+    def shape(self)->tuple[int, int, int]:
+        "Channels, height and width of an image."
+        return tuple(self.train.shape[1:])
 
-    def to(self, device)->"ImageData":
+    def to(self, device: "torch.device|str", # where to
+           )->"ImageData":
         "The same data on `device`."
         return replace(self, **{f: getattr(self, f).to(device) for f in ("train", "train_labels", "test", "test_labels")})
 
@@ -74,10 +79,11 @@ def _image_data(name, train, train_labels, test, test_labels, classes, kind=None
         ys.append(y)
     return ImageData(name, train, ys[0], test, ys[1], classes, kind or ("digits" if train.shape[1] == 1 else "natural"))
 
-# %% ../nbs/api/01_data.ipynb #e1ba60de
+# %% ../nbs/api/01_data.ipynb #78ed62f4
 def stratified_split(labels, # (n,) integers
                      test_share: float = 0.25, # of each class, at least one sample
-                     seed: int = 0)->tuple[np.ndarray, np.ndarray]: # indices of train and test samples, ascending
+                     seed: int = 0, # of the choice
+                     )->tuple[np.ndarray, np.ndarray]: # indices of train and test samples, ascending
     "A fixed split with the same share of every class in both parts."
     labels, test = np.asarray(labels), []
     rng = np.random.default_rng(seed)
@@ -182,8 +188,8 @@ def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, 
     else: raise InputError(f"data {str(spec)!r} is neither one of {', '.join(named)} nor an existing folder or .npz file")
     return data.to(device)
 
-# %% ../nbs/api/01_data.ipynb #62b4d976
-def subset(data: ImageData,
+# %% ../nbs/api/01_data.ipynb #2eca0e35
+def subset(data: ImageData, # whose training images
            size: int|None = None, # how many training images to keep, every class in the same proportion; `None`: all
            imbalance: float = 1.0, # r ≥ 1: the first class is r times as large as the last
            seed: int = 0, # of the choice within a class
@@ -203,10 +209,12 @@ def subset(data: ImageData,
     keep = torch.from_numpy(np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == k))[:count[k]] for k in range(K)]))).to(data.train_labels.device)
     return replace(data, train=data.train[keep], train_labels=data.train_labels[keep])
 
-# %% ../nbs/api/01_data.ipynb #72494b5f
+# %% ../nbs/api/01_data.ipynb #5a1d4d50
 def noisy_labels(labels: Tensor, # (n,) int64
                  share: float, # in [0, 1]: which share of the labels is drawn anew
-                 num_classes: int, seed: int = 0)->Tensor: # (n,) int64
+                 num_classes: int, # K
+                 seed: int = 0, # of which labels, and of what replaces them
+                 )->Tensor: # (n,) int64
     "`labels` with a `share` of them replaced by uniformly drawn classes."
     if not 0 <= share <= 1: raise InputError(f"label_noise must be in [0, 1], got {share}")
     g = generator(seed, 1)

@@ -91,7 +91,7 @@ class IBGap:
     optimum: float                                  # the most that any code of this rate tells about Y, nats
     scale: float                                    # s of the code T = s M x + ξ there
 
-# %% ../nbs/api/14_gib.ipynb #f319596b
+# %% ../nbs/api/14_gib.ipynb #47e054cc
 @dataclass(frozen=True)
 class GaussianIB:
     """Gaussian information bottleneck of (X, Y). Make it with `fit`, `fit_labels`, `fit_class_paired`, `from_covariance` or `from_rho`.
@@ -216,7 +216,7 @@ class GaussianIB:
         return IBCurve(beta=kind(beta), ixt=kind(ixt), iyt=kind(iyt), excess=kind(excess))
 
     def encoder(self, beta: float, # trade-off β
-                ): # (k, d_x) rows α_i v_iᵀ of the k active modes
+                )->"Tensor|np.ndarray": # (k, d_x) rows α_i v_iᵀ of the k active modes
         "A(β) of the optimal code T = A x + ξ, ξ ~ N(0, I): α² = (β(1 − λ) − 1)/(λ r) (Chechik et al. 2005, eq. 16), here (e − e_i)/e_i with unit-variance directions."
         cc, c = self._directions(), torch.as_tensor(self.excess)
         if not math.isfinite(beta): raise InputError(f"beta must be finite, got {beta!r}")
@@ -228,7 +228,7 @@ class GaussianIB:
     def transform(self, x, # (n, d_x) features
                   beta: float, # trade-off β
                   generator: "torch.Generator|None" = None, # adds the noise ξ from it; `None`: the mean of T given x
-                  ): # (n, k) of the kind of x
+                  )->"Tensor|np.ndarray": # (n, k) of the kind of x
         "The optimal code of each row: A(β)(x − mean), with its noise if a generator is given."
         cc = self._directions()
         if self.reference is not None: x = normal_scores(x, self.reference)
@@ -249,7 +249,7 @@ class GaussianIB:
         return Transitions(count, float(ratios[count - 1]), m, e, ratios, self.noise_edge)
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
-                            ): # (...,) I(T;Y) of the optimal code at that rate, nats
+                            )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
         "The information curve as a function of the rate: with k modes active, log(β − 1) = (2 rate + Σ log e_i)/k."
         e = torch.as_tensor(self.excess)
         e = e[torch.isfinite(e)]

@@ -62,7 +62,7 @@ class DiscreteIBCurve:
         gap = self.global_gap if self.scope == "global" else self.local_gap
         return "\n".join(lines + [f"{self.beta[i]:10.4g} {self.ixt[i]:10.6f} {self.iyt[i]:10.6f} {int(self.n_clusters[i]):8d} {gap[i]:8.1e}" for i in show])
 
-# %% ../nbs/api/16_ib.ipynb #e40a6446
+# %% ../nbs/api/16_ib.ipynb #f9036708
 class DiscreteIB:
     "A joint distribution p(x, y), ready for the discrete information bottleneck. Raises `InputError` unless pxy is a matrix of non-negative numbers that sums to 1 (within 1e-6)."
     def __init__(self, pxy, # (x, y) NumPy array or torch tensor, any float dtype; rows or columns of zeros are allowed
@@ -100,7 +100,8 @@ class DiscreteIB:
 
     @classmethod
     def from_counts(cls, counts, # (x, y) non-negative counts (integers are welcome)
-                    device=None)->"DiscreteIB":
+                    device: "str|torch.device|None" = None, # where to compute; `None`: where counts is
+                    )->"DiscreteIB":
         "The empirical distribution of a contingency table."
         t = cls._matrix(counts, "counts", device)
         out = cls(t/t.sum())
@@ -109,7 +110,8 @@ class DiscreteIB:
 
     @classmethod
     def from_predictions(cls, probabilities, # (n, k) rows p(y|x_i) of a classifier, each summing to 1 (within 1e-4)
-                         device=None)->"DiscreteIB":
+                         device: "str|torch.device|None" = None, # where to compute; `None`: where probabilities is
+                         )->"DiscreteIB":
         "n equally likely inputs x_i with a classifier's soft predictions as p(y|x_i)."
         t = cls._matrix(probabilities, "probabilities", device)
         worst = float((t.sum(1) - 1).abs().max())

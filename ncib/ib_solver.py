@@ -14,14 +14,15 @@ from torch import Tensor
 
 from .core import generator
 
-# %% ../nbs/api/15_ib_solver.ipynb #ff21f675
+# %% ../nbs/api/15_ib_solver.ipynb #a7877b39
 _DEAD, _TINY = -1e30, 1e-290    # v of an unused cluster; smallest probability whose logarithm is taken
 
 class Source(NamedTuple):
     "p(x) of the distinct rows, p(y|x), p(y), H(Y)."
     px: Tensor; pyx: Tensor; py: Tensor; hy: Tensor
 
-def correlations(source):
+def correlations(source: Source, # a joint distribution
+                 )->Tensor: # (r,) in [0, 1], largest first
     "Singular values of p(x,y)/√(p(x)p(y)), the first of which is 1; at least two (0 where there is no second)."
     s = torch.linalg.svdvals(source.px.sqrt()[:, None]*source.pyx/source.py.sqrt())
     return torch.nn.functional.pad(s, (0, max(0, 2 - len(s))))
@@ -39,12 +40,19 @@ def _unpack(v, alpha, beta):
     norm = torch.logsumexp(a, -1, keepdim=True)
     return beta[:, None]*norm[..., 0], a - norm
 
-def m_step(joint, alpha, beta): # joint (b, k, y) = p(t, y)
+def m_step(joint: Tensor, # (b, k, y) p(t, y)
+           alpha: float, # 1: information bottleneck, 0: deterministic bottleneck
+           beta: Tensor, # (b,)
+           )->Tensor: # (b, k, y) v
     "v of the clusters with joint distribution p(t, y): with `e_step`, one EM iteration."
     pi = joint.sum(-1)
     return _pack(_log(pi), _log(joint) - _log(pi)[..., None], alpha, beta)
 
-def e_step(v, source, alpha, beta):
+def e_step(v: Tensor, # (b, k, y) clusters
+           source: Source, # the joint distribution
+           alpha: float, # above 0
+           beta: Tensor, # (b,)
+           )->list[Tensor]: # (b, k, x), (b, x), (b, k), (b, k, y), (b,)
     "Encoder p(t|x) (b, k, x), log-partition (b, x), log π, log r and the objective f (b,) in nats."
     s = v @ source.pyx.T
     z = torch.logsumexp(s, 1)
@@ -235,8 +243,12 @@ def _partition(enc, source, beta, iterations=10_000):
         if not len(act): break
     return onehot(labels), gap, count
 
-# %% ../nbs/api/15_ib_solver.ipynb #e1274856
-def measure(enc, source, alpha, beta):
+# %% ../nbs/api/15_ib_solver.ipynb #02bb2ff2
+def measure(enc: Tensor, # (b, k, x) encoders p(t|x)
+            source: Source, # the joint distribution
+            alpha: float, # in [0, 1]
+            beta: Tensor, # (b,)
+            )->tuple: # (b, k), (b, k, y), and four of (b,)
     "p(t), p(t, y), H(T) - α H(T|X), I(T;Y), I(X;T), H(T), all of the encoder itself, in nats."
     joint = (enc*source.px) @ source.pyx
     pi = joint.sum(-1)
@@ -244,7 +256,12 @@ def measure(enc, source, alpha, beta):
     iyt = torch.special.entr(pi).sum(1) + source.hy - torch.special.entr(joint).sum((1, 2))
     return pi, joint, ht - alpha*htx, iyt.clamp(min=0), (ht - htx).clamp(min=0), ht
 
-def objective(enc, source, alpha, beta):
+def objective(enc: Tensor, # (b, k, x) encoders p(t|x)
+              source: Source, # the joint distribution
+              alpha: float, # in [0, 1]
+              beta: Tensor, # (b,)
+              )->Tensor: # (b,) nats
+    "H(T) − α H(T|X) − β I(T;Y) of encoders."
     m = measure(enc, source, alpha, beta)
     return m[2] - beta*m[3]
 
@@ -293,8 +310,16 @@ def _certify(v, source, beta, limit, tol, probes):
     chosen = _choose(new_r, psi, w, source, beta, gap.clamp(min=tol)/10, limit - alive.sum(1))
     return _insert(v, z, new_r, psi, chosen, source, beta), -(z @ source.px) - beta*source.hy - gap
 
-# %% ../nbs/api/15_ib_solver.ipynb #8e3c523e
-def solve_bottleneck(source, beta, alpha, limit, restarts, iterations, tol, seed):
+# %% ../nbs/api/15_ib_solver.ipynb #b2cb26c5
+def solve_bottleneck(source: Source, # the joint distribution
+                     beta: Tensor, # (b,) ascending
+                     alpha: float, # in [0, 1]
+                     limit: int, # most clusters
+                     restarts: int, # independent starts per β
+                     iterations: int, # most descent steps per start
+                     tol: float, # nats in the objective
+                     seed: int, # of the starts
+                     )->tuple[Tensor, Tensor, Tensor, Tensor]:
     "Encoders (b, k, x), local gap, global gap, iterations, each (b,), for ascending β."
     n, x, gen, rows = len(beta), len(source.px), generator(seed), torch.arange(len(beta), device=beta.device)
     k, hard = min(x, limit, 64), lambda labels: torch.nn.functional.one_hot(labels, k).T.to(source.px)

@@ -16,7 +16,7 @@ from .core import InputError, generator, same_kind
 from .stats import JointStats
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, _check_pair, _centred, _invert_spike
 
-# %% ../nbs/api/12_identifiability.ipynb #2fb639da
+# %% ../nbs/api/12_identifiability.ipynb #a7392b21
 def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # (training, held-out) statistics per fold
     if int(folds) != folds or not 2 <= folds <= len(x)//3: raise InputError(f"folds must be an integer in [2, {len(x)//3}] (at least 3 rows each), got {folds!r}")
     order = torch.randperm(len(x), generator=generator(seed)).to(x.device)
@@ -42,7 +42,7 @@ def held_out_correlations(x, # (n, d_x) features, any float dtype
                           folds: int = 5, # each is held out once
                           shrinkage: "str|float|None" = "auto", # see `canonical_correlations`
                           seed: int = 0, # deals the rows into folds
-                          ): # (m,) mean held-out correlation per mode, in [−1, 1]; m is the smallest over the folds
+                          )->"Tensor|np.ndarray": # (m,) mean held-out correlation per mode, in [−1, 1]; m is the smallest over the folds
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
     f, g = _check_pair(x, y)
     scores = [_held_out(canonical_correlations(train, shrinkage=shrinkage), held) for train, held in _folds(f, g, folds, seed)]
@@ -92,7 +92,7 @@ def permutation_test(x, # (n, d_x) features
         if worst > level: break
     return PermutationTest(same_kind(out, like=x), cc.rho if x is f else same_kind(rho, like=x), int(permutations), level)
 
-# %% ../nbs/api/12_identifiability.ipynb #82643b90
+# %% ../nbs/api/12_identifiability.ipynb #28cb5438
 @dataclass(frozen=True)
 class BootstrapCorrelations:
     "Bootstrap draws of the leading canonical correlations, centred on the debiased estimates."
@@ -105,14 +105,16 @@ class BootstrapCorrelations:
         r = torch.as_tensor(self.draws)
         return same_kind((1 - r)*(1 + r)/r.square(), like=self.draws)
 
-    def interval(self, level: float = .95)->tuple: # (k,) and (k,)
+    def interval(self, level: float = .95, # share of the draws inside
+                 )->tuple: # (k,) and (k,)
         "Lower and upper ends of ρ."
         if not 0 < level < 1: raise InputError(f"level must lie in (0, 1), got {level!r}")
         q = torch.tensor([(1 - level)/2, (1 + level)/2], dtype=torch.float64, device=torch.as_tensor(self.draws).device)
         lo, hi = torch.quantile(torch.as_tensor(self.draws), q, dim=0)
         return same_kind(lo, like=self.draws), same_kind(hi, like=self.draws)
 
-    def critical_beta_interval(self, level: float = .95)->tuple: # (k,) and (k,)
+    def critical_beta_interval(self, level: float = .95, # share of the draws inside
+                               )->tuple: # (k,) and (k,)
         "Lower and upper ends of the critical β = 1/ρ²; ∞ where ρ may be 0."
         lo, hi = self.interval(level)
         return hi**-2., same_kind(torch.as_tensor(lo).pow(-2), like=self.draws)
@@ -152,17 +154,17 @@ def bootstrap_correlations(x, # (n, d_x) features
     kind = lambda t: same_kind(t, like=x)
     return BootstrapCorrelations(kind(torch.as_tensor(cc.debiased)[:k]), kind(rho))
 
-# %% ../nbs/api/12_identifiability.ipynb #b00b3ed7
+# %% ../nbs/api/12_identifiability.ipynb #95db5df7
 @dataclass(frozen=True)
 class LinearIdentifiability:
     "How nearly two sets of features are linear maps of one another."
     r2_x_to_y: float                                # held-out share of the variance of y that a linear map of x explains; at most 1
-    r2_y_to_x: float
+    r2_y_to_x: float                                # held-out share of the variance of x that a linear map of y explains
     mean_rho: float                                 # mean canonical correlation, in sample
     mean_held_out_rho: float                        # the same, cross-fitted
     svcca: float                                    # mean ρ of the principal components with 99 % of the variance, no shrinkage
     pwcca_x: float                                  # ρ weighted by the share of x each mode explains, no shrinkage
-    pwcca_y: float
+    pwcca_y: float                                  # ρ weighted by the share of y each mode explains
     procrustes: float                               # squared distance of the unit-norm features after the best rotation, in [0, 2]
     held_out_rho: np.ndarray = field(repr=False)    # (m,) cross-fitted correlations
 

@@ -107,7 +107,7 @@ def _gather(z, labels, group):
     first = sum(sizes[:rank])
     return gather(z), gather(labels), range(first, first + len(z))
 
-# %% ../nbs/api/03_losses.ipynb #a9f83757
+# %% ../nbs/api/03_losses.ipynb #36dcb9cb
 def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half precision is computed with in float32
                 labels: Tensor, # (n,) integers, one per row, best on `z`'s device
                 temperature: float = 0.1, # T > 0
@@ -154,7 +154,10 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
 
 class SupConLoss(nn.Module):
     "`supcon_loss` as a module: `SupConLoss(temperature=0.1)(z, labels)`."
-    def __init__(self, temperature: float = 0.1, variant: str = "out", chunk_size: int|None = None, singletons: str = "drop", # as for `supcon_loss`
+    def __init__(self, temperature: float = 0.1, # as for `supcon_loss`
+                 variant: str = "out", # as for `supcon_loss`
+                 chunk_size: int|None = None, # as for `supcon_loss`
+                 singletons: str = "drop", # as for `supcon_loss`
                  group: "dist.ProcessGroup|bool|None" = None): # as for `supcon_loss`
         super().__init__()
         self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons, group=group)
@@ -164,7 +167,7 @@ class SupConLoss(nn.Module):
                 )->Tensor: # scalar, nats
         return supcon_loss(z, labels, **self.options)
 
-    def extra_repr(self): return ", ".join(f"{k}={v!r}" for k, v in self.options.items())
+    def extra_repr(self)->str: return ", ".join(f"{k}={v!r}" for k, v in self.options.items())
 
 # %% ../nbs/api/03_losses.ipynb #bdc1975b
 def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then second views in the same order

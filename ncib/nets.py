@@ -71,9 +71,10 @@ class Encoder(nn.Module):
         "The projection head's output on the unit sphere."
         return F.normalize(self.head(features).float(), dim=1)
 
-# %% ../nbs/api/02_nets.ipynb #315e7f41
+# %% ../nbs/api/02_nets.ipynb #9754e7b8
 @torch.no_grad()
-def extract_features(encoder: Encoder, images: Tensor, # (n, C, H, W) uint8, on any device
+def extract_features(encoder: Encoder, # on any device
+                     images: Tensor, # (n, C, H, W) uint8, on any device
                      batch_size: int = 1024, # at most
                      )->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
     "Features of all images, in evaluation mode (the mode is put back) and in full precision."
@@ -85,7 +86,8 @@ def extract_features(encoder: Encoder, images: Tensor, # (n, C, H, W) uint8, on 
         return tuple(torch.cat(p) for p in zip(*parts))
     finally: encoder.train(was)
 
-def extract_features_together(encoder: Encoder, images: Tensor, # (n, C, H, W) uint8, the same on every rank
+def extract_features_together(encoder: Encoder, # the same weights on every rank
+                              images: Tensor, # (n, C, H, W) uint8, the same on every rank
                               )->"tuple[Tensor, Tensor]|None": # as `extract_features` on rank 0, nothing on the others
     "Features of all images, every rank working on its share. Raises `InputError` if there are fewer images than processes."
     rank, size = ranks()

@@ -17,7 +17,7 @@ from .core import InputError, atomic_write
 from .gib import GaussianIB, gaussian_ib_curve
 from .timeline import Timeline
 
-# %% ../nbs/api/19_plots.ipynb #7c8ce208
+# %% ../nbs/api/19_plots.ipynb #d4badfa8
 colours = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00", "purple": "#CC79A7", "sky": "#56B4E9", "grey": "#777777"}
 
 class _NotebookFigure(Figure):
@@ -53,15 +53,18 @@ def _marks(ax, timeline):
     _mark(ax, timeline.all_transitions_epoch(), "count stays ≥ K−1", colours["purple"], ":")
     _mark(ax, timeline.clear_transitions_epoch(), "K−1 with a clear gap", colours["purple"], "-.")
 
-def save_figure(figure: Figure, path: "str|Path", # .png, .pdf or .svg
-                dpi: int = 300): # of a .png
+def save_figure(figure: Figure, # any matplotlib figure
+                path: "str|Path", # .png, .pdf or .svg
+                dpi: int = 300, # of a .png
+                )->None:
     "Writes a figure atomically, in the format of the suffix."
     path = Path(path)
     if (kind := path.suffix.lstrip(".")) not in ("png", "pdf", "svg"): raise InputError(f"a figure is written to .png, .pdf or .svg, got {path.name}")
     with atomic_write(path) as tmp: figure.savefig(tmp, format=kind, dpi=dpi)
 
-# %% ../nbs/api/19_plots.ipynb #afaebb32
-def plot_accuracy(timeline: Timeline)->Figure:
+# %% ../nbs/api/19_plots.ipynb #4154dddb
+def plot_accuracy(timeline: Timeline, # of a pair of runs
+                  )->Figure:
     "Test accuracy of a linear probe and of the nearest class mean, and the training loss, over epochs; the plateau's beginning marked."
     fig = _figure()
     ax, ax_loss = fig.subplots(1, 2, width_ratios=(3, 2))
@@ -81,8 +84,9 @@ def plot_accuracy(timeline: Timeline)->Figure:
     else: ax_loss.text(.5, .5, "no loss was logged", transform=ax_loss.transAxes, ha="center")
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #555fe512
-def plot_collapse(timeline: Timeline)->Figure:
+# %% ../nbs/api/19_plots.ipynb #548b2068
+def plot_collapse(timeline: Timeline, # of a pair of runs
+                  )->Figure:
     "NC1 and the three measures of NC2 over epochs, mean of both encoders, training and test features."
     fig = _figure(height=4.4)
     panels = (("nc1", r"NC1: tr$(\Sigma_W\Sigma_B^+)/K$"), ("etf_error", "distance from a simplex ETF"), ("equinorm", "equinorm: std/mean of lengths"), ("equiangular", "equiangular: std of cosines"))
@@ -94,9 +98,10 @@ def plot_collapse(timeline: Timeline)->Figure:
         else: ax.set_ylim(bottom=0)
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #9164a502
-def plot_cosines(timeline: Timeline, part: str = "train", # `train` or `test`
-                 side: str = "a", # encoder
+# %% ../nbs/api/19_plots.ipynb #8b725f55
+def plot_cosines(timeline: Timeline, # of a pair of runs
+                 part: str = "train", # `train` or `test`
+                 side: str = "a", # encoder, `a` or `b`
                  rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                  )->Figure:
     "Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1)."
@@ -115,8 +120,10 @@ def plot_cosines(timeline: Timeline, part: str = "train", # `train` or `test`
     fig.colorbar(image, ax=fig.axes, shrink=.8, label="cosine")
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #6085d4e6
-def plot_transitions(timeline: Timeline, part: str = "test", relevance: str = "twin", # `twin`, `paired` or `labels`
+# %% ../nbs/api/19_plots.ipynb #b6a3b848
+def plot_transitions(timeline: Timeline, # of a pair of runs
+                     part: str = "test", # `train` or `test`
+                     relevance: str = "twin", # `twin`, `paired` or `labels`
                      )->Figure:
     "Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below."
     fig = _figure(height=4.6)
@@ -145,8 +152,11 @@ def plot_transitions(timeline: Timeline, part: str = "test", relevance: str = "t
     _epoch_axis(ax_count, e)
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #29e5bbd1
-def plot_information(timeline: Timeline, part: str = "test", relevance: str = "twin", rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
+# %% ../nbs/api/19_plots.ipynb #e31c3898
+def plot_information(timeline: Timeline, # of a pair of runs
+                     part: str = "test", # `train` or `test`
+                     relevance: str = "twin", # `twin`, `paired` or `labels`
+                     rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                      )->Figure:
     "Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled for modes 1 to K−1."
     n, k1 = len(timeline.arrays), timeline.num_classes - 1
@@ -177,8 +187,9 @@ def plot_information(timeline: Timeline, part: str = "test", relevance: str = "t
     ax.legend(fontsize="x-small", loc="lower right")
     return fig
 
-# %% ../nbs/api/19_plots.ipynb #0b47ca8f
-def plot_gap(timeline: Timeline)->Figure:
+# %% ../nbs/api/19_plots.ipynb #0b513a86
+def plot_gap(timeline: Timeline, # of a pair of runs
+             )->Figure:
     "Test accuracy against the IB gap of the class-mean code, one dot per checkpoint and encoder, and the gap over epochs."
     if timeline.info["copula"]: raise InputError("there is no IB gap in a copula analysis: the class-mean code lives in the features' own coordinates")
     fig = _figure()

@@ -16,7 +16,7 @@ from torch import Tensor
 from .core import InputError, check_features, check_labels, same_kind
 from .stats import double
 
-# %% ../nbs/api/05_probe.ipynb #0ceebd43
+# %% ../nbs/api/05_probe.ipynb #c5a78e71
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
     "A fitted linear classifier: class of x is argmax of weight·x + bias."
@@ -42,7 +42,7 @@ class LinearProbe:
 
     def predict(self,
                 features, # (m, d) any float dtype
-                ): # (m,) int64, NumPy or torch as `features`
+                )->"Tensor|np.ndarray": # (m,) int64, NumPy or torch as `features`
         "The class of each row."
         return same_kind(self.logits(features).argmax(1), like=features)
 

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['double', 'sum_over_ranks', 'ClassStats', 'nearest_class_mean', 'JointStats']
 
-# %% ../nbs/api/04_stats.ipynb #821264e7
+# %% ../nbs/api/04_stats.ipynb #ba30dd50
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch, torch.distributed as dist
 from safetensors import SafetensorError
@@ -30,7 +31,7 @@ def sum_over_ranks(t: Tensor, # any shape; not changed
     dist.all_reduce(u, group=group)
     return u.to(t.device)
 
-# %% ../nbs/api/04_stats.ipynb #d6656710
+# %% ../nbs/api/04_stats.ipynb #b783c709
 class ClassStats:
     """Counts, means and within-class scatter of `num_classes` classes in `dim` dimensions, from one pass over batches.
 
@@ -52,13 +53,21 @@ class ClassStats:
         self.scatter = new(dim, dim) # (d, d) pooled within-class scatter
 
     @property
-    def num_classes(self)->int: return len(self.means)
+    def num_classes(self)->int:
+        "K"
+        return len(self.means)
     @property
-    def dim(self)->int: return self.means.shape[1]
+    def dim(self)->int:
+        "d"
+        return self.means.shape[1]
     @property
-    def device(self)->torch.device: return self.means.device
+    def device(self)->torch.device:
+        "Where the state lives."
+        return self.means.device
     @property
-    def n(self)->int: return int(self.counts.sum())
+    def n(self)->int:
+        "How many samples it has seen."
+        return int(self.counts.sum())
 
     def __repr__(self): return f"ClassStats(num_classes={self.num_classes}, dim={self.dim}, n={self.n}, device={str(self.device)!r})"
 
@@ -117,7 +126,8 @@ class ClassStats:
         self.counts, self.means = counts, means
         return self
 
-    def to(self, device: "torch.device|str")->"ClassStats":
+    def to(self, device: "torch.device|str", # where to
+           )->"ClassStats": # itself
         "This state moved to `device`, in place."
         for f in self.fields: setattr(self, f, getattr(self, f).to(device))
         return self
@@ -129,7 +139,7 @@ class ClassStats:
 
     def nearest_class_mean(self,
                            features, # (n, d) any float dtype, of any samples: held-out ones too
-                           ): # (n,) int64 class of the nearest class mean, NumPy or torch as `features`
+                           )->"Tensor|np.ndarray": # (n,) int64 class of the nearest class mean, NumPy or torch as `features`
         "The class whose mean is nearest to each row. Classes without samples are never chosen."
         seen = self.counts.nonzero()[:, 0]
         if not len(seen): raise InputError("nearest_class_mean needs class means, got a ClassStats without samples")
@@ -139,7 +149,8 @@ class ClassStats:
         "The state as tensors: `counts`, `means`, `class_scatter`, `scatter`."
         return {f: getattr(self, f) for f in self.fields}
 
-    def load_state_dict(self, state: dict)->"ClassStats":
+    def load_state_dict(self, state: dict, # name → tensor, for the same K and d
+                        )->"ClassStats": # itself
         "Takes over what `state_dict` gave; `InputError` if a tensor is missing or has another shape or dtype."
         for f in self.fields:
             if f not in state: raise InputError(f"state must hold {', '.join(self.fields)}; {f} is missing")
@@ -149,19 +160,23 @@ class ClassStats:
         for f in self.fields: setattr(self, f, state[f].to(self.device, copy=True))
         return self
 
-    def save(self, path: "str|Path"):
+    def save(self, path: "str|Path", # a .safetensors file
+             )->None:
         "Writes the state to `path` (safetensors), atomically."
         with atomic_write(path) as tmp: safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in self.state_dict().items()}, tmp)
 
     @classmethod
-    def from_state(cls, state: dict)->"ClassStats":
+    def from_state(cls, state: dict, # name → tensor
+                   )->"ClassStats":
         "A `ClassStats` on the tensors of a `state_dict`, which it shares: updating it changes them."
         stats = cls.__new__(cls)
         for f in cls.fields: setattr(stats, f, state[f])
         return stats
 
     @classmethod
-    def load(cls, path: "str|Path", device: "torch.device|str"="cpu")->"ClassStats":
+    def load(cls, path: "str|Path", # what `save` wrote
+             device: "torch.device|str"="cpu", # where to put it
+             )->"ClassStats":
         "Reads what `save` wrote; `InputError` that names the file if it is missing, damaged or something else."
         try: state = safetensors.torch.load_file(path, device=str(device))
         except FileNotFoundError: raise InputError(f"{path}: no such file") from None
@@ -171,12 +186,12 @@ class ClassStats:
         try: return cls(*means.shape, device=device).load_state_dict(state)
         except InputError as e: raise InputError(f"{path}: {e}") from None
 
-# %% ../nbs/api/04_stats.ipynb #e8e616f2
+# %% ../nbs/api/04_stats.ipynb #0328b850
 def nearest_class_mean(features, # (n, d) NumPy array or tensor, any float dtype
                        means, # (K, d) class means
                        classes=None, # (K,) the class that each row of `means` stands for; `None`: 0…K−1
                        chunk_rows: int=4096, # rows in float64 at a time
-                       ): # (n,) int64, NumPy or torch as `features`
+                       )->"Tensor|np.ndarray": # (n,) int64, NumPy or torch as `features`
     "The class of the nearest mean (Euclidean) for each row of `features`; of equally near ones the first."
     x, m = check_features(features), check_features(means, "means")
     if x.shape[1] != m.shape[1]: raise InputError(f"features must have {m.shape[1]} columns, as means has, got {x.shape[1]}")
@@ -189,7 +204,7 @@ def nearest_class_mean(features, # (n, d) NumPy array or tensor, any float dtype
     if classes is not None: best = check_labels(classes, len(m), name="classes", device=device)[best]
     return same_kind(best, like=features)
 
-# %% ../nbs/api/04_stats.ipynb #e9e72b51
+# %% ../nbs/api/04_stats.ipynb #25f43bcd
 class JointStats:
     "Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible, float64."
 
@@ -204,11 +219,17 @@ class JointStats:
         self.stats = ClassStats(1, dim_x + dim_y, device) # of the rows [x, y]
 
     @property
-    def n(self)->int: return self.stats.n
+    def n(self)->int:
+        "How many pairs it has seen."
+        return self.stats.n
     @property
-    def mean_x(self)->Tensor: return self.stats.means[0, :self.dim_x]
+    def mean_x(self)->Tensor:
+        "(dim_x,) float64"
+        return self.stats.means[0, :self.dim_x]
     @property
-    def mean_y(self)->Tensor: return self.stats.means[0, self.dim_x:]
+    def mean_y(self)->Tensor:
+        "(dim_y,) float64"
+        return self.stats.means[0, self.dim_x:]
 
     def __repr__(self): return f"JointStats(dim_x={self.dim_x}, dim_y={self.dim_y}, n={self.n}, device={str(self.stats.device)!r})"
 

@@ -213,9 +213,10 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
     if failed: _report(tasks, failed, file)
     return table
 
-# %% ../nbs/api/22_sweep.ipynb #bc029eef
+# %% ../nbs/api/22_sweep.ipynb #da76f196
 def ring_interval(values, # (n,) of the pairs of a ring, or of some of them
-                  level: float = 0.95)->tuple[float, float]: # NaN if there are fewer than three pairs
+                  level: float = 0.95, # of confidence
+                  )->tuple[float, float]: # NaN if there are fewer than three pairs
     """Interval of the mean over ring pairs, which share encoders.
 
     Student's with standard error √(2Q/(n(n−2))), Q = Σ(x − x̄)², and 2(n−2)²/(3n−8) degrees of freedom. For normal values that are averages over the two encoders exact if n is 3 and

@@ -69,7 +69,11 @@ def first_lasting(epochs, # (c,) checkpoints, ascending
     for e, h in zip(epochs, holds): since = (e if since is None else since) if h else None
     return None if since is None else int(since)
 
-# %% ../nbs/api/18_timeline.ipynb #50ca8bd5
+# %% ../nbs/api/18_timeline.ipynb #077e51b7
+def _exact_numbers(column): # of text; older versions of pandas read the last digit wrong
+    values = column.astype(float)
+    return values.astype("int64") if column.str.fullmatch(r"-?\d+", na=False).all() else values
+
 @dataclass(frozen=True)
 class Timeline:
     "One row per checkpoint (`table`), the arrays behind the figures (`arrays`), and what was analysed (`info`)."
@@ -151,7 +155,7 @@ class Timeline:
         out = Path(out)
         info, (tensors, _) = read_json(out/"info.json"), load_tensors(out/"arrays.safetensors")
         if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
-        try: table = pd.read_csv(out/"timeline.csv", engine="python")                    # whose numbers come back bit for bit
+        try: table = pd.read_csv(out/"timeline.csv", dtype=str).apply(_exact_numbers)
         except (OSError, ValueError) as e: raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None
         arrays = [{} for _ in range(len(table))]
         for k, v in tensors.items():

@@ -86,7 +86,7 @@ class TrainConfig:
         "What makes two configurations the same run: everything but where and how it is computed, and the data, which their fingerprint identifies wherever they lie."
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "images", "compile", "data")}
 
-# %% ../nbs/api/10_train.ipynb #0a000119
+# %% ../nbs/api/10_train.ipynb #da0a03b7
 recipes = {
     "digits": {},
     "supcon-cifar": dict(data="cifar10", backbone="resnet50", epochs=1000, batch_size=1024, lr=.5, final_lr=1e-3, warmup=.01, nesterov=False, weight_decay=1e-4, base_temperature=.07),
@@ -95,7 +95,8 @@ recipes = {
 }
 
 def recipe(name: str, # one of `recipes`
-           **changes)->TrainConfig: # changes: options that differ from the recipe
+           **changes, # options that differ from the recipe
+           )->TrainConfig: # with the options of the recipe, then these
     "The configuration of a recipe."
     if name not in recipes: raise InputError(f"recipe must be one of {', '.join(recipes)}, got {name!r}")
     return TrainConfig(**{**recipes[name], **changes})
@@ -116,8 +117,9 @@ def _average_running_statistics(net: nn.Module):
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             for b in (m.running_mean, m.running_var): dist.all_reduce(b); b /= size
 
-# %% ../nbs/api/10_train.ipynb #9bf09ee0
-def learning_rate(config: TrainConfig, progress: float, # share of the training that is done, in [0, 1]
+# %% ../nbs/api/10_train.ipynb #cc86974b
+def learning_rate(config: TrainConfig, # lr, warmup and final_lr matter
+                  progress: float, # share of the training that is done, in [0, 1]
                   )->float:
     "Linear warm-up from 1 % of the peak, then a cosine to `final_lr` of it."
     w, floor = config.warmup, config.lr*config.final_lr
@@ -184,8 +186,13 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     _average_running_statistics(net)
     return float(total/len(labels))
 
-# %% ../nbs/api/10_train.ipynb #644507e6
-def nearest_mean_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, num_classes: int)->float:
+# %% ../nbs/api/10_train.ipynb #bf11e75e
+def nearest_mean_accuracy(train: Tensor, # (N, d) features
+                          train_labels: Tensor, # (N,) integers
+                          test: Tensor, # (M, d) features
+                          test_labels: Tensor, # (M,) integers
+                          num_classes: int, # K
+                          )->float: # in [0, 1]
     "Share of test samples whose nearest class mean, of the training features, is their own: a quick look during training."
     one_hot = F.one_hot(train_labels, num_classes).double()
     seen = (count := one_hot.sum(0)).nonzero()[:, 0]

@@ -1,0 +1,107 @@
+"""How long an explorer takes to answer, in a real JupyterLab with headless Chromium: key press → painted picture over 50 steps, and the time from starting a cell to the first picture with the analysis cached.
+
+    python benchmarks/explore.py [--classes 10 100] [--points 2000] [--checkpoints 16] [--dim 64]
+
+Needs Chromium and the development extras. The page measures itself: from the key event to the first message after the next animation frame, when the new picture has been handed to the compositor.
+"""
+import argparse
+import json
+import os
+import platform
+import secrets
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import torch
+from playwright.sync_api import sync_playwright
+
+from ncib.explore import CheckpointExplorer
+from ncib.runs import Run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+MEASURE = """(node) => { const e = [...document.querySelectorAll('.ncib')].at(-1), slider = e.querySelector('input[type=range]'), channel = new MessageChannel(); let start = 0; window.steps = [];
+    slider.addEventListener('keydown', () => { start = performance.now(); }, true);
+    slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
+    slider.focus(); }"""
+WAIT = """() => new Promise(done => { const start = performance.now(), n = document.querySelectorAll('.ncib svg').length, look = () => document.querySelectorAll('.ncib svg').length > n ? requestAnimationFrame(() => done(performance.now() - start)) : requestAnimationFrame(look);
+    const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1; window.jupyterapp.commands.execute('notebook:run-cell'); look(); })"""
+
+
+def simulated_pair(folder, k, checkpoints, points, dim):
+    "Two encoders whose classes draw together."
+    g = torch.Generator().manual_seed(0)
+    y, dim = torch.arange(points) % k, max(dim, k)
+    means = torch.linalg.qr(torch.randn(dim, dim, generator=g)).Q[:k]
+    runs = [Run.create(folder/f"{name}-{k}", [str(c) for c in range(k)], {"seed": s}) for s, name in enumerate("ab")]
+    for epoch in range(checkpoints):
+        spread = .5*.85**epoch
+        shared = [means[y] + spread*torch.randn(points, dim, generator=g) for _ in range(2)]
+        for run in runs: run.save_features(epoch, *(v for x in shared for v in (x + .3*spread*torch.randn(points, dim, generator=g), y)))
+    return [run.path for run in runs]
+
+
+def measure(page, paths, steps=50):
+    "Latency of `steps` key presses on the slider of a new explorer, and the time to its first picture, all in ms."
+    page.evaluate("""async (source) => { const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1;
+        await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", f"CheckpointExplorer({str(paths[0])!r}, {str(paths[1])!r})")
+    first = page.evaluate(WAIT)
+    page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await n.scrollToItem(n.widgets.length - 1, 'start'); }")
+    page.evaluate(MEASURE, None)
+    count, times = 0, []
+    while len(times) < steps + 2:
+        page.keyboard.press("ArrowLeft" if count//14 % 2 == 0 else "ArrowRight"); count += 1
+        page.wait_for_timeout(60)
+        times = page.evaluate("window.steps")
+    return first, sorted(times[2:steps + 2])
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--classes", type=int, nargs="+", default=[10, 100]); p.add_argument("--points", type=int, default=2000); p.add_argument("--checkpoints", type=int, default=16); p.add_argument("--dim", type=int, default=64)
+    a = p.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    pairs = {k: simulated_pair(folder, k, a.checkpoints, a.points, a.dim) for k in a.classes}
+    for paths in pairs.values(): CheckpointExplorer(*paths)                     # the analysis is cached from here on
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
+    with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
+    token, env = secrets.token_hex(8), {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
+                              env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(240):
+            try: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)); break
+            except OSError: time.sleep(.5)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(180_000)
+            page.goto(f"http://127.0.0.1:{port}/lab/tree/bench.ipynb?token={token}", wait_until="domcontentloaded")
+            page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
+            page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            page.wait_for_timeout(500)
+            page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
+            print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load {os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} features")
+            for k, paths in pairs.items():
+                first, times = measure(page, paths)
+                print(f"K = {k:3}: key → picture median {statistics.median(times):.0f} ms, 95th percentile {times[int(.95*len(times))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)}); first picture {first/1e3:.2f} s after the cell started")
+            browser.close()
+    finally:
+        for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}", timeout=5)):
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}", method="DELETE"), timeout=10)
+        server.send_signal(signal.SIGTERM)
+        try: server.wait(20)
+        except subprocess.TimeoutExpired: server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,38 @@
+"""How the site shows a public name: as nbdev does, and below a class its properties and public methods.
+
+settings.ini names it (`renderer = show_api.Page`), and `make docs` puts this folder on the path. nbdev runs the cells of a notebook once more to show them; a class that was
+made there has no source to take the texts beside its fields from, and no link to one, so the same object of the package is shown in its place.
+"""
+import importlib
+import inspect
+import re
+
+from nbdev.showdoc import BasicMarkdownRenderer
+
+from ncib._modidx import d as index
+
+
+def packaged(sym):
+    "The object of the package that stands under the same name as `sym` of a notebook."
+    found = [module for module, names in index["syms"].items() if f"{module}.{sym.__qualname__}" in names] if getattr(sym, "__module__", None) == "__main__" else []
+    return getattr(importlib.import_module(found[0]), sym.__name__) if found else sym
+
+
+class Page(BasicMarkdownRenderer):
+    def __init__(self, sym, name=None, title_level=3, maxline=110):
+        sym = packaged(sym)
+        super().__init__(sym, name=name, title_level=title_level, maxline=maxline)
+        self.fn = getattr(sym, "__qualname__", self.fn)
+
+    def _repr_markdown_(self):
+        kind = "class" if inspect.isclass(self.sym) else "def"
+        plain = lambda code: f"```python\n{kind} {code[1].replace('`', '').replace(':NoneType=None', '=None')}```"     # nbdev would make links of words in backticks
+        out = [re.sub(r"(?s)```python\ndef (.*?)```", plain, super()._repr_markdown_())]
+        if kind == "def": return out[0]
+        public = {k: v for k, v in vars(self.sym).items() if not k.startswith("_")}
+        properties = {k: v for k, v in public.items() if isinstance(v, property) or hasattr(v, "attrname")}
+        if properties: out.append("\n".join(["| property | |", "|---|---|"] + [f"| `{k}` | {' '.join((inspect.getdoc(v) or '').split()).replace('|', chr(92) + '|')} |" for k, v in properties.items()]))
+        for k, v in public.items():
+            if inspect.isfunction(getattr(v, "__func__", v)):
+                out.append(Page(getattr(self.sym, k), name=f"{self.nm}.{k}", title_level=self.title_level + 1)._repr_markdown_().removeprefix("---\n\n"))
+        return "\n\n".join(out)
