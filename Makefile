@@ -13,7 +13,9 @@ demo: .venv/installed ## train two encoders on the digits, analyse them, write r
 	$(BIN)/ncib demo --out runs/demo
 
 test: .venv/installed-dev ## check that notebooks and package agree, run every notebook and every test
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)" $(BIN)/nbdev_test --n_workers 2 --do_print
+	set -e; export PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)"; \
+	ncib demo --out $$NCIB_RUNS/demo --quiet >/dev/null & ncib demo --label-noise 1 --out $$NCIB_RUNS/demo-random-labels --quiet >/dev/null; wait $$!; \
+	nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest
 
 lab: .venv/installed ## open JupyterLab on the notebooks
