@@ -29,7 +29,7 @@ from ncib.runs import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-MEASURE = """(node) => { const e = [...document.querySelectorAll('.ncib')].at(-1), slider = e.querySelector('input[type=range]'), channel = new MessageChannel(); let start = 0; window.steps = [];
+MEASURE = """() => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), slider = e.querySelector('input[type=range]'), channel = new MessageChannel(); let start = 0; window.steps = [];
     slider.addEventListener('keydown', () => { start = performance.now(); }, true);
     slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
     slider.focus(); }"""
@@ -56,9 +56,11 @@ def measure(page, paths, steps=50):
         await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", f"CheckpointExplorer({str(paths[0])!r}, {str(paths[1])!r})")
     first = page.evaluate(WAIT)
     page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await n.scrollToItem(n.widgets.length - 1, 'start'); }")
-    page.evaluate(MEASURE, None)
+    page.wait_for_timeout(1000)                                                # JupyterLab gives the focus to the notebook when a cell is done
+    page.evaluate(MEASURE)
     count, times = 0, []
     while len(times) < steps + 2:
+        if count > 3*steps: raise SystemExit("the slider does not answer")
         page.keyboard.press("ArrowLeft" if count//14 % 2 == 0 else "ArrowRight"); count += 1
         page.wait_for_timeout(60)
         times = page.evaluate("window.steps")
@@ -75,7 +77,7 @@ def main():
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     token, env = secrets.token_hex(8), {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
                               env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(240):
@@ -86,10 +88,8 @@ def main():
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             page.set_default_timeout(180_000)
             page.goto(f"http://127.0.0.1:{port}/lab/tree/bench.ipynb?token={token}", wait_until="domcontentloaded")
-            page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
-            page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            page.wait_for_timeout(500)
-            page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
+            page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel")
+            page.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await s.ready; await s.session.kernel.info; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
             print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load {os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} features")
             for k, paths in pairs.items():
                 first, times = measure(page, paths)

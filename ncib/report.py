@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['report_html', 'write_report']
 
-# %% ../nbs/api/20_report.ipynb #4a85b08e
+# %% ../nbs/api/20_report.ipynb #9865f3dd
 import base64, html, io
 from pathlib import Path
 
 from matplotlib import rc_context
 from .core import InputError, write_text
+from .pages import timeline_fragment
 from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_transitions
 from .timeline import Timeline
 
-# %% ../nbs/api/20_report.ipynb #a67fcba6
+# %% ../nbs/api/20_report.ipynb #7adfefcf
 _captions = (
     (plot_accuracy, "Does it learn?", "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie nearest to the mean of their own class (squares). The "
      "green band is half a percentage point below the best value; the plateau begins where the accuracy enters it for good. Right: the training loss. What happens to the features on the way to the plateau, "
@@ -42,8 +43,16 @@ def _image(figure, alt)->str:
     with rc_context({"svg.hashsalt": "ncib"}): figure.savefig(out, format="svg", metadata={"Date": None})     # the same timeline gives the same bytes
     return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
-def report_html(timeline: Timeline, title: str = "Neural collapse and the information bottleneck")->str:
-    "The report as one HTML document that needs no network and runs no script."
+def _explorer(timeline)->str:
+    head = "<section><h2>Step through training</h2>"
+    words = "Move the slider, press play, or use the arrow keys. Point at anything to see its value; click a mode to see which classes it separates."
+    try: return f"{head}<p>{words}</p>{timeline_fragment(timeline)}</section>"
+    except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
+
+def report_html(timeline: Timeline, # with the runs it was made of
+                title: str = "Neural collapse and the information bottleneck", # of the page
+                )->str: # the document
+    "The report as one HTML document that needs no network; its only script draws the explorer."
     e, k = html.escape, timeline.num_classes
     configs = timeline.info["configs"]
     same = {n: v for n, v in configs[0].items() if configs[1].get(n) == v}
@@ -62,13 +71,16 @@ def report_html(timeline: Timeline, title: str = "Neural collapse and the inform
 <h1>{e(title)}</h1>
 <p>Two encoders{e(trained)} on the same {k}-class images ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. All information is in nats.</p>
 <h2>What was found</h2><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
+{_explorer(timeline)}
 {"".join(parts)}
 <section><h2>Checkpoints</h2><p class="small">Mean of both encoders; transitions on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
 <section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
 </body></html>
 """
 
-def write_report(timeline: Timeline, path: "str|Path" = "report.html")->Path:
+def write_report(timeline: Timeline, # as for `report_html`
+                 path: "str|Path" = "report.html", # file to write
+                 )->Path: # `path`
     "Writes the report atomically and returns its path."
     try: write_text(path, report_html(timeline))
     except OSError as err: raise InputError(f"cannot write {path}: {err.strerror or err}") from None

@@ -1,4 +1,5 @@
-"What a person sees: the report page, and JupyterLab as `ncib lab` opens it, in headless Chromium (skipped where there is none)."
+"What a person sees: the report page, explorers without a kernel, and JupyterLab as `ncib lab` opens it, in headless Chromium (skipped where there is none)."
+import contextlib
 import json
 import os
 import secrets
@@ -9,7 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
+import nbformat
+import numpy as np
 import pytest
 
 from ncib.report import write_report
@@ -18,6 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 sync_api = pytest.importorskip("playwright.sync_api")
 if not CHROMIUM: pytest.skip("no Chromium on this machine", allow_module_level=True)
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NOTEBOOKS = Path(__file__).resolve().parents[1]/"nbs"
 
 
 @pytest.fixture(scope="module")
@@ -28,41 +33,258 @@ def browser():
         b.close()
 
 
+def open_file(browser, path, scheme="light", width=1200, scale=1):
+    "An HTML file in a browser without a network; `page.problems` collects what goes wrong."
+    page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, device_scale_factor=scale, offline=True).new_page()
+    page.set_default_timeout(30_000)
+    page.problems, page.requests = [], []
+    page.on("pageerror", lambda e: page.problems.append(str(e))); page.on("console", lambda m: page.problems.append(m.text) if m.type == "error" else None)
+    page.on("request", lambda r: page.requests.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None)
+    page.goto(Path(path).resolve().as_uri())
+    return page
+
+
+def picture(explorer):
+    "Everything drawn in an explorer: pixels of its canvases and the markup of its SVG."
+    return explorer.evaluate("e => [...e.querySelectorAll('canvas')].map(c => c.toDataURL()).join() + [...e.querySelectorAll('svg')].map(s => s.outerHTML).join()")
+
+
+def overlaps(explorer):
+    "Texts of one panel that lie on each other by more than 3 pixels, and texts that leave their panel."
+    return explorer.evaluate("""e => [...e.querySelectorAll('.ncib-panel')].flatMap(p => {
+        const own = p.getBoundingClientRect(), texts = [...p.querySelectorAll('.ncib-axes text')].filter(t => t.textContent).map(t => [t.textContent, t.getBoundingClientRect()]);
+        const out = texts.filter(([, r]) => r.left < own.left - 2 || r.right > own.right + 2).map(([t]) => `outside: ${t}`);
+        texts.forEach(([t, a], i) => texts.slice(0, i).forEach(([u, b]) => { if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3) out.push(`${t} on ${u}`); }));
+        return out; })""")
+
+
 @pytest.mark.parametrize("scheme, width", [("light", 1200), ("dark", 400)])
 def test_report_page(browser, short_timeline, tmp_path, scheme, width):
-    "No network, no script error, every figure decodes, and nothing but the wide tables scrolls sideways."
-    page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True).new_page()
-    page.set_default_timeout(120_000)
-    problems, requests = [], []
-    page.on("pageerror", lambda e: problems.append(str(e))); page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-    page.goto(write_report(short_timeline, tmp_path/"report.html").resolve().as_uri())
-    assert not problems and not requests
+    "No network, no script error, every figure decodes, the explorer steps, and nothing but the wide tables scrolls sideways."
+    page = open_file(browser, write_report(short_timeline, tmp_path/"report.html"), scheme, width)
     assert page.locator("h1").inner_text() and page.locator(".verdict li").count() == len(short_timeline.verdict())
     images = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth, i.alt])")
     assert len(images) == 6 and all(w and w > 200 and alt for w, alt in images)
+    explorer = page.locator(".ncib")
+    explorer.wait_for()
+    before = picture(explorer)
+    explorer.get_by_label("epoch", exact=True).press("ArrowLeft")
+    assert picture(explorer) != before and f"epoch {short_timeline.epochs[-2]}" in explorer.locator("output").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.problems and not page.requests
+    assert not overlaps(explorer)
 
 
-def test_lab_opens_on_the_notebooks(browser, tmp_path):
+@pytest.fixture(scope="module")
+def pages(short_pair, tmp_path_factory):
+    "Explorers written as pages."
+    from ncib.explore import BetaSweep, CheckpointExplorer, compare
+    folder = tmp_path_factory.mktemp("pages")
+    pxy = np.kron(np.eye(3), [[3., 1], [1, 3]]) + .2
+    explorers = {"checkpoints": CheckpointExplorer(*short_pair, progress=False), "compared": compare(short_pair, short_pair[::-1], names=["one", "other"], progress=False), "beta": BetaSweep(short_pair, progress=False),
+                 "clusters": BetaSweep(pxy/pxy.sum(), progress=False), "wrong": CheckpointExplorer(short_pair[0], short_pair[0], progress=False)}
+    return {name: e.save_html(folder/f"{name}.html") for name, e in explorers.items() if not e.error}, explorers
+
+
+def test_static_explorer_steps(browser, pages):
+    "Every control of a page without a kernel."
+    page = open_file(browser, pages[0]["checkpoints"])
+    explorer, seen = page.locator(".ncib"), set()
+    slider = explorer.get_by_label("epoch", exact=True)
+    for _ in range(4):
+        seen.add(picture(explorer)); slider.press("ArrowLeft")
+    assert len(seen) == 4 and "epoch 0" in explorer.locator("output").inner_text()
+    explorer.get_by_role("button", name="play epoch").click()                   # plays to the end, then stops
+    page.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 3' && document.querySelector('.ncib-slider button').textContent.includes('play')")
+    for label, option in (("features of", "training images"), ("encoder", "B"), ("relevant is", "label"), ("show", "the chosen classes"), ("scale", "of the last checkpoint")):
+        before = picture(explorer)
+        explorer.get_by_label(label, exact=True).select_option(option)
+        assert picture(explorer) != before, label
+    assert explorer.get_by_label("layer", exact=True).locator("option", has_text="head").is_disabled()          # not in the page
+    turn = picture(explorer)
+    explorer.get_by_label("turn").press("ArrowRight")
+    assert picture(explorer) != turn
+    bars = explorer.locator(".ncib-panel").nth(3)
+    note = bars.locator(".ncib-note").inner_text()
+    explorer.locator(".ncib-mode").nth(4).click()
+    assert explorer.get_by_role("spinbutton").input_value() == "5" and bars.locator(".ncib-note").inner_text() != note
+    explorer.locator(".ncib-panel").nth(1).locator(".ncib-box").hover(position={"x": 60, "y": 60})
+    assert "cosine" in explorer.locator(".ncib-tip").inner_text()
+    explorer.locator(".ncib-mode").nth(0).hover()
+    assert "β_c − 1" in explorer.locator(".ncib-tip").inner_text()
+    with page.expect_download() as download: explorer.get_by_role("button", name="table as CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0].startswith("epoch,") and len(lines) == 5
+    assert explorer.get_by_role("button", name="PNG").count() == 0              # nobody there to draw it
+    assert not page.problems and not page.requests
+
+
+@pytest.mark.parametrize("scheme, width, scale", [("light", 1100, 1), ("dark", 380, 2), ("light", 700, 2)])
+@pytest.mark.parametrize("name", ["checkpoints", "compared", "beta", "clusters"])
+def test_layout(browser, pages, name, scheme, width, scale):
+    "Nothing overlaps, leaves its panel or makes the page scroll sideways; text stands out from the background; every control has a label."
+    page = open_file(browser, pages[0][name], scheme, width, scale)
+    explorer = page.locator(".ncib")
+    explorer.wait_for()
+    assert not overlaps(explorer) and page.evaluate("document.documentElement.scrollWidth") <= width
+    ink, paper = (np.array([int(v) for v in page.evaluate(f"getComputedStyle({where}).{what}").strip("rgba()").split(",")[:3]]) for where, what in (("document.querySelector('.ncib')", "color"), ("document.querySelector('.ncib button')", "backgroundColor")))
+    assert abs(ink.mean() - paper.mean()) > 150 and (ink.mean() > 128) == (scheme == "dark")
+    assert page.evaluate("[...document.querySelectorAll('.ncib :is(input, select, button)')].every(c => c.getAttribute('aria-label') || c.closest('label')?.textContent || c.textContent)")
+    assert page.evaluate("[...document.querySelectorAll('.ncib svg')].every(s => s.getAttribute('aria-label'))")
+    slider = explorer.locator("input[type=range]").last if name == "beta" else explorer.get_by_label("epoch" if name != "clusters" else "β", exact=True)
+    before = picture(explorer)
+    slider.press("ArrowLeft")
+    assert picture(explorer) != before and not page.problems
+
+
+def test_beta_sweep_page(browser, pages):
+    page = open_file(browser, pages[0]["beta"])
+    explorer = page.locator(".ncib")
+    slider = explorer.get_by_label("β", exact=True)
+    slider.press("Home")
+    assert " 0 of 64 modes are on" in explorer.locator(".ncib-said").inner_text()
+    slider.press("End")
+    words = explorer.locator(".ncib-said").inner_text()
+    nats = float(words.split("I(X;T) = ")[1].split(" nats")[0])
+    explorer.get_by_label("information in").select_option("bits")
+    assert float(explorer.locator(".ncib-said").inner_text().split("I(X;T) = ")[1].split(" bits")[0]) == pytest.approx(nats/np.log(2), rel=.01)
+    explorer.get_by_label("epoch", exact=True).press("ArrowLeft")
+    assert explorer.locator(".ncib-said").inner_text() != words and not page.problems
+
+
+def test_sentence_in_the_widgets_place(pages):
+    assert "given twice" in pages[1]["wrong"].error
+
+
+# ---------------------------------------------------------------- JupyterLab
+
+TRAP = '''import hashlib, io, time
+import matplotlib.pyplot as plt
+import torch
+def draw():
+    plt.figure(figsize=(3, 2)); plt.plot([1, 3, 2]); plt.title("of this cell")
+    time.sleep(.02)
+    plt.xlabel("x"); plt.axhline(2)
+    out = io.BytesIO(); plt.savefig(out, format="png"); plt.close()
+    return hashlib.sha256(out.getvalue()).hexdigest()
+alone = draw()
+print("started", flush=True)
+end, hashes, grad = time.time() + 6, set(), True
+while time.time() < end and not explorer.copula: hashes.add(draw()); grad &= torch.is_grad_enabled()
+for _ in range(5): hashes.add(draw())
+print("same pictures" if hashes == {alone} and grad else f"disturbed: {len(hashes)} {grad}")'''
+
+
+@pytest.fixture(scope="module")
+def lab(browser, short_pair, short_timeline, tmp_path_factory):
+    "A page of JupyterLab, opened by `ncib lab` on the explorers' notebook and short runs."
+    folder = tmp_path_factory.mktemp("lab")
+    for name in ("demo", "demo-random-labels"):
+        for i, run in enumerate(short_pair): shutil.copytree(run.path, folder/"runs"/name/f"encoder-{i}")
+        short_timeline.save(folder/"runs"/name)
+    notebook = nbformat.read(NOTEBOOKS/"explore/checkpoints.ipynb", 4)
+    for cell in notebook.cells: cell.pop("outputs", None) if cell.cell_type != "code" else cell.update(outputs=[])
+    (folder/"nbs/explore").mkdir(parents=True)
+    nbformat.write(notebook, folder/"nbs/explore/checkpoints.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     token = secrets.token_hex(8)
-    env = {**os.environ, **{f"JUPYTER_{k}_DIR": str(tmp_path/k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(tmp_path/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path/"workspaces")}
-    command = [sys.executable, "-m", "ncib.cli", "lab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1"]
-    log = open(tmp_path/"log", "w")
+    env = {**os.environ, "NCIB_RUNS": str(folder/"runs"), "MPLBACKEND": "agg", **{f"JUPYTER_{k}_DIR": str(folder/k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
+    command = [sys.executable, "-m", "ncib.cli", "lab", "--notebooks", str(folder/"nbs"), "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1", "--LabApp.expose_app_in_browser=True"]
+    log = open(folder/"log", "w")
     server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         for _ in range(240):
-            assert server.poll() is None, (tmp_path/"log").read_text()[-2000:]
+            assert server.poll() is None, (folder/"log").read_text()[-2000:]
             try: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)); break
             except OSError: time.sleep(.5)
-        page = browser.new_page()
-        page.set_default_timeout(180_000)
+        page = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True).new_page()
+        page.set_default_timeout(120_000)
+        page.problems = []
+        page.on("pageerror", lambda e: page.problems.append(str(e)))
         page.goto(f"http://127.0.0.1:{port}/?token={token}", wait_until="domcontentloaded")
         page.locator(".jp-Notebook .jp-RenderedMarkdown h1").first.wait_for()
-        assert "/lab" in page.url
-        assert page.locator(".jp-Notebook .jp-RenderedMarkdown h1").first.inner_text().strip("¶ ")
+        yield page
     finally:
+        with contextlib.suppress(Exception):
+            for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}", timeout=5)):
+                urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}", method="DELETE"), timeout=10)
         server.send_signal(signal.SIGTERM)
         try: server.wait(20)
         except subprocess.TimeoutExpired: server.kill()
+
+
+def first_explorer(page):
+    "The first explorer, scrolled into view: JupyterLab takes cells that are out of sight off the page."
+    page.evaluate("""async () => { const n = window.jupyterapp.shell.currentWidget.content, i = n.widgets.findIndex(c => c.model.sharedModel.source.startsWith('explorer ='));
+        n.activeCellIndex = i; await n.scrollToItem(i, 'start'); }""")
+    explorer = page.locator(".ncib:visible").first
+    explorer.locator(".ncib-slider output").wait_for()
+    return explorer
+
+
+def command(page, name, **args): return page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, args])
+
+
+def test_lab_opens_on_the_explorers_and_runs_them(lab):
+    "Run all, drag, key, play, export; no cell fails and the page reports no error."
+    assert "/lab" in lab.url and "Step through training" in lab.locator(".jp-Notebook .jp-RenderedMarkdown h1").first.inner_text()
+    lab.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel")
+    lab.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await s.ready; await s.session.kernel.info; }")
+    command(lab, "notebook:run-all-cells")
+    lab.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle' && document.querySelectorAll('.ncib svg').length > 4")
+    assert lab.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] , .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").filter(has_text="Error").count() == 0
+    explorer = first_explorer(lab)
+    assert "epoch 3" in explorer.locator("output").inner_text()
+    slider = explorer.get_by_label("epoch", exact=True)
+    slider.focus()
+    pictures = []
+    for key, epoch in (("Home", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 3)):
+        lab.keyboard.press(key)
+        lab.wait_for_function(f"document.activeElement.closest('.ncib').querySelector('output').textContent == 'epoch {epoch}'")
+        pictures.append(picture(explorer))
+    assert len(set(pictures)) == 4
+    box = slider.bounding_box()                                                 # drag from the right end to the left
+    lab.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"]/2); lab.mouse.down()
+    lab.mouse.move(box["x"] + 4, box["y"] + box["height"]/2, steps=16); lab.mouse.up()
+    lab.wait_for_function("document.activeElement.closest('.ncib').querySelector('output').textContent == 'epoch 0'")
+    assert picture(explorer) == pictures[0]                                     # the last state of a drag is the one that is shown
+    explorer.get_by_role("button", name="play epoch").click()
+    lab.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 3'")
+    for kind, head in (("PNG", b"\x89PNG"), ("PDF", b"%PDF")):
+        with lab.expect_download() as download: explorer.get_by_role("button", name=f"figure as {kind}").click()
+        assert Path(download.value.path()).read_bytes().startswith(head) and "epoch-3" in download.value.suggested_filename
+    explorer.screenshot(path=str(Path(os.environ.get("NCIB_SHOTS", "/tmp"))/"lab.png")) if os.environ.get("NCIB_SHOTS") else None
+    assert not lab.problems
+
+
+def run_cell(page, source):
+    "Runs `source` in a new last cell; returns the locator of its output."
+    page.evaluate("""async (source) => { const panel = window.jupyterapp.shell.currentWidget, notebook = panel.content;
+        notebook.activeCellIndex = notebook.widgets.length - 1; await window.jupyterapp.commands.execute('notebook:insert-cell-below');
+        notebook.activeCell.model.sharedModel.setSource(source); window.jupyterapp.commands.execute('notebook:run-cell'); }""", source)
+    return page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-Cell-outputWrapper")
+
+
+def test_state_is_shared_with_python(lab):
+    explorer = first_explorer(lab)
+    explorer.get_by_label("epoch", exact=True).press("Home")
+    lab.wait_for_timeout(300)                                                   # for the message to arrive before the cell does
+    cell = run_cell(lab, "print('epoch is', explorer.epoch); explorer.epoch = 2; explorer.mode = 3")
+    cell.get_by_text("epoch is 0").wait_for()
+    first_explorer(lab)
+    lab.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 2' && document.querySelector('.ncib input[type=number]').value == '3'")
+
+
+def test_callbacks_beside_a_running_cell(lab):
+    "While a cell draws with pyplot, the explorer analyses other features and exports a figure on its own thread: neither disturbs the other."
+    cell = run_cell(lab, TRAP)
+    cell.get_by_text("started").wait_for()
+    explorer = first_explorer(lab)
+    with lab.expect_download() as download:
+        explorer.get_by_role("button", name="figure as PNG").click()
+        explorer.get_by_label("layer", exact=True).select_option("projection head")
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    explorer.get_by_label("marginals", exact=True).select_option("normal scores (copula)")
+    cell.get_by_text("same pictures").wait_for()
+    lab.wait_for_function("document.querySelector('.ncib .ncib-state').textContent.trim() == ''")
+    assert not lab.problems

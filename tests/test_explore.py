@@ -1,0 +1,476 @@
+"Projections that stay in place, what explorers compute, their state and their sentences; no browser."
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from ncib.beta_frames import discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep, timeline_frames, track_clusters
+from ncib.core import InputError
+from ncib.frames import checkpoint_frames, closest_classes, mode_means, plot_frame
+from ncib.gib import GaussianIB
+from ncib.ib import DiscreteIB
+from ncib.pages import checkpoint_payload, pack, page_document, sweep_payload, timeline_fragment, unpack
+from ncib.runs import Run
+from ncib.simplex import simplex_projection, simplex_vertices, simplex_view, stratified_rows
+from ncib.timeline import Timeline, analyze
+
+explore = pytest.importorskip("ncib.explore")
+RNG = np.random.default_rng(0)
+
+
+def orthogonal(d, rng=RNG): return np.linalg.qr(rng.normal(size=(d, d)))[0]
+
+
+def etf(k, d): return (np.eye(k) - 1/k) @ orthogonal(d)[:k]
+
+
+def make_runs(folder, k=5, epochs=(0, 1, 2), d=8, n=200, spreads=None, seed=0, fingerprint="same", head=True):
+    "Two runs whose features are turned copies of class means plus noise."
+    g = torch.Generator().manual_seed(seed)
+    means, y = torch.linalg.qr(torch.randn(max(d, k), max(d, k), generator=g)).Q[:k, :d], torch.arange(n) % k
+    runs = [Run.create(folder/name, [f"class {c}" for c in range(k)], {"seed": s}, {"fingerprint": fingerprint}) for s, name in enumerate("ab")]
+    turns = [torch.linalg.qr(torch.randn(d, d, generator=g)).Q for _ in runs]
+    for epoch, spread in zip(epochs, spreads or np.linspace(1, .2, len(epochs))):
+        shared = [spread*torch.randn(n, d, generator=g) for _ in range(2)]
+        for run, turn in zip(runs, turns):
+            x = [(means[y] + s + .3*spread*torch.randn(n, d, generator=g)) @ turn for s in shared]
+            run.save_features(epoch, x[0], y, x[1], y, *(v[:, :6] for v in x) if head else ())
+    return runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory): return make_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def frames(runs): return checkpoint_frames(runs=runs)
+
+
+# ---------------------------------------------------------------- projection
+
+@pytest.mark.parametrize("k, dims", [(2, 2), (3, 2), (4, 2), (4, 3), (10, 2), (100, 2)])
+def test_vertices(k, dims):
+    u = simplex_vertices(k, dims)
+    assert np.allclose(u.sum(0), 0) and np.allclose(np.linalg.norm(u, axis=1), 1)
+    assert np.allclose(u.T @ u, np.eye(u.shape[1])*k/u.shape[1])
+    assert len(np.unique(u.round(9), axis=0)) == k
+
+
+@pytest.mark.parametrize("k, dims", [(2, 2), (3, 2), (4, 2), (4, 3), (10, 2), (100, 2)])
+def test_etf_lands_in_the_corners(k, dims):
+    m = etf(k, 120)*7 + 3
+    axes, certainty = simplex_projection(m, simplex_vertices(k, dims))
+    place = (m - m.mean(0)) @ axes
+    assert np.allclose(axes.T @ axes, np.eye(axes.shape[1])) and np.isclose(certainty, 1)
+    assert np.allclose(place/np.linalg.norm(place, axis=1, keepdims=True), simplex_vertices(k, dims))
+
+
+def test_projection_is_the_best_rotation():
+    "No other orthonormal columns bring the means nearer to their places: compared with many random ones and with small turns of the answer."
+    m, u = RNG.normal(size=(7, 9)), simplex_vertices(7)
+    axes, _ = simplex_projection(m, u)
+    fit = lambda p: np.sum(((m - m.mean(0)) @ p)*u)
+    for _ in range(200): assert fit(orthogonal(9)[:, :2]) <= fit(axes) + 1e-9
+    for _ in range(50):
+        a = RNG.normal(size=(9, 9))*1e-3
+        assert fit(np.linalg.qr(axes + (a - a.T) @ axes)[0]*np.sign(np.diag(np.linalg.qr(axes + (a - a.T) @ axes)[1]))) <= fit(axes) + 1e-9
+
+
+def test_projection_follows_rotations_and_scale():
+    m, u, q = RNG.normal(size=(6, 12)), simplex_vertices(6), orthogonal(12)
+    axes, _ = simplex_projection(m, u)
+    assert np.allclose(simplex_projection(m @ q*5 + 2, u)[0], q.T @ axes)
+    assert torch.allclose(simplex_projection(torch.as_tensor(m).float(), u)[0].double(), torch.as_tensor(axes), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-4, 1e-1, 1.])
+def test_small_changes_move_little(size):
+    "Li's bound on the polar factor: ‖ΔP‖ ≤ 2‖Δ(MᵀU)‖/(σ_p + σ_p′), at every size of change."
+    u = simplex_vertices(10)
+    for _ in range(30):
+        m = RNG.normal(size=(10, 64))
+        moved = m + size*RNG.normal(size=m.shape)
+        (p, _), (q, _) = simplex_projection(m, u), simplex_projection(moved, u)
+        a, b = ((v - v.mean(0)).T @ u for v in (m, moved))
+        bound = 2*np.linalg.norm(a - b)/(np.linalg.svd(a, compute_uv=False)[-1] + np.linalg.svd(b, compute_uv=False)[-1])
+        assert np.linalg.norm(p - q) <= bound*(1 + 1e-6) + 1e-12
+
+
+def test_consecutive_frames_of_a_run_that_barely_changes(tmp_path):
+    "Means move by 1 % of their spread per checkpoint while principal components would flip; no class jumps."
+    g = torch.Generator().manual_seed(1)
+    y, m = torch.arange(400) % 10, torch.randn(10, 20, generator=g)
+    noise = .5*torch.randn(2, 400, 20, generator=g)
+    run = [Run.create(tmp_path/n, list("abcdefghij"), {"seed": s}) for s, n in enumerate("ab")]
+    for epoch in range(6):
+        for s, r in enumerate(run): x = m[y] + noise[s]; r.save_features(epoch, x, y, x, y)
+        m = m + .01*torch.randn(m.shape, generator=g)
+    f = checkpoint_frames(runs=run)
+    for side in "ab":
+        place = f.arrays[f"train/{side}/means"]/f.arrays[f"train/{side}/unit"][:, None, None]
+        points = f.arrays[f"train/{side}/points"]/f.arrays[f"train/{side}/unit"][:, None, None]
+        step = (place[1:] - place[:-1]).norm(dim=2)
+        apart = torch.cdist(place[0], place[0])[~torch.eye(10, dtype=torch.bool)]
+        assert step.max() < .1 and step.max() < .25*apart.median() and (points[1:] - points[:-1]).norm(dim=2).max() < .25
+
+
+@pytest.mark.parametrize("case", ["all equal", "on a line", "two columns"])
+def test_degenerate_means(case):
+    "The open directions come from the reference, deterministically; the axes stay orthonormal."
+    u = simplex_vertices(5)
+    m = np.zeros((5, 6)) if case == "all equal" else np.outer(u[:, 0], RNG.normal(size=6)) if case == "on a line" else RNG.normal(size=(5, 2))
+    reference = orthogonal(m.shape[1])[:, :2]
+    axes, certainty = simplex_projection(m, u, reference)
+    assert np.allclose(axes.T @ axes, np.eye(2)) and (case == "two columns" or certainty < 1e-6)
+    if case == "all equal": assert np.allclose(axes, reference)
+    if case == "on a line": assert np.allclose((m @ axes)[:, 0]/u[:, 0], (m @ axes)[0, 0]/u[0, 0])
+    assert np.allclose(axes, simplex_projection(m, u, reference)[0])
+    assert np.allclose(simplex_projection(m, u)[0].T @ simplex_projection(m, u)[0], np.eye(2))
+
+
+def test_reference_inside_what_is_known():
+    "A reference that spans nothing new still gives orthonormal axes."
+    u = simplex_vertices(3)
+    m = np.outer(u[:, 0], [1., 0, 0, 0])
+    axes, _ = simplex_projection(m, u, np.eye(4)[:, [0, 0]])
+    assert np.allclose(axes.T @ axes, np.eye(2))
+
+
+def test_two_classes_on_a_line():
+    y = np.arange(40) % 2
+    view = simplex_view(RNG.normal(size=(40, 3)) + 4*y[:, None], y)
+    assert view.points.shape == (40, 1) and np.allclose(view.means/view.unit, [[-1], [1]])
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: simplex_vertices(1), "at least 2"), (lambda: simplex_vertices(5, 3), "4 classes"), (lambda: simplex_projection(np.ones((3, 1)), simplex_vertices(3)), "at least 2 columns"),
+    (lambda: simplex_projection(np.ones((3, 4)), simplex_vertices(4)), "one row per class"), (lambda: simplex_view(np.ones((4, 3)), [0, 0, 0, 0]), "at least 2 different"),
+    (lambda: simplex_view(np.ones((4, 3)), [0, 1, 0, 1], classes=[0, 2]), "class 2"), (lambda: stratified_rows([0, 1], 0), "at least 1"), (lambda: mode_means(GaussianIB.from_rho([.5]), np.ones((2, 2)), [0, 1]), "from_rho")])
+def test_wrong_input_names_it(call, words):
+    with pytest.raises(InputError, match=words): call()
+
+
+def test_stratified_rows():
+    y = torch.tensor([0]*900 + [1]*90 + [2]*10)
+    rows = stratified_rows(y, 100)
+    assert len(rows) == 100 == len(rows.unique()) and y[rows].bincount().tolist() == [90, 9, 1] and torch.equal(rows, rows.sort().values)
+    assert torch.equal(stratified_rows(y, 5000), torch.arange(1000)) and not torch.equal(rows, stratified_rows(y, 100, seed=1))
+    assert y[stratified_rows(y, 3)].unique().tolist() == [0, 1, 2]
+
+
+def test_closest_classes():
+    c = np.full((6, 6), -.2); np.fill_diagonal(c, 1)
+    for i, j, v in ((1, 4, .9), (4, 5, .5), (1, 5, .4), (5, 0, .3), (1, 0, .2), (4, 0, .2)): c[i, j] = c[j, i] = v
+    assert closest_classes(c) == [0, 1, 4, 5] and closest_classes(torch.as_tensor(c), 2) == [1, 4] and closest_classes(np.eye(3)) == [0, 1, 2]
+
+
+# ---------------------------------------------------------------- modes
+
+def test_mode_means_are_means_of_variates():
+    x, y = RNG.normal(size=(120, 6)), np.arange(120) % 4
+    x[:, :4] += 2*np.eye(4)[y]
+    z = x @ orthogonal(6) + .3*RNG.normal(size=x.shape)
+    for copula in (False, True):
+        g = GaussianIB.fit(x, z, copula=copula)
+        from ncib.copula import normal_scores
+        for side, f, project in (("x", x, g.cca.transform_x), ("y", z, g.cca.transform_y)):
+            variates = project(normal_scores(f) if copula else f)
+            expected = np.stack([variates[y == c].mean(0) for c in range(4)], 1)
+            means = mode_means(g, f, y, side)
+            assert np.allclose(np.abs(means), np.abs(expected)) and np.allclose(np.abs(means).max(1), means.max(1))
+
+
+def test_frames_agree_with_the_timeline(runs, frames):
+    t = analyze(*runs, progress=False)
+    for part in ("train", "test"):
+        for relevance in ("twin", "paired", "labels"):
+            key = f"{part}/a/{relevance}"
+            assert np.allclose(frames.arrays[f"{key}/count"], t.table[f"{part}_{relevance}_count"]) and np.allclose(frames.arrays[f"{key}/gap"], t.table[f"{part}_{relevance}_gap_after_k1"])
+            for i, a in enumerate(t.arrays):
+                e = a[f"{part}_{relevance}_excess"]
+                shown = frames.arrays[f"{key}/excess"][i]
+                m = min(len(e), len(shown))
+                assert torch.allclose(shown[:m], e[:m]) and torch.isinf(shown[m:]).all()
+        assert torch.allclose(frames.arrays[f"{part}/b/cosines"][-1], t.arrays[-1][f"{part}_cosines_b"].double())
+    assert frames.info["table"]["epoch"] == [0, 1, 2]
+
+
+def test_frames_are_kept_and_made_again(tmp_path):
+    runs = make_runs(tmp_path)
+    first = checkpoint_frames(runs=runs)
+    files = list((tmp_path/"a/cache").iterdir())
+    assert len(files) == 1
+    stamp = files[0].stat().st_mtime_ns
+    checkpoint_frames(runs=runs)
+    assert files[0].stat().st_mtime_ns == stamp                                  # read
+    f = runs[0].features(2)
+    runs[0].save_features(2, f.train + 1, f.train_labels, f.test*2, f.test_labels)
+    again = checkpoint_frames(runs=runs)
+    assert files[0].stat().st_mtime_ns != stamp and not torch.equal(first.arrays["test/a/points"], again.arrays["test/a/points"])
+    files[0].write_bytes(b"damaged")
+    assert all(torch.equal(v, again.arrays[k]) for k, v in checkpoint_frames(runs=runs).arrays.items())
+
+
+def test_timeline_goes_before_what_is_kept(runs, frames):
+    t = analyze(*runs, progress=False)
+    changed = Timeline(t.table.assign(test_accuracy_a=.5), t.arrays, t.info)
+    f = checkpoint_frames(changed)
+    assert f.info["table"]["test_accuracy_a"] == [.5]*3 and torch.equal(f.arrays["test/a/points"], frames.arrays["test/a/points"])
+    half = Timeline(t.table.iloc[:2], t.arrays[:2], t.info)
+    assert checkpoint_frames(half).epochs == [0, 1]
+
+
+def test_relative_paths_are_found_from_below(runs, frames, tmp_path, monkeypatch):
+    t = analyze(*runs, progress=False)
+    top = runs[0].path.parent
+    moved = Timeline(t.table, t.arrays, t.info | {"runs": ["a", "b"]})
+    (top/"nbs/explore").mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(top/"nbs/explore")
+    assert checkpoint_frames(moved).epochs == [0, 1, 2]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="features are not there"): checkpoint_frames(moved)
+
+
+def test_chosen_classes(frames):
+    assert frames.arrays["chosen/train/a/points"].shape[2] == 3
+    three = frames.choose([0, 2, 4])
+    assert three.arrays["chosen/test/b/means"].shape == (3, 3, 2) and set(three.arrays["chosen/test/labels"].tolist()) == {0, 2, 4}
+    for bad in ([0], [0, 0], [0, 9], [0, 1, 2, 3, 4]):
+        with pytest.raises(InputError, match="classes"): frames.choose(bad)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 6])
+def test_any_number_of_classes(k, tmp_path):
+    f = checkpoint_frames(runs=make_runs(tmp_path, k=k, d=8, n=40*k))
+    dims = {2: 1, 4: 3}.get(k, 2)
+    assert f.arrays["test/a/points"].shape == (3, 40*k, dims) and ("chosen/test/labels" in f.arrays) == (k > 4)
+    assert plot_frame(f, 1).axes and plot_frame([f, f], 1, names=["x", "y"], view="all").axes
+
+
+# ---------------------------------------------------------------- β
+
+def test_gaussian_frames_agree_with_the_bottleneck():
+    x, y = RNG.normal(size=(150, 5)), np.arange(150) % 3
+    x[:, :3] += 2*np.eye(3)[y]
+    g = GaussianIB.fit(x, x @ orthogonal(5) + .5*RNG.normal(size=x.shape))
+    f = gaussian_frames(g, x, y, limit=1000)
+    curve = g.curve(excess=10**f.arrays["log_excess"].numpy())
+    assert np.allclose(f.arrays["ixt"][0], curve.ixt) and np.allclose(f.arrays["iyt"][0], curve.iyt)
+    enter = g.curve(betas=g.critical_betas)
+    assert np.allclose(f.arrays["enter_ixt"][0], enter.ixt, atol=1e-9)
+    for position in (0, 60, 240):
+        e = float(f.arrays["log_excess"][position])
+        code, on = frame_code(f, e)
+        mean = g.transform(x, 1 + 10**e)
+        assert on == mean.shape[1] and np.allclose(code, (mean + f.arrays["noise"].numpy()[:, :on]) @ f.arrays["axes"][0, :on].numpy(), atol=1e-8)
+    assert torch.allclose(f.arrays["axes"][0].T @ f.arrays["axes"][0], torch.eye(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"), ("labels", False, "a")])
+def test_timeline_frames(runs, relevance, copula, side):
+    f = timeline_frames(runs, relevance=relevance, copula=copula, side=side)
+    t = analyze(*runs, copula=copula, progress=False)
+    if side == "a" or relevance != "labels": assert np.allclose(f.arrays["excess"][-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
+    assert f.info["epochs"] == [0, 1, 2] and len(plot_sweep(f, 0., epoch=1, unit="bits").axes) == 4
+
+
+def test_track_clusters_keeps_numbers():
+    "A sweep whose clusters are renumbered at random at every β gives the same tracks."
+    pxy = np.kron(np.eye(3), [[3., 1], [1, 3]]) + .2
+    pxy /= pxy.sum()
+    curve = DiscreteIB(pxy).curve(np.linspace(1.1, 12, 25))
+    enc = merge_clusters(curve.encoder, curve.decoder)
+    tracks = track_clusters(enc, pxy.sum(1))
+    placed = lambda e, t: np.stack([[ei[x, ti == n].sum() for n in range(tracks.max() + 1)] for ei, ti in zip(e, t) for x in range(6)])
+    shuffled = np.stack([e[:, RNG.permutation(e.shape[1])] for e in enc])
+    again = track_clusters(shuffled, pxy.sum(1))
+    same = placed(shuffled, again).reshape(25, 6, -1).argmax(2)
+    for a, b in zip(placed(enc, tracks).reshape(25, 6, -1).argmax(2), same): assert ((a[:, None] == a) == (b[:, None] == b)).all()     # the same partitions
+    assert (np.diff([len(set(t[t >= 0])) for t in tracks]) >= 0).all() and all(len(set(t[t >= 0])) == (t >= 0).sum() for t in tracks)
+
+
+def test_merge_clusters():
+    enc, dec = np.array([[[.5, .3, .2], [.1, .1, .8]]]), np.array([[[.4, .6], [.4, .6], [.9, .1]]])
+    assert np.allclose(merge_clusters(enc, dec), [[[.8, 0, .2], [.2, 0, .8]]])
+
+
+def test_discrete_frames():
+    f = discrete_frames(DiscreteIB.from_counts([[30, 10, 0], [28, 12, 0], [0, 5, 40], [0, 0, 0]]), names_x=list("abcd"))
+    assert torch.allclose(f.arrays["encoder"].sum(2), torch.ones(1, dtype=torch.float64)) and torch.allclose(f.arrays["weight"].sum(1), torch.ones(1, dtype=torch.float64))
+    assert f.info["certified"] == 121 and sorted(f.arrays["order"].tolist()) == [0, 1, 2, 3]
+    assert f.arrays["iyt"][0, -1] <= f.info["information"] + 1e-9 and plot_sweep(f, 1.).axes
+    with pytest.raises(InputError, match="names_x"): discrete_frames(np.eye(3)/3, names_x=["a"])
+
+
+# ---------------------------------------------------------------- pages
+
+def test_pack_round_trip():
+    arrays = {"float": RNG.normal(size=(30, 40)), "inf": np.array([1., np.inf]), "small": np.arange(3), "large": np.array([70, 60000]), "torch": torch.arange(5.), "zeros": np.zeros(600), "empty": np.zeros((0, 2))}
+    info, out = unpack(pack([({"a": [1, None, "ψ"]}, arrays), ({}, {})]))[0]
+    assert info == {"a": [1, None, "ψ"]} and set(out) == set(arrays)
+    for k, v in arrays.items(): assert np.allclose(out[k], np.asarray(v), atol=np.abs(arrays["float"]).max()/65534*1.01 if k == "float" else 1e-6) and out[k].shape == tuple(v.shape)
+
+
+def test_payload_is_what_frames_hold(frames):
+    (info, out), = unpack(checkpoint_payload([frames], limit=50))
+    assert out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2) and info["epochs"] == [0, 1, 2]
+    unit = frames.arrays["test/a/unit"][:, None, None]
+    assert np.allclose(out["test/a/means"], frames.arrays["test/a/means"]/unit, atol=1e-3)
+    (_, modes), = unpack(checkpoint_payload([frames], only_modes=True))
+    assert set(modes) == {k for k in out if k.removeprefix("chosen/").count("/") == 3}
+    (_, chosen), = unpack(checkpoint_payload([frames], only_chosen=True))
+    assert chosen and all(k.startswith("chosen/") for k in chosen)
+
+
+def test_fragment_needs_nothing_from_elsewhere(runs):
+    import re
+    t = analyze(*runs, progress=False)
+    page = page_document("Title & <more>", timeline_fragment(t))
+    assert "<title>Title &amp; &lt;more&gt;" in page and not re.search(r'(src|href|import)\s*=\s*"(?!data:)', page) and "http" not in re.sub(r"[A-Za-z0-9+/=]{200,}", "", page).replace("http-equiv", "")
+    assert page == page_document("Title & <more>", timeline_fragment(t))                    # the same input gives the same page
+
+
+# ---------------------------------------------------------------- widgets
+
+def test_checkpoint_explorer_state(runs):
+    e = explore.CheckpointExplorer(*runs, progress=False)
+    assert not e.error and (e.epoch, e.part, e.encoder, e.layer, e.relevance, e.copula, e.mode) == (2, "test", "a", "backbone", "twin", False, 1) and len(e.classes) == 4
+    seen = []
+    e.observe(lambda change: seen.append(change["new"]), "epoch")
+    e.epoch = 0
+    e.epoch = 17                                                                 # the nearest checkpoint
+    assert seen == [0, 2] and e.epoch == 2
+    with pytest.raises(Exception, match="relevance"): e.relevance = "nonsense"
+    assert e.figure().axes and list(e.table["epoch"]) == [0, 1, 2]
+
+
+def test_other_features_are_made_when_asked_for(runs):
+    e = explore.CheckpointExplorer(analyze(*runs, progress=False), progress=False)
+    assert e.backbone and not e.head and not e.backbone_copula
+    e.layer = "head"
+    assert e.head and not e.status and unpack(e.head)[0][0]["layer"] == "head"
+    e.copula = True
+    (info, arrays), = unpack(e.head_copula)
+    assert info["copula"] and "test/labels" not in arrays and "test/a/twin/excess" in arrays         # what the copula does not change is there already
+    reference = analyze(*runs, layer="head", copula=True, progress=False)
+    assert np.allclose(e.table["test_twin_count"], reference.table["test_twin_count"])
+    e.classes = [0, 1]
+    assert unpack(e.chosen)[0][0]["chosen"] == [0, 1] and not e.status
+    e.classes = [0]
+    assert "2 to 4" in e.status
+
+
+def test_copula_timeline(runs):
+    e = explore.CheckpointExplorer(analyze(*runs, copula=True, progress=False), progress=False)
+    assert e.copula and "test/labels" in unpack(e.backbone_copula)[0][1] and not e.backbone
+
+
+def test_compare(runs, tmp_path):
+    t = [analyze(*runs, progress=False), analyze(*make_runs(tmp_path, epochs=(0, 2, 5), seed=3), progress=False)]
+    e = explore.compare(*t, names=["one", "two"], progress=False)
+    assert [i["name"] for i, _ in unpack(e.backbone)] == ["one", "two"] and e.epoch == 5 and set(e.table["pair"]) == {"one", "two"}
+    e.epoch = 4
+    assert e.epoch == 5 and len(e.figure().subfigs) == 2
+    assert "same classes" in explore.compare(t[0], tuple(make_runs(tmp_path/"four", k=4, n=80)), progress=False).error
+    assert "one for each pair" in explore.compare(*t, names=["one"], progress=False).error
+
+
+def test_sentences(runs, tmp_path):
+    "Wrong input gives a widget that says what is wrong."
+    def says(*args, **options): return explore.CheckpointExplorer(*args, progress=False, **options).error
+    empty = Run.create(tmp_path/"empty", runs[0].classes, {"seed": 3}, {"fingerprint": "same"})
+    other = make_runs(tmp_path/"other", fingerprint="other")
+    no_head = make_runs(tmp_path/"no_head", head=False)
+    assert "no checkpoint in common" in says(runs[0], empty)
+    assert "different images" in says(runs[0], other[1])
+    assert "given twice" in says(runs[0], runs[0])
+    assert "no such run directory" in says(runs[0].path, tmp_path/"nowhere")
+    assert "two runs" in says(runs[0]) and "got int" in says(3) and "got list" in says([]) and "abacus" in says(*runs, device="abacus")
+    gone = analyze(*runs, progress=False)
+    assert "features are not there" in says(Timeline(gone.table, gone.arrays, gone.info | {"runs": [str(tmp_path/"x"), str(tmp_path/"y")]}))
+    e = explore.CheckpointExplorer(*no_head, progress=False)
+    e.layer = "head"
+    assert "not recorded" in e.status and e.layer == "backbone"
+    for sentence in (says(3), e.status): assert sentence[0].isupper() and sentence.endswith(".") and "Traceback" not in sentence
+    for broken in (explore.CheckpointExplorer(3), explore.BetaSweep(3)):
+        for call in (broken.figure, broken.html, lambda: broken.table):
+            with pytest.raises(InputError): call()
+
+
+def test_one_checkpoint(tmp_path):
+    e = explore.CheckpointExplorer(*make_runs(tmp_path, epochs=(7,)), progress=False)
+    assert "only one checkpoint, epoch 7" in e.status and not e.error and e.figure().axes
+
+
+def test_beta_sweep_state(runs):
+    s = explore.BetaSweep(tuple(runs), progress=False)
+    assert not s.error and s.epoch == 2 and s.beta == pytest.approx(1 + 10**s.log_excess)
+    s.log_excess = 99.
+    assert s.log_excess == pytest.approx(float(s.frames.arrays["log_excess"][-1]))
+    assert s.figure().axes and len(s.table) == 3*241
+    d = explore.BetaSweep(np.array([[.3, .1], [.1, .5]]))
+    assert not d.error and d.frames.info["kind"] == "discrete" and len(d.table) == 121
+    g = explore.BetaSweep(GaussianIB.from_rho([.9, .5]))
+    assert g.view == "modes" and g.frames.info["simulated"]
+    assert not explore.BetaSweep(analyze(*runs, progress=False), part="train", relevance="labels", progress=False).error
+
+
+@pytest.mark.parametrize("source, words", [(3, "needs a GaussianIB"), (np.ones((2, 2)), "sum to 1"), (np.full((2, 2), .25), "independent"), (GaussianIB.from_rho([1., .5]), "perfectly correlated"), (GaussianIB.from_rho([0.]), "no mode"), (("/nowhere", "/neither"), "no such run")])
+def test_beta_sweep_sentences(source, words): assert words in explore.BetaSweep(source, progress=False).error
+
+
+def test_discrete_sweep_warnings_are_shown():
+    s = explore.BetaSweep(np.eye(3)/3)
+    assert "deterministic" in " ".join(s.frames.info["notes"]) and not s.error
+
+
+@pytest.mark.parametrize("kind, head", [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_export_on_request(runs, kind, head, monkeypatch):
+    sent = []
+    for e in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(GaussianIB.from_rho([.9, .5]))):
+        monkeypatch.setattr(e, "send", lambda content, buffers=None: sent.append((content, buffers)))
+        e._receive(e, {"type": "figure", "format": kind}, [])
+        content, (data,) = sent.pop()
+        assert content["name"].endswith(kind) and data.startswith(head)
+        e._receive(e, {"type": "figure", "format": "exe"}, [])
+        assert "png or pdf" in sent.pop()[0]["error"]
+        e._receive(e, {"type": "something"}, [])
+        assert not sent
+
+
+def test_callbacks_from_threads(runs):
+    "Many threads change the state and draw at once, with gradients on and off and NumPy's errors raised: each figure is whole, nothing leaks to other threads."
+    e = explore.CheckpointExplorer(*runs, progress=False)
+    problems = []
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        try:
+            with np.errstate(all="raise"), torch.set_grad_enabled(bool(seed % 2)):
+                for _ in range(4):
+                    e.epoch, e.layer, e.copula, e.mode = int(rng.integers(3)), ("backbone", "head")[rng.integers(2)], bool(rng.integers(2)), int(rng.integers(1, 5))
+                    assert e.figure().axes and torch.is_grad_enabled() == bool(seed % 2)
+        except Exception as err: problems.append(err)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert not problems and not e.status
+
+
+def test_no_pyplot(runs):
+    "Drawing leaves pyplot's list of figures alone."
+    import matplotlib.pyplot as plt
+    before = plt.get_fignums()
+    explore.CheckpointExplorer(*runs, progress=False).html(40)
+    explore.BetaSweep(tuple(runs), progress=False).html(40)
+    assert plt.get_fignums() == before
+
+
+def test_copy_for_the_notebook(runs):
+    e = explore.CheckpointExplorer(*runs, progress=False, page=40)
+    bundle = e._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in data and "data:image/png" in data["text/html"] and len(data["text/html"]) < 5e5
+    plain = explore.CheckpointExplorer(*runs, progress=False)._repr_mimebundle_()
+    assert "text/html" not in (plain[0] if isinstance(plain, tuple) else plain)
+
