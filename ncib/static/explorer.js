@@ -444,7 +444,7 @@ class Spectrum extends Panel {
   draw() {
     const app = this.app, all = d3.range(app.pairs).flatMap((c) => finite(app.mode(c, "excess").values).filter((v) => v > 0)), thresholds = d3.range(app.pairs).flatMap((c) => finite(app.mode(c, "threshold").values));
     this.m = Math.max(...d3.range(app.pairs).map((c) => app.mode(c, "excess").shape[1])); this.k1 = app.info(this.c).classes.length - 1;
-    this.caption.textContent = app.title(this.c, "Critical β: when each mode enters the code");
+    this.caption.textContent = app.title(this.c, "Critical β: when a mode enters");
     const logs = [...all, ...thresholds].map(Math.log10), low = d3.min(logs) ?? -1, high = d3.max(logs) ?? 1, pad = .06 * (high - low) + .05;
     this.x = d3.scaleLinear([.4, this.m + .6], [this.x0, this.x1]); this.y = d3.scaleLinear([low - pad, high + pad], [this.y0, this.y1]);
     this.axes(this.x, this.y, "mode of the bottleneck", "log₁₀(β_c − 1)");
@@ -494,7 +494,7 @@ class Modes extends Panel {
     const reach = Math.max(...all, .5);
     this.x = d3.scaleBand(d3.range(k), [this.x0, this.x1]).padding(k > 40 ? 0 : .2); this.y = d3.scaleLinear([-reach, reach], [this.y0, this.y1]);
     const every = Math.ceil(k / Math.max(4, Math.floor((this.x1 - this.x0) / (9 + 7 * Math.min(8, Math.max(...names.map((n) => n.length)))))));
-    this.axes(this.x, this.y, "class", "mean along the mode (s.d.)");
+    this.axes(this.x, this.y, "class", "class mean (s.d.)");
     this.svg.select(".ncib-axes g").call(d3.axisBottom(this.x).tickValues(d3.range(0, k, every)).tickFormat((i) => names[i].slice(0, 8)).tickSizeOuter(0));
     this.bars = names.map((_, c) => this.svg.append("rect").attr("x", this.x(c)).attr("width", this.x.bandwidth()).attr("fill", colour(c)));
     this.svg.append("line").attr("class", "ncib-zero").attr("x1", this.x0).attr("x2", this.x1).attr("y1", this.y(0)).attr("y2", this.y(0));
