@@ -34,7 +34,7 @@ def pack(parts: "list[tuple[dict, dict]]", # information (JSON values) and named
     head, blocks, offset = [], [], 0
     for info, arrays in parts:
         entry = {"info": info, "arrays": {}}
-        for name, value in arrays.items():
+        for name, value in sorted(arrays.items()):                  # the same bytes, whatever the order
             column, block = _column(name, value)
             entry["arrays"][name] = column | {"offset": offset}
             block += bytes(-len(block) % 8)
