@@ -13,7 +13,7 @@ demo: .venv/installed ## train two encoders on the digits, analyse them, write r
 	$(BIN)/ncib demo --out runs/demo
 
 test: .venv/installed-dev ## check that notebooks and package agree, run every notebook and every test
-	set -e; export PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)"; \
+	set -e; export PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)"; trap 'rm -rf "$$NCIB_RUNS"' EXIT; \
 	ncib demo --out $$NCIB_RUNS/demo --quiet >/dev/null & ncib demo --label-noise 1 --out $$NCIB_RUNS/demo-random-labels --quiet >/dev/null; wait $$!; \
 	nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest
@@ -35,7 +35,7 @@ REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
 reproduce-digits: .venv/installed-dev ## all conditions and controls on the digits, 5 seeds (2 cores, under 40 minutes)
 	$(REPRODUCE)
 
-reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, about an hour)
+reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)
 	$(REPRODUCE)
 
 reproduce-cifar10: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-10 (one GPU)

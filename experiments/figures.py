@@ -64,10 +64,11 @@ def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->Figure:
     return fig
 
 
-def coincidence(table: pd.DataFrame, num_classes: int)->Figure:
-    "Epoch of the plateau against the first epoch from which the transition count stays at K − 1, one dot per pair, all conditions."
+def coincidence(table: pd.DataFrame, num_classes: int)->"Figure|None": # nothing if no pair has both epochs
+    "Epoch of the plateau against the first epoch from which the transition count stays at K − 1, one dot per pair, all conditions; scattered by up to 6 % so that equal ones are seen."
     fig, axes = _axes(2, 3.8)
     plain = table[(table.layer == "backbone") & ~table.copula.astype(bool)]
+    drawn = False
     for ax, clear, title in zip(axes, (False, True), ("count stays at K − 1 or above", "exactly K − 1, with a clear gap")):
         rng, seen = np.random.default_rng(0), []
         for (_, g), style in zip(plain.groupby("condition", sort=False), _styles(plain.condition.unique())):
@@ -77,16 +78,18 @@ def coincidence(table: pd.DataFrame, num_classes: int)->Figure:
             seen.append(points)
             jitter = np.exp(rng.uniform(-.06, .06, points.shape))
             ax.plot(*((points + 1)*jitter).T, **style)
+        drawn = drawn or bool(seen)
         top = max((p.max() for p in seen), default=10.) + 1
         ax.plot([1, top*1.2], [1, top*1.2], color="black", linewidth=.6, linestyle=":")
         ax.set_xscale("log"); ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(FixedLocator([v + 1 for v in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)])); axis.set_minor_locator(NullLocator())
+            axis.set_major_locator(FixedLocator([v + 1 for v in (0, 1, 2, 5, 10, 20, 35, 60, 100, 200, 500)])); axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v - 1:g}"))
         ax.set_xlim(.9, top*1.25); ax.set_ylim(.9, top*1.25)
         _tidy(ax, "epoch at which the plateau begins", "epoch of the transitions", title)
+    if not drawn: return None
     handles = {l: h for ax in axes for h, l in zip(*ax.get_legend_handles_labels())}
-    if handles: fig.legend(handles.values(), handles.keys(), fontsize="x-small", ncols=4, loc="outside lower center", frameon=False)
+    fig.legend(handles.values(), handles.keys(), fontsize="x-small", ncols=4, loc="outside lower center", frameon=False)
     return fig
 
 
@@ -110,10 +113,11 @@ def packing(table: pd.DataFrame)->Figure:
     return fig
 
 
-def generalisation(table: pd.DataFrame)->Figure:
+def generalisation(table: pd.DataFrame)->"Figure|None": # nothing without conditions to compare
     "Test error against three predictors: every pair's last checkpoint, by condition."
-    fig, axes = _axes(3, 3.6)
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula.astype(bool)])
+    if last.condition.nunique() < 2: return None
+    fig, axes = _axes(3, 3.6)
     for ax, (column, label, log) in zip(axes, (("test_ib_gap", "IB gap, twin (test)", False), ("test_paired_ib_gap", "IB gap, class-paired (test)", False), ("train_nc1", "NC1 (train)", True))):
         for (_, g), style in zip(last.groupby("condition", sort=False), _styles(last.condition.unique())): ax.plot(g[column], 100*(1 - g.test_accuracy), **style)
         ax.set_yscale("log"); ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
@@ -125,5 +129,6 @@ def generalisation(table: pd.DataFrame)->Figure:
 
 def draw(timeline: Timeline, # of the first pair of the main condition
          table: pd.DataFrame, cross: pd.DataFrame, num_classes: int)->dict[str, Figure]: # by name
-    "All figures."
-    return {**{name: plot(timeline) for name, plot in OF_A_PAIR.items()}, "c2": identifiability(table, cross), "c4": coincidence(table, num_classes), "c5": packing(table), "c6": generalisation(table)}
+    "All figures that have something to show."
+    figures = {**{name: plot(timeline) for name, plot in OF_A_PAIR.items()}, "c2": identifiability(table, cross), "c4": coincidence(table, num_classes), "c5": packing(table), "c6": generalisation(table)}
+    return {name: figure for name, figure in figures.items() if figure is not None}

@@ -15,6 +15,7 @@ import torch
 import claims
 from figures import draw
 from measures import identifiability, measure, rounded, rows
+from ncib import __version__
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
@@ -44,7 +45,7 @@ class Experiment:
 
 EXPERIMENTS = {
     "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), True, "main condition and all controls on scikit-learn's digits; 2 cores, under 40 minutes"),
-    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), False, "a pair of light networks on 10,000 images of CIFAR-10; about an hour on 2 cores"),
+    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), False, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
     "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-10; one GPU"),
     "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), False, "a pair of ResNet-50 on CIFAR-10; one GPU"),
     "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-100; one GPU"),
@@ -111,7 +112,7 @@ def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Pat
 
 def analyzed(a: Run, b: Run, folder: Path, layer: str = "backbone", copula: bool = False, device: str = "auto")->Timeline:
     "The timeline of a pair: what lies in the folder if it is of these runs and epochs, else a new one."
-    of = {"pair": [r.data["fingerprint"] for r in (a, b)], "configs": [a.config, b.config], "epochs": [a.epochs, b.epochs]}
+    of = {"version": __version__, "runs": [a.info, b.info], "epochs": [a.epochs, b.epochs]}
     with contextlib.suppress(InputError):
         if read_json(folder/"of.json") == of: return Timeline.load(folder)
     timeline = analyze(a, b, layer=layer, copula=copula, device=device, progress=False)
@@ -208,7 +209,10 @@ def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.Dat
     for name, t in (("sweep", rounded(swept)), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
     write_json(results/"claims.json", [c.to_dict() for c in judged])
-    for name, figure in draw(timeline, table, cross, num_classes).items(): save_figure(figure, results/f"{name}.png", dpi=100)
+    figures = draw(timeline, table, cross, num_classes)
+    for old in results.glob("*.png"):
+        if old.stem not in figures: old.unlink()
+    for name, figure in figures.items(): save_figure(figure, results/f"{name}.png", dpi=100)
     write_json(results/"config.json", about)
     return judged
 

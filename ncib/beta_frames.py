@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from .core import InputError, check_features, check_labels, generator, resolve_device, to_bits
 from .copula import normal_scores
-from .frames import find_runs, modes_shown
+from .frames import find_runs, modes_shown, timeline_runs
 from .gib import GaussianIB, gaussian_ib_curve
 from .ib import DiscreteIB
 from .plots import colours, _figure, _tidy
@@ -135,7 +135,7 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
         raise InputError(f"part must be train or test, side a or b, relevance one of {', '.join(relevances)}; got {part!r}, {side!r}, {relevance!r}")
     timeline = pair if isinstance(pair, Timeline) else None
     if timeline: layer, copula = timeline.info["layer"], timeline.info["copula"]
-    runs = find_runs(timeline.info["runs"] if timeline else pair)
+    runs = timeline_runs(timeline) if timeline else find_runs(pair)
     if side == "b": runs = runs[::-1]
     epochs = [int(e) for e in timeline.epochs] if timeline else sorted(set(runs[0].epochs) & set(runs[1].epochs))
     if not epochs: raise InputError(f"{runs[0].path} and {runs[1].path} have no checkpoint in common")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from .core import InputError, check_features, check_labels, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, same_kind
 from .stats import ClassStats, double, nearest_class_mean
 
 # %% ../nbs/api/06_collapse.ipynb #b46a24ca
@@ -219,7 +219,8 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
                      )->CollapseMetrics:
     "All collapse metrics of features in memory, in two passes over them."
     _check_options(nc1_convention, global_mean)
-    x = features.detach() if isinstance(features, Tensor) else torch.as_tensor(np.asarray(features))
+    try: x = as_tensor(features)
+    except TypeError: x = check_features(features)
     if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x)
     device = torch.device("cpu") if x.device.type == "mps" else x.device
     weight, bias = _check_classifier(weight, bias, x.shape[1], device)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import Tensor
 from .core import InputError, check_labels, generator
 
@@ -47,7 +48,7 @@ class ImageData:
         "SHA-256 over images and labels: two runs with the same fingerprint saw the same images in the same order."
         h = hashlib.sha256()
         for t in (self.train, self.train_labels, self.test, self.test_labels):
-            h.update(repr((tuple(t.shape), t.dtype)).encode()); h.update(t.cpu().contiguous().numpy().tobytes())
+            h.update(repr((tuple(t.shape), t.dtype)).encode()); h.update(t.cpu().contiguous().numpy())
         return h.hexdigest()
 
     def __repr__(self):
@@ -165,7 +166,12 @@ def _folder(path: Path)->ImageData:
 def _cifar(name: str, root)->ImageData:
     from torchvision import datasets
     cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    try: train, test = (cls(root, train=t, download=True) for t in (True, False))
+    def parts(download): return [cls(root, train=t, download=download) for t in (True, False)]
+    try:
+        try: train, test = parts(False)
+        except RuntimeError:                                                              # not there, or another process is unpacking it
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with FileLock(Path(root)/f".{name}.lock"): train, test = parts(True)
     except Exception as e: raise InputError(f"{name} is not in {root} and could not be downloaded ({e}); give its folder of images or an .npz instead") from None
     return _image_data(name, train.data, train.targets, test.data, test.targets, train.classes)
 

@@ -79,6 +79,8 @@ class _Explorer(anywidget.AnyWidget):
         write_text(path, page_document(title, self.html(limit, picture=False)))
         return Path(path)
 
+    def __repr__(self): return f"{type(self).__name__}({self.error or self._name()})"
+
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
         if self._page and not self.error and bundle:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mode_means', 'simplex_frames', 'modes_shown', 'mode_frames', 'closest_classes', 'CheckpointFrames', 'find_runs',
-           'checkpoint_frames', 'plot_frame']
+           'timeline_runs', 'checkpoint_frames', 'plot_frame']
 
 # %% ../nbs/api/19b_frames.ipynb #659cf6fb
 import hashlib, json
@@ -165,10 +165,21 @@ def find_runs(paths, # two runs, or their paths
         return Run(next((p for p in places if (p/"config.json").is_file()), path))
     return tuple(p if isinstance(p, Run) else find(p) for p in paths)
 
+def timeline_runs(timeline: Timeline, # of a pair
+                  runs=None, # where the two runs are now, or their paths; `None`: where the timeline says
+                  )->tuple[Run, Run]:
+    "The runs that a timeline was computed from. `InputError` if they are gone, or if others are in their place."
+    try: pair = find_runs(timeline.info["runs"] if runs is None else runs)
+    except InputError as e: raise InputError(f"the features are not there ({e})" + ("" if runs else "; give the two run directories along with the timeline")) from None
+    for run, config in zip(pair, timeline.info["configs"]):
+        if list(run.classes) != list(timeline.info["classes"]): raise InputError(f"{run.path} has other classes than the timeline")
+        if run.config != config: raise InputError(f"{run.path} has another configuration than the run of the timeline")
+    return pair
+
 def _of_timeline(timeline: Timeline)->dict:
     plain = lambda v: None if isinstance(v, float) and not np.isfinite(v) else v
     return {"table": {c: [plain(v) for v in timeline.table[c].tolist()] for c in timeline.table},
-            "marks": {"plateau begins": timeline.plateau_epoch(), "K−1 with a clear gap": timeline.clear_transitions_epoch()}}
+            "marks": {label: epoch for label, epoch in timeline.milestones().items() if label != "count stays ≥ K−1"}}
 
 def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: it is analysed now
                       runs=None, # two runs, or their paths; `None`: those that the timeline names
@@ -183,9 +194,7 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
     Raises `InputError` if the features are gone, were not recorded for `layer`, or do not belong to the timeline."""
     if timeline is None and runs is None: raise InputError("a timeline or two runs must be given")
     if timeline is not None: layer, copula = timeline.info["layer"], timeline.info["copula"]
-    try: a, b = find_runs(timeline.info["runs"] if runs is None else runs)
-    except InputError as e: raise InputError(f"the features are not there ({e})" + ("" if runs else "; give the two run directories along with the timeline")) from None
-    if timeline is not None and list(a.classes) != list(timeline.info["classes"]): raise InputError(f"{a.path} has other classes than the timeline")
+    a, b = find_runs(runs) if timeline is None else timeline_runs(timeline, runs)
     epochs = sorted(set(a.epochs) & set(b.epochs)) if timeline is None else [int(e) for e in timeline.epochs]
     if gone := sorted(set(epochs) - (set(a.epochs) & set(b.epochs))): raise InputError(f"{a.path} and {b.path} lack the features of epoch {', '.join(map(str, gone))}")
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs for p in [r.file("features", e)]]

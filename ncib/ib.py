@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import InputError, resolve_device, same_kind, to_bits
+from .core import InputError, as_tensor, resolve_device, same_kind, to_bits
 from .ib_solver import Source, correlations, e_step, m_step, measure, objective, solve_bottleneck
 
 # %% ../nbs/api/16_ib.ipynb #408ab5b4
@@ -87,7 +87,7 @@ class DiscreteIB:
 
     @staticmethod
     def _matrix(a, name, device):
-        try: t = a.detach() if isinstance(a, Tensor) else torch.as_tensor(np.asarray(a))
+        try: t = as_tensor(a)
         except (TypeError, ValueError) as e: raise InputError(f"{name} must be a NumPy array or a torch tensor of numbers, got {type(a).__name__}") from e
         if t.ndim != 2 or 0 in t.shape: raise InputError(f"{name} must be (x, y) with at least one row and one column, got shape {tuple(t.shape)}")
         if t.is_complex() or t.dtype == torch.bool: raise InputError(f"{name} must be real numbers, got {t.dtype}".replace("torch.", ""))
@@ -122,7 +122,7 @@ class DiscreteIB:
 
     def _set_kind(self, like):
         self._like = like
-        if not isinstance(like, Tensor): self.px, self.py, self.p_y_given_x = (a.cpu().numpy() for a in (self.px, self.py, self.p_y_given_x))
+        self.px, self.py, self.p_y_given_x = (same_kind(a, like) for a in (self.px, self.py, self.p_y_given_x))
 
     def curve(self, betas, # (b,) positive numbers in any order; below 1 the trivial solution is optimal
               alpha: float = 1., # 1: information bottleneck, 0: deterministic bottleneck, or between

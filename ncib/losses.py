@@ -147,7 +147,7 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
         loss, grad = _sweep(rows, y, ids, others, own, 1/temperature, variant, chunk_size, need_grad)
         if group is not None:
             for t in (loss, grad) if need_grad else (loss,): dist.all_reduce(t, group=group)
-        anchors = n if singletons == "zero" else paired.clamp_min(1)
+        anchors = max(n, 1) if singletons == "zero" else paired.clamp_min(1)
         loss = (loss/anchors).to(z.dtype)
         if need_grad: grad = grad[own.start:own.stop]*((1 if group is None else dist.get_world_size(group))/temperature/anchors)
     return _WithGradient.apply(z, loss, grad) if need_grad else loss

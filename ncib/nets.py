@@ -77,14 +77,17 @@ def extract_features(encoder: Encoder, # on any device
                      images: Tensor, # (n, C, H, W) uint8, on any device
                      batch_size: int = 1024, # at most
                      )->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
-    "Features of all images, in evaluation mode (the mode is put back) and in full precision."
-    was, device = encoder.training, encoder.mean.device
+    "Features of all images, in evaluation mode (the mode is put back) and in float32, on a GPU without TensorFloat-32, whose ten bits would be noise to collapsed classes."
+    was, device, tf32 = encoder.training, encoder.mean.device, torch.backends.cudnn.allow_tf32
     encoder.eval()
+    torch.backends.cudnn.allow_tf32 = False
     try:
         rows = max(1, min(batch_size, 2**22//images[0, 0].numel()))                    # large images in smaller batches
         parts = [tuple(t.to(images.device) for t in (f, encoder.project(f))) for f in (encoder(x.to(device)) for x in images.split(rows))]
         return tuple(torch.cat(p) for p in zip(*parts))
-    finally: encoder.train(was)
+    finally:
+        encoder.train(was)
+        torch.backends.cudnn.allow_tf32 = tf32
 
 def extract_features_together(encoder: Encoder, # the same weights on every rank
                               images: Tensor, # (n, C, H, W) uint8, the same on every rank

@@ -22,13 +22,14 @@ from .timeline import Timeline
 def _column(name: str, value)->tuple[dict, bytes]:
     v = np.asarray(value)
     if v.dtype.kind in "iub":
-        kind = "uint16" if v.size and v.max() > 255 else "uint8"
+        if v.size and not 0 <= v.min() <= v.max() < 2**32: raise InputError(f"{name} must be integers in [0, 2³²), got {v.min()} to {v.max()}")
+        kind = np.min_scalar_type(int(v.max())).name if v.size else "uint8"
         return {"dtype": kind, "shape": v.shape}, v.astype(kind).tobytes()
-    if v.size < 500 or not np.isfinite(v).all(): return {"dtype": "float32", "shape": v.shape}, v.astype(np.float32).tobytes()
+    if v.size < 500 or name.endswith("excess") or not np.isfinite(v).all(): return {"dtype": "float32", "shape": v.shape}, v.astype(np.float32).tobytes()
     scale = float(np.abs(v).max())/32767 or 1.
     return {"dtype": "int16", "shape": v.shape, "scale": scale}, np.rint(v/scale).astype(np.int16).tobytes()
 
-def pack(parts: "list[tuple[dict, dict]]", # information (JSON values) and named arrays (integers below 65536, or floats)
+def pack(parts: "list[tuple[dict, dict]]", # information (JSON values) and named arrays (integers from 0 to 2³² − 1, or floats)
          )->bytes:
     "One block of bytes for the page: length of the head, the head as JSON, the arrays one after the other, each on a multiple of 8."
     head, blocks, offset = [], [], 0

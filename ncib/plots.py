@@ -35,23 +35,21 @@ def _tidy(ax, xlabel, ylabel, title=None):
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, alpha=.25, linewidth=.6)
 
-def _epoch_axis(ax, epochs):
+def _epoch_axis(ax, epochs, room=.06): # share of the axis that a label needs
     ax.set_xscale("symlog", linthresh=1, linscale=.4)
     ticks, last = [], -1.
     place = lambda e: .4*min(e, 1) + (np.log10(e) if e > 1 else 0)
     for e in epochs:
-        if place(e) - last >= .06*max(place(epochs[-1]), .5): ticks.append(e); last = place(e)
+        if place(e) - last >= room*max(place(epochs[-1]), .5): ticks.append(e); last = place(e)
     ax.xaxis.set_major_locator(FixedLocator(ticks)); ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set_xlim(-.15, epochs[-1]*1.12 + .1)
 
-def _mark(ax, epoch, label, colour, style):
-    if epoch is not None: ax.axvline(epoch, color=colour, linestyle=style, linewidth=1.3, label=f"{label}: epoch {epoch}")
+_lines = {"plateau begins": ("green", "--"), "count stays ≥ K−1": ("purple", ":"), "K−1 with a clear gap": ("purple", "-.")}
 
-def _marks(ax, timeline):
-    _mark(ax, timeline.plateau_epoch(), "plateau begins", colours["green"], "--")
-    _mark(ax, timeline.all_transitions_epoch(), "count stays ≥ K−1", colours["purple"], ":")
-    _mark(ax, timeline.clear_transitions_epoch(), "K−1 with a clear gap", colours["purple"], "-.")
+def _mark(ax, timeline, labels=tuple(_lines)):
+    for label, epoch in timeline.milestones().items():
+        if label in labels: ax.axvline(epoch, color=colours[_lines[label][0]], linestyle=_lines[label][1], linewidth=1.3, label=f"{label}: epoch {epoch}")
 
 def save_figure(figure: Figure, # any matplotlib figure
                 path: "str|Path", # .png, .pdf or .svg
@@ -76,11 +74,11 @@ def plot_accuracy(timeline: Timeline, # of a pair of runs
         if len(loss): ax_loss.plot(*loss.T, color=colours[colour], label=f"encoder {side.upper()}")
     best = 100*timeline.mean("test_accuracy").max()
     ax.axhspan(best - .5, best, color=colours["green"], alpha=.18, linewidth=0, label="within 0.5 points of the best")
-    _mark(ax, timeline.plateau_epoch(), "plateau begins", colours["green"], "--")
+    _mark(ax, timeline, ("plateau begins",))
     _tidy(ax, "epoch", "test accuracy (%)"); _epoch_axis(ax, e)
-    ax.legend(fontsize="x-small", loc="lower right")
+    ax.legend(fontsize="x-small")
     _tidy(ax_loss, "epoch", "training loss (nats)")
-    if ax_loss.lines: _epoch_axis(ax_loss, e); ax_loss.legend(fontsize="x-small")
+    if ax_loss.lines: _epoch_axis(ax_loss, e, .1); ax_loss.legend(fontsize="x-small")
     else: ax_loss.text(.5, .5, "no loss was logged", transform=ax_loss.transAxes, ha="center")
     return fig
 
@@ -140,11 +138,11 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     threshold = np.array([float(a[f"{part}_{relevance}_threshold"]) for a in timeline.arrays])
     if (threshold > 0).any():
         ax.plot(e, np.log10(1/np.where(threshold > 0, threshold, np.nan)**2 - 1), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
-    _marks(ax, timeline)
+    _mark(ax, timeline)
     shown = grid[np.isfinite(grid)]
     chance = np.log10(1/threshold[threshold > 0].min()**2 - 1) if (threshold > 0).any() else np.inf
     if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(chance, np.nanmax(grid[:, :k1])) + .6) + .1)
-    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=4, loc="outside upper center", frameon=False)
+    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
     ax_count.text(1, k1, f"K−1 = {k1}", transform=ax_count.get_yaxis_transform(), fontsize="x-small", va="bottom", ha="right")
@@ -196,11 +194,11 @@ def plot_gap(timeline: Timeline, # of a pair of runs
     ax_time, ax = fig.subplots(1, 2)
     e, t = timeline.epochs, timeline.table
     for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=f"{part} features")
-    _marks(ax_time, timeline)
+    _mark(ax_time, timeline)
     _tidy(ax_time, "epoch", "IB gap (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
     for side, marker in (("a", "o"), ("b", "s")):
         dots = ax.scatter(t[f"test_ib_gap_{side}"], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
-    _tidy(ax, "IB gap, test features", "test accuracy (%)"); ax.legend(fontsize="x-small", loc="lower left")
+    _tidy(ax, "IB gap, test features", "test accuracy (%)"); ax.legend(fontsize="x-small")
     show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
     bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
     return fig

@@ -78,7 +78,7 @@ class Run:
         if not self.path.is_dir(): raise InputError(f"{self.path}: no such run directory")
         if not (self.path/"config.json").is_file(): raise InputError(f"{self.path} is not a run directory: it has no config.json")
         self.info = read_json(self.path/"config.json")
-        if missing := {"config", "data"} - set(self.info): raise InputError(f"{self.path/'config.json'} is damaged: it lacks {', '.join(sorted(missing))}")
+        if not isinstance(self.info, dict) or not all(isinstance(self.info.get(k), dict) for k in ("config", "data")): raise InputError(f"{self.path/'config.json'} is damaged: it lacks config or data")
         if not isinstance(self.data.get("classes"), list): raise InputError(f"{self.path/'config.json'} is damaged: it names no classes")
 
     @classmethod
@@ -168,8 +168,8 @@ class Run:
         "The log, one dict per finished epoch."
         file = self.path/"log.jsonl"
         if not file.is_file(): return []
-        try: return [json.loads(l) for l in file.read_text().splitlines()]
-        except json.JSONDecodeError as e: raise InputError(f"{file} is damaged: {e}") from None
+        try: return [json.loads(l) for l in file.read_text(encoding="utf-8").splitlines()]
+        except (UnicodeDecodeError, json.JSONDecodeError) as e: raise InputError(f"{file} is damaged: {e}") from None
 
     def log(self)->pd.DataFrame:
         "The log as a table, one row per finished epoch."
@@ -187,6 +187,7 @@ class Run:
         except Timeout: raise InputError(f"{self.path}: another process is writing to this run") from None
         except OSError as e: raise InputError(f"cannot write to {self.path}: {e.strerror or e}") from None
         with lock:
+            if read_json(self.path/"config.json") != self.info: raise InputError(f"{self.path}: another process has just made this run with another configuration")
             for tmp in self.path.rglob(".*.tmp"): tmp.unlink(missing_ok=True)
             yield self
 
@@ -230,6 +231,7 @@ def record_features(run: Run, # whose encoder; trained by ncib
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue
-            (train, train_head), (test, test_head) = (extract_features(run.encoder(epoch, device), x) for x in (data.train, data.test))
+            encoder = run.encoder(epoch, device)
+            (train, train_head), (test, test_head) = (extract_features(encoder, x) for x in (data.train, data.test))
             made.save_features(epoch, train, data.train_labels, test, data.test_labels, train_head, test_head, dtype=getattr(torch, feature_dtype))
     return made

@@ -185,7 +185,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
     The same call again does only what is not done yet. Training and linear algebra happen on `config.device`. Raises `InputError` before anything runs if an argument or the data
     cannot be used; and at the end, when all the rest is done, if a task failed: the message has every error, and the cause is the first of them."""
     if layer not in ("backbone", "head"): raise InputError(f"layer must be backbone or head, got {layer!r}")
-    if torch.distributed.is_torchelastic_launched(): raise InputError("a sweep is one process, not one under torchrun: it uses several GPUs through Ray")
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched(): raise InputError("a sweep is one process, not one under torchrun: it uses several GPUs through Ray")
     if ray and ":" in config.device: raise InputError(f"device must be auto, cpu or cuda with Ray, which gives each task its GPU, got {config.device!r}")
     planned, out, sweep_id = conditions(grid, config), Path(out), time.time_ns()
     tasks = _plan(planned, list(seeds), out.resolve() if ray else out, sweep_id, layer, copula)

@@ -114,6 +114,12 @@ class Timeline:
         t = self.table
         return first_lasting(self.epochs, ((t[f"{part}_{relevance}_count"] == self.num_classes - 1) & (t[f"{part}_{relevance}_gap"] >= clear_gap)).to_numpy())
 
+    def milestones(self)->dict[str, int]: # label → epoch
+        "The epochs that figures mark: where the plateau begins, and from where the count stays at K − 1 and with a clear gap. Left out is what never comes, and a plateau that begins at the last checkpoint: none has been seen then."
+        plateau = self.plateau_epoch()
+        found = {"plateau begins": plateau if plateau != self.epochs[-1] else None, "count stays ≥ K−1": self.all_transitions_epoch(), "K−1 with a clear gap": self.clear_transitions_epoch()}
+        return {label: epoch for label, epoch in found.items() if epoch is not None}
+
     def summary(self)->dict:
         "The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and last refer to checkpoints."
         t, last = self.table, self.table.iloc[-1]
@@ -142,10 +148,11 @@ class Timeline:
         "Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder."
         out = Path(out)
         try:
+            (out/"info.json").unlink(missing_ok=True)            # written last: without it nothing is read, so a reader never sees half of this and half of an earlier analysis
             self.to_csv(out/"timeline.csv")
             save_tensors(out/"arrays.safetensors", {f"{i}.{k}": v for i, arr in enumerate(self.arrays) for k, v in arr.items()})
-            write_json(out/"info.json", self.info)
             write_json(out/"summary.json", self.summary() | {"verdict": self.verdict()})
+            write_json(out/"info.json", self.info)
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
 
     @classmethod
@@ -208,7 +215,7 @@ def _verdict(s: dict)->list[str]:
     if since is None: out.append(f"The transition count does not stay at K−1 = {k1} or above, so there is no epoch to compare the plateau with.")
     elif clear is None: out.append(f"The count has stayed at K−1 = {k1} or above since {when(since)}, but without K−1 modes that stand apart clearly at the end this says little about the plateau.")
     else:
-        d = None if plateau is None else clear - plateau
+        d = None if plateau in (None, last) else clear - plateau
         compare = "there is no plateau to compare that with" if d is None else "the plateau begins at the same checkpoint" if d == 0 else f"the plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} {'before' if d > 0 else 'after'} that"
         out.append(f"The transition count has stayed at K−1 or above since {when(since)}; exactly K−1 with a clear gap (a factor of {clear_gap:g} or more) it has been since {when(clear)}: {compare}.")
     if "ib_gap_last" in s:

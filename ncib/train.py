@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'TrainConfig', 'recipe', 'checkpoint_epochs', 'learning_rate', 'nearest_mean_accuracy', 'train']
 
 # %% ../nbs/api/10_train.ipynb #d0089359
-import contextlib, dataclasses, math, time
+import contextlib, dataclasses, math, os, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,7 +58,7 @@ class TrainConfig:
     precision: str = _opt("auto", "of the training step; auto: bfloat16 autocast on a GPU that has it, else float32", ("auto", "float32", "bfloat16"))
     sync_bn: bool = _opt(False, "batch normalisation over the whole batch of all processes (CUDA only)")
     images: str = _opt("auto", "where the images live; auto: on the device if they take less than a third of its free memory, else in host memory, sent batch by batch", ("auto", "device", "host"))
-    compile: str = _opt("auto", "torch.compile the network; auto: on CUDA, for trainings of at least 2,000 steps", ("auto", "yes", "no"))
+    compile: str = _opt("auto", "torch.compile the network; auto: on CUDA, for trainings of at least 2,000 steps, where there is a C compiler", ("auto", "yes", "no"))
     device: str = _opt("auto", "auto, cpu, cuda or cuda:N; may differ when a run is resumed")
 
     def __post_init__(self):
@@ -167,7 +167,9 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     (rank, size), device = ranks(), labels.device
     stream = config.images == "host" or data.train.device != device
     g = generator(config.seed, 2, epoch, device=device)
-    order = torch.randperm(len(labels), generator=g, device=device).to("cpu" if stream else device)
+    if size == 1: order = torch.randperm(len(labels), generator=g, device=device)
+    else: order = torch.randperm(len(labels), generator=generator(config.seed, 2, epoch))    # on the CPU: GPUs of different kinds draw differently
+    order = order.to("cpu" if stream else device)
     whole = order.tensor_split(max(1, math.ceil(len(labels)/config.batch_size)))
     if size > 1: g = generator(config.seed, 4, epoch, rank, device=device)                  # each rank draws views of its own
     total, gradient = torch.zeros((), dtype=torch.float64, device=device), 1. if config.base_temperature is None else config.temperature/config.base_temperature
@@ -216,7 +218,7 @@ def _restore(net, optimizer, tensors, path):
         for k, v in s.items(): s[k] = torch.empty_like(weight).copy_(v) if torch.is_tensor(v) and v.shape == weight.shape else v
 
 def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard deviation per channel, of images in [0, 1]
-    counts = torch.stack([torch.bincount(images[:, c].flatten().int(), minlength=256) for c in range(images.shape[1])]).double()
+    counts = torch.stack([sum(torch.bincount(some[:, c].flatten().int(), minlength=256) for some in images.split(4096)) for c in range(images.shape[1])]).double()
     value = torch.arange(256, device=images.device, dtype=torch.float64)/255
     mean = counts @ value/counts.sum(1)
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
@@ -302,7 +304,7 @@ def _fit(config, run, data, labels, device, progress):
     if start is None: commit(0, checkpoint(0)); start = 0
     else: _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
     step = nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False) if several else net
-    if config.compile == "yes" or config.compile == "auto" and device.type == "cuda" and _steps(config, len(labels)) >= 2000 and find_spec("triton"): step = torch.compile(step, dynamic=False)
+    if config.compile == "yes" or config.compile == "auto" and device.type == "cuda" and _steps(config, len(labels)) >= 2000 and find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")): step = torch.compile(step, dynamic=False)
     with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch", disable=not (progress and first)) as bar:
         shown = {}
         for epoch in range(start + 1, config.epochs + 1):

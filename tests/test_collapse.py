@@ -330,7 +330,7 @@ def test_metric_merges_saves_resets_and_plots():
     assert set(a.compute()) == set(want) and stale["nc1"] != a.compute()["nc1"]
     fresh = NeuralCollapse(6, 16)
     fresh.load_state_dict(a.state_dict())
-    assert_close(fresh.compute(), want, 1e-10)
+    with pytest.warns(UserWarning, match="before the ``update``"): assert_close(fresh.compute(), want, 1e-10)      # torchmetrics does not know that a state was loaded
     fresh.half()
     assert fresh.means.dtype == torch.float64
     fig, ax = a.plot()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ncib.core import InputError, generator
+from ncib.core import InputError, check_features, check_labels, generator
 from ncib.data import augment, load_images, noisy_labels, stratified_split, subset
 
 RNG = np.random.default_rng(0)
@@ -186,3 +186,31 @@ def test_long_tail(ratio):
                                                       (None, .5, "imbalance must be at least 1"), (None, float("nan"), "imbalance must be at least 1")])
 def test_subset_refuses(size, imbalance, message):
     with pytest.raises(InputError, match=message): subset(load_images("digits"), size, imbalance)
+
+
+def test_any_numpy_array_is_taken():
+    "Also those that torch refuses: negative strides, another byte order."
+    x = np.arange(12.).reshape(6, 2)
+    for features in (x.astype(">f4"), x[::-1], x[:, ::-1], np.asfortranarray(x)): assert np.array_equal(check_features(features).numpy(), features)
+    for labels in (np.arange(6)[::-1], np.arange(6, dtype=">i8")): assert np.array_equal(check_labels(labels, 6).numpy(), labels)
+
+
+def test_cifar_is_downloaded_by_one_process_at_a_time(tmp_path, monkeypatch):
+    "What is there is read without a lock; otherwise the lock is held while it is fetched."
+    from filelock import FileLock, Timeout
+    from torchvision import datasets
+    calls = []
+    class Fake:
+        classes = ["a", "b"]
+        def __init__(self, root, train, download):
+            calls.append(download)
+            if not download and not (tmp_path/"there").exists(): raise RuntimeError("Dataset not found")
+            if download:
+                with pytest.raises(Timeout): FileLock(tmp_path/".cifar10.lock").acquire(timeout=0)
+            self.data, self.targets = np.zeros((4, 8, 8, 3), np.uint8), [0, 1, 0, 1]
+    monkeypatch.setattr(datasets, "CIFAR10", Fake)
+    assert load_images("cifar10", root=tmp_path).num_classes == 2 and calls == [False, True, True]
+    (tmp_path/"there").touch()
+    calls.clear()
+    load_images("cifar10", root=tmp_path)
+    assert calls == [False, False]

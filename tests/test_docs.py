@@ -211,7 +211,7 @@ def test_commands_are_found(): assert {"make demo", "make test"} <= {c.split(" #
 def test_shown_commands_are_commands(page, command):
     "Each is a valid line of ours: subcommands and options exist, choices and numbers are legal, targets and scripts are there."
     words = shlex.split(command, comments=True)
-    if (argv := ncib_argv(command)) is not None: return parse(argv if len(argv) > 1 else [*argv, "--help"])
+    if (argv := ncib_argv(command)) is not None: parse(argv if len(argv) > 1 else [*argv, "--help"])
     if words[0] == "make":
         assert all(re.search(rf"(?m)^{w}:", (ROOT/"Makefile").read_text()) for w in words[1:] if "=" not in w)
     for w in words:

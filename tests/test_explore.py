@@ -217,6 +217,9 @@ def test_timeline_goes_before_what_is_kept(runs, frames):
     changed = Timeline(t.table.assign(test_accuracy_a=.5), t.arrays, t.info)
     f = checkpoint_frames(changed)
     assert f.info["table"]["test_accuracy_a"] == [.5]*3 and torch.equal(f.arrays["test/a/points"], frames.arrays["test/a/points"])
+    other = Timeline(t.table, t.arrays, t.info | {"configs": [t.info["configs"][0], {"lr": .5}]})
+    for make in (checkpoint_frames, timeline_frames):
+        with pytest.raises(InputError, match="another configuration than the run of the timeline"): make(other)
     half = Timeline(t.table.iloc[:2], t.arrays[:2], t.info)
     assert checkpoint_frames(half).epochs == [0, 1]
 
@@ -306,10 +309,15 @@ def test_discrete_frames():
 # ---------------------------------------------------------------- pages
 
 def test_pack_round_trip():
-    arrays = {"float": RNG.normal(size=(30, 40)), "inf": np.array([1., np.inf]), "small": np.arange(3), "large": np.array([70, 60000]), "torch": torch.arange(5.), "zeros": np.zeros(600), "empty": np.zeros((0, 2))}
+    arrays = {"float": RNG.normal(size=(30, 40)), "inf": np.array([1., np.inf]), "small": np.arange(3), "large": np.array([70, 60000]), "torch": torch.arange(5.), "zeros": np.zeros(600), "empty": np.zeros((0, 2)),
+              "larger": np.array([5, 70000, 99999]), "bool": np.array([True, False]), "a/excess": np.geomspace(1e-4, 1e5, 600), "rounded": np.geomspace(1e-4, 1e5, 600)}
     info, out = unpack(pack([({"a": [1, None, "ψ"]}, arrays), ({}, {})]))[0]
     assert info == {"a": [1, None, "ψ"]} and set(out) == set(arrays)
-    for k, v in arrays.items(): assert np.allclose(out[k], np.asarray(v), atol=np.abs(arrays["float"]).max()/65534*1.01 if k == "float" else 1e-6) and out[k].shape == tuple(v.shape)
+    for k, v in arrays.items():
+        step = np.abs(v).max()/65534*1.01 if k in ("float", "rounded") else 1e-6
+        assert np.allclose(out[k], np.asarray(v), atol=step) and out[k].shape == tuple(v.shape)
+    assert np.allclose(out["a/excess"], arrays["a/excess"], rtol=1e-6, atol=0), "what is drawn on a logarithmic axis keeps its digits"
+    with pytest.raises(InputError, match="ids must be integers"): pack([({}, {"ids": np.array([-1, 3])})])
 
 
 def test_payload_is_what_frames_hold(frames):

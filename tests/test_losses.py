@@ -79,6 +79,11 @@ def test_half_precision_is_computed_in_float32(dtype, kind, variant):
     assert torch.equal(inside, supcon_loss(z.float(), y, .1))
 
 
+@pytest.mark.parametrize("policy", ["drop", "zero"])
+def test_empty_batch(policy):
+    with pytest.warns(UserWarning, match="no anchor has a positive"): assert supcon_loss(torch.zeros(0, 4, requires_grad=True), torch.zeros(0, dtype=torch.int64), singletons=policy) == 0
+
+
 @pytest.mark.parametrize("variant", ["out", "in"])
 @pytest.mark.parametrize("chunk", [None, 1, 10])
 def test_singleton_policies(variant, chunk):

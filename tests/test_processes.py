@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +86,21 @@ def test_errors_reach_every_process(tmp_path):
     status, _, err = finish(torchrun(tmp_path/"full", "--data", str(tmp_path/"x.npz"), "--batch-size", "2"))
     assert status != 0 and "not empty and not a run directory" in err and time.monotonic() - began < 150
     assert [p.name for p in (tmp_path/"full").iterdir()] == ["thesis.txt"]
+
+
+def test_one_launch_trains_twice(tmp_path):
+    "A second process group meets under names of its own, also when one rank comes late."
+    (tmp_path/"twice.py").write_text(f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import dataclasses, os
+from conftest import SHORT
+from ncib.train import train
+for seed in (0, 1):
+    train(dataclasses.replace(SHORT, seed=seed, epochs=1, train_size=200), {str(tmp_path)!r} + f"/run-{{seed}}", progress=False)
+    time.sleep(.3*int(os.environ["RANK"]))
+""")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path/"twice.py")]
+    status, _, err = finish(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), timeout=120)
+    assert status == 0, err[-3000:]
+    assert [Run(tmp_path/f"run-{s}").epochs for s in (0, 1)] == [[0, 1], [0, 1]]

@@ -130,6 +130,10 @@ def test_plateau_and_transitions_epochs(short_timeline):
     assert t.plateau_epoch() is None and any("no plateau" in v for v in t.verdict()) and "<img" in report_html(t)
     for s in "ab": table[f"test_accuracy_{s}"] = [.1, .4, .6, .9]
     assert t.plateau_epoch() == 3 and any("no plateau has been reached" in v for v in t.verdict())
+    assert t.milestones() == {"count stays ≥ K−1": 2}                         # no plateau has been seen, and the gaps are not clear
+    table["test_twin_count"], table["test_twin_gap"] = [3, 9, 9, 9], [1., 4., 4., 4.]
+    for s in "ab": table[f"test_accuracy_{s}"] = [.5, .995, .998, .999]
+    assert t.milestones() == {"plateau begins": 1, "count stays ≥ K−1": 1, "K−1 with a clear gap": 1}
 
 
 def test_the_verdict_says_only_what_was_measured(short_timeline):
@@ -137,6 +141,7 @@ def test_the_verdict_says_only_what_was_measured(short_timeline):
                                                     nc1_first=2., nc1_last=.05, twin_class_alignment_last=.97) | change))
     assert "Training features collapse: NC1 2 before training, 0.05" in verdict() and "9 = K−1, and the next mode enters at 5.0 times" in verdict() and "they are the class directions" in verdict()
     assert "begins at the same checkpoint" in verdict() and "2 epochs after that" in verdict(plateau_epoch=3, epochs=4)
+    assert "no plateau to compare" in verdict(plateau_epoch=3, epochs=3)
     assert "do not collapse" in verdict(nc1_first=118., nc1_last=9.) and "collapse in part" in verdict(nc1_first=2., nc1_last=.5)
     assert "no further mode stands above chance" in verdict(twin_significant=9)
     assert "not K−1 = 9. As to the first 9 modes, they are the class directions" in verdict(twin_transition_count=8, clear_transitions_epoch=None)
@@ -159,3 +164,16 @@ def test_report_of_a_long_class_list(tmp_path):
         for e in range(2): x = torch.randn(240, 8, generator=g); r.save_features(e, x, y, x, y)
     page = report_html(analyze(*runs, progress=False))
     assert "<&>" not in page
+
+
+def test_half_an_analysis_is_not_read(short_timeline, tmp_path, monkeypatch):
+    "Killed while it replaces an older one, it leaves nothing that could be taken for either."
+    import ncib.timeline
+    short_timeline.save(tmp_path)
+    def killed(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(ncib.timeline, "save_tensors", killed)
+    with pytest.raises(KeyboardInterrupt): short_timeline.save(tmp_path)
+    with pytest.raises(InputError, match="info.json: no such file"): Timeline.load(tmp_path)
+    monkeypatch.undo()
+    short_timeline.save(tmp_path)
+    assert Timeline.load(tmp_path).epochs.tolist() == short_timeline.epochs.tolist()

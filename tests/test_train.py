@@ -275,3 +275,22 @@ def test_a_compiled_network_is_the_same_network(tmp_path, short_pair):
     def traced(module, dynamic): calls.append(dynamic); return real(module, backend="eager", fullgraph=True, dynamic=dynamic)
     with patch.object(torch, "compile", traced): run = train(dataclasses.replace(SHORT, compile="yes"), tmp_path/"run", progress=False)
     assert calls == [False] and same_tensors(weights(short_pair[0]), weights(run))
+
+
+def test_damaged_run_files_are_named(short_pair, tmp_path):
+    import shutil
+    run = Run(shutil.copytree(short_pair[0].path, tmp_path/"run"))
+    (run.path/"log.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="log.jsonl is damaged"): run.log_rows()
+    for text in ("3", "[]", '{"config": 1, "data": {}}'):
+        (run.path/"config.json").write_text(text)
+        with pytest.raises(InputError, match="config.json is damaged"): Run(run.path)
+
+
+def test_a_run_that_another_process_made_anew_is_not_written_to(tmp_path):
+    "Two processes create the same run at the same instant: the one whose configuration was replaced stops."
+    ours = Run.create(tmp_path/"run", ["a", "b"], {"lr": 1})
+    (tmp_path/"run/config.json").unlink()
+    Run.create(tmp_path/"run", ["a", "b"], {"lr": 2})
+    with pytest.raises(InputError, match="another process has just made this run with another configuration"):
+        with ours.locked(): pass

@@ -9,7 +9,7 @@ const number = (v, digits = 3) => v === null || v === undefined || Number.isNaN(
 
 // ---------------------------------------------------------------- data
 
-const TYPES = {float32: Float32Array, int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array};
+const TYPES = {float32: Float32Array, int16: Int16Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array};
 
 function unpack(data) {                       // what ncib.pages.pack wrote: [{info, arrays: {name: {shape, values}}}]
   const bytes = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice() : new Uint8Array(data);
@@ -525,16 +525,14 @@ class Curves extends Panel {
     const top = d3.scaleLinear([d3.min(accuracy) - pad, Math.min(100.5, d3.max(accuracy) + pad)], [middle - 12, this.y1]), low = d3.scaleLog([.8 * d3.min(nc1), 1.25 * d3.max(nc1)], [this.y0, middle + 8]);
     const powers = low.ticks(4).filter((v) => [1, 2, 5].some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9));
     this.axes(this.x, top, "", "test acc. (%)", {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
-    for (const [label, epoch] of Object.entries(marks)) if (epoch !== null) {
-      this.svg.append("line").attr("class", "ncib-when").attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0);
-    }
+    for (const epoch of Object.values(marks)) this.svg.append("line").attr("class", "ncib-when").attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0);
     for (const s of ["a", "b"]) for (const [name, y, hue, f] of [[`test_accuracy_${s}`, top, BLUE, 100], [`${part}_nc1_${s}`, low, RED, 1]]) {
       const v = app.column(c, name), d = d3.line().defined((i) => v[i] !== null && v[i] > 0).x((i) => this.x(epochs[i])).y((i) => y(f * v[i]));
       this.svg.append("path").attr("class", "ncib-line").attr("stroke", hue).attr("opacity", s === own ? 1 : .35).attr("d", d(d3.range(epochs.length)));
     }
     this.cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", this.y1).attr("y2", this.y0);
     this.dots = [[`test_accuracy_${own}`, top, BLUE, 100], [`${part}_nc1_${own}`, low, RED, 1]].map(([n, y, hue, f]) => ({v: app.column(c, n), y, f, dot: this.svg.append("circle").attr("r", 4.5).attr("fill", hue)}));
-    const when = Object.entries(marks).filter(([, e]) => e !== null).map(([l, e]) => `${l} at epoch ${e}`).join(", ");
+    const when = Object.entries(marks).map(([l, e]) => `${l} at epoch ${e}`).join(", ");
     this.note.textContent = `Strong lines: encoder ${own.toUpperCase()}; pale: the other one.${when ? ` Dotted: ${when}.` : ""}`;
   }
   step() {
