@@ -16,7 +16,7 @@ test: .venv/installed-dev ## check that notebooks and package agree, run every n
 	set -e; export PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 NCIB_RUNS="$$(mktemp -d)"; trap 'rm -rf "$$NCIB_RUNS"' EXIT; \
 	ncib demo --out $$NCIB_RUNS/demo --quiet >/dev/null & ncib demo --label-noise 1 --out $$NCIB_RUNS/demo-random-labels --quiet >/dev/null; wait $$!; \
 	nbdev_test --n_workers 2 --do_print
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: .venv/installed ## open JupyterLab on the notebooks
 	$(BIN)/ncib lab

@@ -98,14 +98,14 @@ def style()->str:
 
 def page_fragment(state: dict, # of the explorer: `kind`, and the value of every control
                   data: dict[str, bytes], # packed data by name
-                  picture: "bytes|None" = None, # PNG to show until, and unless, the script runs
+                  picture: "bytes|None" = None, # PNG to show until, and unless, the script runs; `None`: the words, if scripts are not run
                   words: str = "An interactive figure: it needs JavaScript.", # what the picture shows, for those who cannot see it
                   )->str:
     "An explorer as HTML that needs no kernel and fetches nothing."
     small = lambda v: base64.b64encode(gzip.compress(v, mtime=0)).decode()
     blobs = {k: small(v) for k, v in data.items()}
     name = "ncib-" + hashlib.sha256(json.dumps([state, blobs], sort_keys=True).encode()).hexdigest()[:12]
-    still = f"<p>{html.escape(words)}</p>"
+    still = f"<noscript>{html.escape(words)}</noscript>"
     if picture: still = f'<img alt="{html.escape(words)}" style="max-width:100%;height:auto;background:#fff" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
     values = json.dumps(state).replace("<", "\\u003c")                  # a class may be called </script>
     return f"""<style>{style()}</style><div id="{name}">{still}</div><script type="module">

@@ -89,6 +89,7 @@ class Run:
                environment: dict|None = None, # versions, device: for information
                )->"Run":
         "A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that names the differences."
+        if isinstance(classes, str) or not hasattr(classes, "__iter__"): raise InputError(f"classes must be a list of K names, got {classes!r}")
         path, info = Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)}, "environment": environment or {}}
         if (path/"config.json").is_file():
             run = cls(path)

@@ -193,7 +193,7 @@ def _verdict(s: dict)->list[str]:
     k1, first, last, count, gap, aligned = s["num_classes"] - 1, s["first_epoch"], s["epochs"], s["twin_transition_count"], s["twin_gap_ratio"], s["twin_class_alignment_last"]
     start, plateau, clear, since = "before training" if first == 0 else f"at epoch {first}", s["plateau_epoch"], s["clear_transitions_epoch"], s["all_transitions_epoch"]
     out, when = [], lambda e: f"epoch {e}" + (", the first checkpoint" if e == first else "")
-    if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and train accuracy is measured against those labels.")
+    if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and training features and accuracy are measured against those labels.")
     acc, train_acc = np.mean(s["final_test_accuracy"]), np.mean(s["final_train_accuracy"])
     accuracy = f"Test accuracy ends at {acc:.1%} (train {train_acc:.1%})"
     if s["checkpoints"] == 1: out.append(f"{accuracy}. There is only one checkpoint, {start if first == 0 else 'epoch ' + str(first)}: nothing can be said about a development.")
@@ -206,22 +206,22 @@ def _verdict(s: dict)->list[str]:
     if s["checkpoints"] > 1: state = "collapse" if fall >= 10 and s["nc1_last"] < 1 else "collapse in part" if fall >= 2 and s["nc1_last"] < 1 else "do not collapse" if s["nc1_last"] >= .1 else state
     out.append(f"Training features {state}: {shown}; the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}; on test images NC1 ends at {s['test_nc1_last']:.3g}.")
     classes = f"they {'are' if aligned >= .9 else 'overlap with' if aligned >= .5 else 'are not'} the class directions ({aligned:.0%} alignment of the first {k1} with the modes found from labels alone)"
-    behind = f"the next mode enters at {gap:.1f} times the β−1 of the last of them" if s["twin_significant"] > count else f"no further mode stands above chance, whose level lies at {gap:.1f} times the β−1 of the last of them"
+    behind = f"the gap behind them is a factor of {gap:.1f} in β−1" if s["twin_significant"] > count else f"no further mode stands above chance, whose level lies a factor of {gap:.1f} in β−1 behind them"
     modes = f"On test images the information bottleneck between the two encoders has {count} phase transition{'s'*(count != 1)} before its largest gap at the end"
     if count == 0: out.append("On test images no mode that the two encoders share stands above chance.")
     elif count == k1 and gap >= clear_gap: out.append(f"{modes}: {count} = K−1, and {behind}. In direction, {classes}.")
     elif count == k1: out.append(f"{modes}, which is K−1, but the gap is only a factor of {gap:.1f}: these modes do not stand apart clearly. In direction, {classes}.")
     else: out.append(f"{modes} (a factor of {gap:.1f}), not K−1 = {k1}. As to the first {k1} modes, {classes}.")
     if since is None: out.append(f"The transition count does not stay at K−1 = {k1} or above, so there is no epoch to compare the plateau with.")
-    elif clear is None: out.append(f"The count has stayed at K−1 = {k1} or above since {when(since)}, but without K−1 modes that stand apart clearly at the end this says little about the plateau.")
+    elif clear is None: out.append(f"The transition count has been K−1 = {k1} or more since {when(since)}, but without K−1 modes that stand apart clearly at the end this says little about the plateau.")
     else:
         d = None if plateau in (None, last) else clear - plateau
-        compare = "there is no plateau to compare that with" if d is None else "the plateau begins at the same checkpoint" if d == 0 else f"the plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} {'before' if d > 0 else 'after'} that"
-        out.append(f"The transition count has stayed at K−1 or above since {when(since)}; exactly K−1 with a clear gap (a factor of {clear_gap:g} or more) it has been since {when(clear)}: {compare}.")
+        compare = "There is no plateau to compare with" if d is None else "The plateau begins at the same checkpoint" if d == 0 else f"The plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} {'before' if d > 0 else 'after'} the clear gap"
+        out.append(f"The transition count has been K−1 or more since {when(since)}, and exactly K−1 with a clear gap (a factor of {clear_gap:g} or more) since {when(clear)}. {compare}.")
     if "ib_gap_last" in s:
         change = s["ib_gap_last"]/s["ib_gap_first"] if s["ib_gap_first"] else 1.
-        if s["checkpoints"] == 1: out.append(f"The IB gap of the class-mean code is {s['ib_gap_last']:.2f} (0 would be an optimal code).")
-        else: out.append(f"The IB gap of the class-mean code {'falls' if change < .9 else 'rises' if change > 1.1 else 'hardly changes'}: {s['ib_gap_first']:.2f} {start}, {s['ib_gap_last']:.2f} at the end (0 would be an optimal code).")
+        if s["checkpoints"] == 1: out.append(f"The IB gap of the class-mean code is {s['ib_gap_last']:.2f} (0: no code tells more at any rate).")
+        else: out.append(f"The IB gap of the class-mean code {'falls' if change < .9 else 'rises' if change > 1.1 else 'hardly changes'}: {s['ib_gap_first']:.2f} {start}, {s['ib_gap_last']:.2f} at the end (0: no code tells more at any rate).")
     return out
 
 # %% ../nbs/api/18_timeline.ipynb #4c34814e
@@ -246,7 +246,7 @@ def analyze(run_a: "Run|str|Path", # a run directory
     for epoch in tqdm(epochs, desc="checkpoints", disable=not progress):
         fa, fb = a.features(epoch), b.features(epoch)
         if not all(torch.equal(getattr(fa, n), getattr(fb, n)) for n in ("train_labels", "test_labels")):
-            raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same label noise")
+            raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same images in the same order, and the same label noise")
         row, arr = {"epoch": epoch}, {}
         parts = {p: [check_features(f.part(p, layer)[0], f"{r.path}: {p} features of epoch {epoch}").to(device) for r, f in ((a, fa), (b, fb))] for p in ("train", "test")}
         if torch.equal(*parts["test"]): raise InputError(f"{a.path} and {b.path} hold the same features at epoch {epoch}; a pair needs two independently trained encoders")

@@ -315,6 +315,6 @@ def _fit(config, run, data, labels, device, progress):
             shown["loss"] = f"{loss:.3f}"
             if epoch in keep:
                 row |= checkpoint(epoch)
-                shown["test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
+                shown["nearest-mean test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
             commit(epoch, row)
             bar.set_postfix(shown, refresh=False); bar.update()

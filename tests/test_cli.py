@@ -50,8 +50,9 @@ def write_npz(path, **change): np.savez(path, **({"images": np.zeros((8, 8, 8, 1
     ("train --out /proc/nope/r", "cannot write to"),
     ("analyze {d}/r {d}/s --out {d}/t", "no such run directory"),
     ("analyze {d}/full {d}/full --out {d}/t", "no config.json"),
-    ("report {d}/full", "no such file"),
-    ("report {d}/nowhere", "no such file"),
+    ("report {d}/full", "holds no analysis"),
+    ("report {d}/nowhere", "holds no analysis"),
+    ("report {d}/file", "holds no analysis"),
     ("lab --notebooks {d}/nowhere", "no notebooks in"),
 ])
 def test_wrong_input(capsys, tmp_path, argv, message):
@@ -68,6 +69,8 @@ def test_wrong_input(capsys, tmp_path, argv, message):
 def test_unknown_option_and_choice(capsys, tmp_path):
     assert run(capsys, "train", "--out", tmp_path/"r", "--backbone", "vgg")[0] == 2
     assert run(capsys, "train", "--out", tmp_path/"r", "--epochs", "many")[0] == 2
+    status, _, err = run(capsys, "train", "--out", tmp_path/"r", "--epoch", "2")
+    assert status == 2 and "unrecognized arguments: --epoch 2" in err                # not taken for --epochs
     assert run(capsys)[0] == 2 and not list(tmp_path.iterdir())
 
 

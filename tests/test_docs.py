@@ -173,6 +173,21 @@ def test_public_functions_have_an_example(notebook):
     assert not [n for n in getattr(module, "__all__", []) if inspect.isfunction(getattr(module, n)) and not re.search(rf"(?<!def )\b{n}\b", "\n".join(code))]
 
 
+# ---- the report
+
+def test_every_term_of_the_report_leads_to_its_formula(short_timeline):
+    "Each link is a page of the site, and the heading is there: what Quarto makes of a notebook's name and of a title."
+    from ncib.report import report_html, site
+    assert site == yaml.safe_load((NBS/"nbdev.yml").read_text(encoding="utf-8"))["website"]["site-url"]
+    pages = {re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(NBS).with_suffix(".html").as_posix()): p for p in NOTEBOOKS}
+    links = re.findall(rf'href="{site}/([^"]+)"', report_html(short_timeline))
+    assert len(links) >= 12
+    for link in links:
+        page, _, heading = link.partition("#")
+        titles = re.findall(r"(?m)^#+ (.+)$", prose(markdown(pages[page])))
+        assert not heading or heading in {re.sub(r"[^\w -]", "", t).strip().lower().replace(" ", "-") for t in titles}, link
+
+
 # ---- commands
 
 def commands(page) -> list[str]:

@@ -139,8 +139,8 @@ def test_plateau_and_transitions_epochs(short_timeline):
 def test_the_verdict_says_only_what_was_measured(short_timeline):
     def verdict(**change): return " ".join(_verdict(short_timeline.summary() | dict(plateau_epoch=1, all_transitions_epoch=1, clear_transitions_epoch=1, twin_transition_count=9, twin_gap_ratio=5., twin_significant=20,
                                                     nc1_first=2., nc1_last=.05, twin_class_alignment_last=.97) | change))
-    assert "Training features collapse: NC1 2 before training, 0.05" in verdict() and "9 = K−1, and the next mode enters at 5.0 times" in verdict() and "they are the class directions" in verdict()
-    assert "begins at the same checkpoint" in verdict() and "2 epochs after that" in verdict(plateau_epoch=3, epochs=4)
+    assert "Training features collapse: NC1 2 before training, 0.05" in verdict() and "9 = K−1, and the gap behind them is a factor of 5.0" in verdict() and "they are the class directions" in verdict()
+    assert "begins at the same checkpoint" in verdict() and "2 epochs after the clear gap" in verdict(plateau_epoch=3, epochs=4)
     assert "no plateau to compare" in verdict(plateau_epoch=3, epochs=3)
     assert "do not collapse" in verdict(nc1_first=118., nc1_last=9.) and "collapse in part" in verdict(nc1_first=2., nc1_last=.5)
     assert "no further mode stands above chance" in verdict(twin_significant=9)

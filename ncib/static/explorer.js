@@ -160,11 +160,13 @@ class App {
     this.tooltip.style.left = Math.max(0, Math.min(e.clientX - r.left + 14, r.width - w)) + "px";
     this.tooltip.style.top = e.clientY - r.top + 16 + "px";
   }
-  select(label, key, options) {               // options: [value, text, there]
-    const s = h("select", {"aria-label": label, onchange: () => this.set(key, options[s.selectedIndex][0])}, ...options.map(([v, t, there = true]) => h("option", {disabled: !there}, t)));
+  select(label, key, options, help = "") {    // options: [value, text, there]; help: what pointing at it says
+    const away = "Not on this page: open the explorer in JupyterLab.";
+    const s = h("select", {"aria-label": label, onchange: () => this.set(key, options[s.selectedIndex][0])}, ...options.map(([v, t, there = true]) => h("option", {disabled: !there, title: there ? "" : away}, t)));
+    if (options.some(([, , there = true]) => !there)) help += (help ? " " : "") + "Grey: not on this page, but in JupyterLab.";
     const show = () => { s.selectedIndex = options.findIndex(([v]) => v === this.get(key)); };
     show(); this.listen(key, show);
-    this.controls.append(h("label", {}, label, s));
+    this.controls.append(h("label", {title: help}, label, s));
     return s;
   }
   slider(label, key, values, text, unit) {    // a range over positions in `values`
@@ -226,12 +228,12 @@ class Checkpoints extends App {
     this.pairs = Object.values(this.bundles)[0].length;
     const epochs = [...new Set(this.frames.flatMap((f) => f.info.epochs))].sort((a, b) => a - b);
     this.select("features of", "part", [["train", "training images"], ["test", "test images"]]);
-    this.select("encoder", "encoder", [["a", "A"], ["b", "B"]]);
-    this.select("layer", "layer", [["backbone", "backbone", there("backbone")], ["head", "projection head", there("head") || there("head_copula")]]);
-    this.select("relevant is", "relevance", Object.entries(RELEVANCE));
-    this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]]);
-    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]]);
-    this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]]);
+    this.select("encoder", "encoder", [["a", "A"], ["b", "B"]], "Whose features are seen, and compressed.");
+    this.select("layer", "layer", [["backbone", "backbone", there("backbone")], ["head", "projection head", there("head") || there("head_copula")]], "Backbone: the network's pooled output. Projection head: the unit vectors that the loss sees.");
+    this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
+    this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
+    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
+    this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the mean length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
     this.main = this.slider("epoch", "epoch", epochs, (e) => `epoch ${e}`);
     for (const kind of [Projection, Cosines, Spectrum, Modes, Curves])
@@ -278,7 +280,7 @@ class Checkpoints extends App {
     const say = (c) => {
       const i = this.index(c), part = this.get("part"), side = this.get("encoder"), k1 = this.info(c).classes.length - 1;
       const behind = this.mode(c, "gap").values[i];
-      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}: test accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${part}), `
+      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: test accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${part}), `
         + `${this.mode(c, "count").values[i]} transitions before the largest gap (K−1 = ${k1}), gap behind mode ${k1}: ×${number(behind)}`;
     };
     this.said.replaceChildren(...Array.from({length: this.pairs}, (_, c) => h("span", {}, say(c) + ". ")));
@@ -525,15 +527,16 @@ class Curves extends Panel {
     const top = d3.scaleLinear([d3.min(accuracy) - pad, Math.min(100.5, d3.max(accuracy) + pad)], [middle - 12, this.y1]), low = d3.scaleLog([.8 * d3.min(nc1), 1.25 * d3.max(nc1)], [this.y0, middle + 8]);
     const powers = low.ticks(4).filter((v) => [1, 2, 5].some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9));
     this.axes(this.x, top, "", "test acc. (%)", {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
-    for (const epoch of Object.values(marks)) this.svg.append("line").attr("class", "ncib-when").attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0);
+    const dashes = [["Dotted", "2 3"], ["Dash-dotted", "7 3 2 3"]];
+    Object.values(marks).forEach((epoch, i) => this.svg.append("line").attr("class", "ncib-when").style("stroke-dasharray", dashes[i][1]).attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0));
     for (const s of ["a", "b"]) for (const [name, y, hue, f] of [[`test_accuracy_${s}`, top, BLUE, 100], [`${part}_nc1_${s}`, low, RED, 1]]) {
       const v = app.column(c, name), d = d3.line().defined((i) => v[i] !== null && v[i] > 0).x((i) => this.x(epochs[i])).y((i) => y(f * v[i]));
       this.svg.append("path").attr("class", "ncib-line").attr("stroke", hue).attr("opacity", s === own ? 1 : .35).attr("d", d(d3.range(epochs.length)));
     }
     this.cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", this.y1).attr("y2", this.y0);
     this.dots = [[`test_accuracy_${own}`, top, BLUE, 100], [`${part}_nc1_${own}`, low, RED, 1]].map(([n, y, hue, f]) => ({v: app.column(c, n), y, f, dot: this.svg.append("circle").attr("r", 4.5).attr("fill", hue)}));
-    const when = Object.entries(marks).map(([l, e]) => `${l} at epoch ${e}`).join(", ");
-    this.note.textContent = `Strong lines: encoder ${own.toUpperCase()}; pale: the other one.${when ? ` Dotted: ${when}.` : ""}`;
+    const when = Object.entries(marks).map(([l, e], i) => ` ${dashes[i][0]}: ${l} at epoch ${e}.`).join("");
+    this.note.textContent = `Strong lines: encoder ${own.toUpperCase()}; pale: the other one.${when}`;
   }
   step() {
     const i = this.app.index(this.c), e = this.app.info(this.c).epochs[i];
