@@ -18,37 +18,41 @@ from .timeline import Timeline
 # %% ../nbs/api/20_report.ipynb #7adfefcf
 _captions = (
     (plot_accuracy, "Does it learn?", "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie nearest to the mean of their own class (squares). The "
-     "green band is half a percentage point below the best value; the plateau begins where the accuracy enters it for good. With few test images half a point is one or two of them: one pair of encoders then cannot "
-     "decide whether the plateau or the transitions come first. Right: the training loss, if the runs have logged one."),
+     "green band is half a percentage point below the best mean of both encoders; the plateau begins where the accuracy enters it for good. With few test images half a point is one or two of them: one pair of encoders then cannot "
+     "decide whether the plateau or the transitions come first. Right: the training loss, if the runs have logged one; the least value of a contrastive loss is not 0."),
     (plot_collapse, "Do the classes collapse?", "Neural collapse (Papyan, Han & Donoho 2020) in four numbers, all of them 0 when it is complete. NC1: spread within the classes relative to the spread "
      "between their means; note the logarithmic axis. The other three ask whether the class means form a simplex: equal lengths (equinorm), equal angles (equiangular), both at once (distance from a simplex "
      "equiangular tight frame). Test features that follow the training features mean that the collapse is about the classes, not about the individual training images."),
     (plot_cosines, "The class means on their way to a simplex", "Cosines between the centred class means of encoder A, at the first, a middle and the last checkpoint. In a simplex every class is at the same angle from "
-     "every other one, with cosine −1/(K−1): the picture on the right. Pairs that stay darker are classes that the encoder keeps close together."),
+     "every other one, with cosine −1/(K−1): the picture on the right. Purple pairs are classes that the encoder keeps close together, dark brown ones it drives further apart than a simplex."),
     (plot_transitions, "Phase transitions of the information bottleneck", "Compress the features of encoder A as far as possible while keeping what they tell about encoder B. The trade-off is set by β, and the optimal code takes "
      "up one shared direction (mode) after the other, each at its critical value β_c. A line is a mode; the lower it lies, the earlier it enters. If collapse makes the class directions the modes that matter, the K−1 "
      "coloured lines run together at the bottom, and the shaded gap opens between them and everything else that the two encoders share. Modes above the dashed line cannot be told from chance at this sample size. Lower panel: how many modes "
      "lie before the largest gap."),
     (plot_information, "The information curve", "The most that a code can tell about encoder B, I(T;Y), when it keeps I(X;T) of encoder A. Dots mark where a mode enters: filled for the first K−1, open for later ones. The closer the curve stays to the "
      "dotted diagonal, the less is wasted. Right: the beginning of the curve, where the class modes enter."),
-    (plot_gap, "Are the class means an optimal code?", "The IB gap: how much less a code made of the class means alone tells about the other encoder than the best code of the same rate, as a share of all they share; the largest such shortfall over all scales of "
-     "the code. 0 would mean that no code tells more at any rate. Right: accuracy against the gap, one dot per checkpoint. The paper's claim is that collapse generalises when it approaches the optimum, so the dots should rise to the left."))
+    (plot_gap, "Are the class means an optimal code?", "The IB gap: how much less a code that keeps only the features' projections on the class means tells about the other encoder than the best code of the same rate, as a share of all they share; the "
+     "largest such shortfall over all scales of the code, which may lie at rates far above those where the class modes enter. 0 would mean that no code tells more at any rate. Right: accuracy against the gap, one dot per checkpoint "
+     "and encoder. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots should rise to the left."))
 
 site = "https://ncib.github.io/ncib" # where formulas and their sources stand
 _terms = (
-    ("K − 1", "K is the number of classes; their means span K − 1 dimensions around their common centre.", "explanations/neural_collapse.html#why-a-simplex"),
+    ("K − 1", "K is the number of classes; their means span at most K − 1 dimensions around their common centre.", "explanations/neural_collapse.html#why-a-simplex"),
+    ("Training loss", "For the contrastive losses the mean over all anchors, in nats.", "api/losses.html"),
+    ("Nearest class mean", "Share of images whose features lie nearest to the mean of their own class in the training features.", "api/collapse.html#what-is-measured"),
     ("Linear probe", "Multinomial logistic regression on the frozen, standardised training features, with a small ridge.", "api/probe.html"),
     ("NC1", "tr(Σ_W Σ_B⁺)/K: covariance within classes, Σ_W, seen through the pseudo-inverse of the covariance of the class means, Σ_B. In words: the features collapse if it falls tenfold (in part: twofold) and ends below 1.", "api/collapse.html#what-is-measured"),
-    ("Equinorm, equiangular", "Standard deviation over mean of the lengths of the centred class means; standard deviation of the cosines between them.", "api/collapse.html#what-is-measured"),
+    ("Equinorm, equiangular", "Standard deviation over mean of the lengths of the centred class means; standard deviation of the cosines between them. Their mean distance from −1/(K−1) stands below the picture of the cosines.", "api/collapse.html#what-is-measured"),
+    ("Classes on the simplex", "The features in the plane, or space, where their class means come nearest to a regular polygon or simplex; classes that overlap there may be far apart in other directions.", "api/simplex.html"),
     ("Distance from a simplex ETF", "‖G/‖G‖ − (I − 11ᵀ/K)/√(K−1)‖ (Frobenius norms), G the Gram matrix of the centred class means.", "api/collapse.html#what-is-measured"),
-    ("X, Y, T", "Features of encoder A, of encoder B, and a code made of X. I(X;T) is the rate of the code, I(T;Y) what it tells.", "explanations/information_bottleneck.html"),
+    ("X, Y, T", "Features of encoder A, of encoder B, and a code made of X. I(X;T) is the rate of the code, I(T;Y) what it tells: for Gaussian variables with the features' covariances, which is no estimate of the features' true mutual information.", "explanations/information_bottleneck.html"),
     ("Mode, ρ", "A direction in X with its partner in Y, uncorrelated with all others; ρ is their (canonical) correlation.", "api/cca.html#the-question"),
-    ("β, β_c", "The optimal code minimises I(X;T) − β I(T;Y). A mode enters it, which is a phase transition, when β exceeds its critical value β_c = 1/ρ².", "api/gib.html#the-problem-and-its-answer"),
+    ("β, β_c", "For jointly Gaussian X and Y the optimal code, which minimises I(X;T) − β I(T;Y), is linear with noise. A mode enters it, which is a phase transition, when β exceeds its critical value β_c = 1/ρ².", "api/gib.html#the-problem-and-its-answer"),
     ("Chance level", "Critical β of the correlation that unrelated features of this size exceed in 5 cases of 100.", "api/cca.html#where-noise-ends"),
-    ("Transitions, gap", "Number of modes before the largest gap of log(β_c − 1) among those above chance, and the size of that gap as a factor; clear from 3 on. Behind the last mode the gap is counted to the chance level.", "api/gib.html#which-gap-counts"),
+    ("Transitions, gap", "Number of modes before the largest gap of log(β_c − 1) among those that can be told from chance, and the size of that gap as a factor; clear from 3 on. Behind the last of them the gap is counted to the edge of the noise, close to the chance level.", "api/gib.html#which-gap-counts"),
     ("Class alignment", "Mean squared cosine of the principal angles between the first K − 1 modes and those found from labels alone.", "api/timeline.html#one-checkpoint"),
     ("Relevant: twin, paired, labels", "What the code should tell about: B's features of the same image, of another image of its class, or the label.", "api/gib.html#what-y-is"),
-    ("IB gap", "(I*(rate) − I(T;Y))/I(X;Y) for T = class means of X plus noise, I* the optimal curve; its maximum over the scale of the code.", "api/gib.html#distance-from-the-optimum"),
+    ("IB gap", "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum over the scale s.", "api/gib.html#distance-from-the-optimum"),
     ("Plateau", "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of its best.", "api/timeline.html#from-the-table-to-the-claim"),
     ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
 
@@ -87,11 +91,11 @@ def report_html(timeline: Timeline, # with the runs it was made of
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
 <h1>{e(title)}</h1>
-<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. All information is in nats.</p>
-<h2>What was found</h2><p class="small">Accuracies and NC1 are means of both encoders. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
+<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
+<h2>What was found</h2><p class="small">Accuracies, NC1, distances and the IB gap are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
 {_explorer(timeline)}
 {"".join(parts)}
-<section><h2>Checkpoints</h2><p class="small">Mean of both encoders; transitions on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
+<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and IB gap are means of both encoders; transitions, gaps, alignment and IB gap are on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
 <section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap' or not timeline.info['copula'])}</dl></section>
 <section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
 </body></html>

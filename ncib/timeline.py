@@ -175,7 +175,7 @@ class Timeline:
     def short_table(self)->pd.DataFrame:
         "The columns that tell the story, averaged over the encoders; transitions on test images."
         t, mean = self.table, self.mean
-        short = pd.DataFrame({"epoch": t["epoch"], "test accuracy": mean("test_accuracy"), "NC1 (train)": mean("train_nc1"), "NC1 (test)": mean("test_nc1"), "ETF error": mean("train_etf_error"),
+        short = pd.DataFrame({"epoch": t["epoch"], "test accuracy": mean("test_accuracy"), "NC1 (train)": mean("train_nc1"), "NC1 (test)": mean("test_nc1"), "ETF distance (train)": mean("train_etf_error"),
                               "transitions": t["test_twin_count"], "gap behind them": t["test_twin_gap"], "gap behind K−1": t["test_twin_gap_after_k1"], "class alignment": t["test_twin_class_alignment"]})
         return short if self.info["copula"] else short.assign(**{"IB gap": mean("test_ib_gap")})
 
@@ -206,9 +206,9 @@ def _verdict(s: dict)->list[str]:
     if s["checkpoints"] > 1: state = "collapse" if fall >= 10 and s["nc1_last"] < 1 else "collapse in part" if fall >= 2 and s["nc1_last"] < 1 else "do not collapse" if s["nc1_last"] >= .1 else state
     out.append(f"Training features {state}: {shown}; the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}; on test images NC1 ends at {s['test_nc1_last']:.3g}.")
     classes = f"they {'are' if aligned >= .9 else 'overlap with' if aligned >= .5 else 'are not'} the class directions ({aligned:.0%} alignment of the first {k1} with the modes found from labels alone)"
-    behind = f"the gap behind them is a factor of {gap:.1f} in β−1" if s["twin_significant"] > count else f"no further mode stands above chance, whose level lies a factor of {gap:.1f} in β−1 behind them"
+    behind = f"the gap behind them is a factor of {gap:.1f} in β−1" if s["twin_significant"] > count else f"no further mode can be told from chance, whose edge lies a factor of {gap:.1f} in β−1 behind them"
     modes = f"On test images the information bottleneck between the two encoders has {count} phase transition{'s'*(count != 1)} before its largest gap at the end"
-    if count == 0: out.append("On test images no mode that the two encoders share stands above chance.")
+    if count == 0: out.append("On test images no mode that the two encoders share can be told from chance.")
     elif count == k1 and gap >= clear_gap: out.append(f"{modes}: {count} = K−1, and {behind}. In direction, {classes}.")
     elif count == k1: out.append(f"{modes}, which is K−1, but the gap is only a factor of {gap:.1f}: these modes do not stand apart clearly. In direction, {classes}.")
     else: out.append(f"{modes} (a factor of {gap:.1f}), not K−1 = {k1}. As to the first {k1} modes, {classes}.")

@@ -50,7 +50,7 @@ def test_round_trip(short_timeline, tmp_path):
 
 def test_copula_and_head(short_pair):
     t = analyze(*short_pair, copula=True, progress=False)
-    assert "ib_gap_last" not in t.summary() and "IB gap" not in report_html(t) and t.verdict()
+    assert "ib_gap_last" not in t.summary() and "Are the class means an optimal code?" not in report_html(t) and t.verdict()
     with pytest.raises(InputError, match="no IB gap in a copula analysis"): plot_gap(t)
     head = analyze(*short_pair, layer="head", progress=False)
     assert head.table["train_nc1_a"].iloc[-1] != analyze(*short_pair, progress=False).table["train_nc1_a"].iloc[-1]
@@ -143,11 +143,11 @@ def test_the_verdict_says_only_what_was_measured(short_timeline):
     assert "begins at the same checkpoint" in verdict() and "2 epochs after the clear gap" in verdict(plateau_epoch=3, epochs=4)
     assert "no plateau to compare" in verdict(plateau_epoch=3, epochs=3)
     assert "do not collapse" in verdict(nc1_first=118., nc1_last=9.) and "collapse in part" in verdict(nc1_first=2., nc1_last=.5)
-    assert "no further mode stands above chance" in verdict(twin_significant=9)
+    assert "no further mode can be told from chance" in verdict(twin_significant=9)
     assert "not K−1 = 9. As to the first 9 modes, they are the class directions" in verdict(twin_transition_count=8, clear_transitions_epoch=None)
     assert "they are not the class directions" in verdict(twin_class_alignment_last=.3) and "do not stand apart clearly" in verdict(twin_gap_ratio=1.5, clear_transitions_epoch=None)
     assert "0.05 at the end" in verdict(first_epoch=10) and "NC1 2 at epoch 10" in verdict(first_epoch=10)
-    assert "stands above chance" in verdict(twin_transition_count=0, all_transitions_epoch=None, clear_transitions_epoch=None)
+    assert "no mode that the two encoders share can be told from chance" in verdict(twin_transition_count=0, all_transitions_epoch=None, clear_transitions_epoch=None)
 
 
 def test_figures_of_every_relevance(short_timeline):

@@ -363,7 +363,7 @@ class Projection extends Panel {
     this.means = this.shown.map((_, j) => { const [a, b] = this.place(means, j); return [this.x(a * zoom), this.y(b * zoom)]; });
     this.marks.forEach((m, j) => m.attr("transform", `translate(${this.means[j]})`));
     const sure = this.own("certainty").values[i];
-    this.note.textContent = `${n} samples (dots) and class means; dashed: a perfect simplex.${outside ? ` ${outside} samples lie outside.` : ""}${sure < .05 ? " The class means hardly span a plane here: the view is completed from the next checkpoint." : ""}`;
+    this.note.textContent = `${n} samples (dots) and class means; dashed: a perfect simplex. Classes that overlap here may lie apart in other directions.${outside ? ` ${outside} samples lie outside.` : ""}${sure < .05 ? " The class means hardly span a plane here: the view is completed from the next checkpoint." : ""}`;
     this.describe(`Projection at epoch ${this.app.info(this.c).epochs[i]}: ` + this.shown.slice(0, 20).map((c, j) => `class ${this.app.info(this.c).classes[c]} at ${number(this.place(means, j)[0] * zoom, 2)}, ${number(this.place(means, j)[1] * zoom, 2)}`).join("; "));
   }
   hover(x, y) {
