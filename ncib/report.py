@@ -87,15 +87,16 @@ def report_html(timeline: Timeline, # with the runs it was made of
         parts.append(f"<section><h2>{e(heading)}</h2><figure>{_image(plot(timeline), heading)}<figcaption>{e(caption)}</figcaption></figure></section>")
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
+    gap = "" if timeline.info["copula"] else " and IB gap"
     kind = f"{timeline.info['layer']} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
 <h1>{e(title)}</h1>
 <p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
-<h2>What was found</h2><p class="small">Accuracies, NC1, distances and the IB gap are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
+<h2>What was found</h2><p class="small">Accuracies, NC1, distances{gap} are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
 {_explorer(timeline)}
 {"".join(parts)}
-<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and IB gap are means of both encoders; transitions, gaps, alignment and IB gap are on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
+<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images){gap} are means of both encoders; transitions, gaps, alignment{gap} are on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
 <section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap' or not timeline.info['copula'])}</dl></section>
 <section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
 </body></html>

@@ -50,7 +50,7 @@ def test_round_trip(short_timeline, tmp_path):
 
 def test_copula_and_head(short_pair):
     t = analyze(*short_pair, copula=True, progress=False)
-    assert "ib_gap_last" not in t.summary() and "Are the class means an optimal code?" not in report_html(t) and t.verdict()
+    assert "ib_gap_last" not in t.summary() and "IB gap" not in report_html(t) and t.verdict()
     with pytest.raises(InputError, match="no IB gap in a copula analysis"): plot_gap(t)
     head = analyze(*short_pair, layer="head", progress=False)
     assert head.table["train_nc1_a"].iloc[-1] != analyze(*short_pair, progress=False).table["train_nc1_a"].iloc[-1]
