@@ -35,7 +35,8 @@ def _tidy(ax, xlabel, ylabel, title=None):
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, alpha=.25, linewidth=.6)
 
-def _epoch_axis(ax, epochs, room=.06): # share of the axis that a label needs
+def _epoch_axis(ax, epochs):
+    room = .24*ax.figure.dpi/ax.bbox.width                 # share of the axis that a label needs
     ax.set_xscale("symlog", linthresh=1, linscale=.4)
     ticks, last = [], -1.
     place = lambda e: .4*min(e, 1) + (np.log10(e) if e > 1 else 0)
@@ -78,7 +79,7 @@ def plot_accuracy(timeline: Timeline, # of a pair of runs
     _tidy(ax, "epoch", "test accuracy (%)"); _epoch_axis(ax, e)
     ax.legend(fontsize="x-small")
     _tidy(ax_loss, "epoch", "training loss (nats)")
-    if ax_loss.lines: _epoch_axis(ax_loss, e, .1); ax_loss.legend(fontsize="x-small")
+    if ax_loss.lines: _epoch_axis(ax_loss, e); ax_loss.legend(fontsize="x-small")
     else: ax_loss.text(.5, .5, "no loss was logged", transform=ax_loss.transAxes, ha="center")
     return fig
 
