@@ -12,6 +12,8 @@ from ncib import losses
 from ncib.core import InputError
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 
+fake_cuda = pytest.mark.skipif(torch.__version__ < "2.10" and not torch.cuda.is_available(), reason="fake CUDA tensors want a driver before torch 2.10")
+
 
 def dense(z, y, T, variant, singletons="drop"):
     "The definition, with n × n matrices."
@@ -170,7 +172,7 @@ def waits(names): return {n for n in names if n in WAITS or n.startswith(("uniqu
 @pytest.mark.parametrize("call", [
     lambda z, y: supcon_loss(z, y), lambda z, y: supcon_loss(z, y, .1, "in"), lambda z, y: supcon_loss(z, y, .1, "out", 5, "zero"), lambda z, y: nt_xent_loss(z)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.skipif(torch.__version__ < "2.10" and not torch.cuda.is_available(), reason="fake CUDA tensors want a driver before torch 2.10")
+@fake_cuda
 def test_nothing_waits_for_a_gpu(call, dtype, monkeypatch):
     "Fake tensors take the way of CUDA on any machine, without values: whatever asks for one is an error."
     monkeypatch.setattr(losses, "_compiled", lambda: losses._block)
@@ -222,6 +224,7 @@ def test_inside_a_compiled_step():
     torch.testing.assert_close(*grads, rtol=1e-11, atol=1e-12)
 
 
+@fake_cuda
 def test_a_missing_compiler_costs_speed_only(monkeypatch):
     def broken(): raise RuntimeError("no Triton here")
     monkeypatch.setattr(losses, "_compiled", broken)
@@ -232,6 +235,7 @@ def test_a_missing_compiler_costs_speed_only(monkeypatch):
     assert len(seen) == 1 and not losses._compiler_works and loss.is_cuda
 
 
+@fake_cuda
 def test_out_of_memory_is_not_the_compilers_fault(monkeypatch):
     def full(): raise torch.OutOfMemoryError("CUDA out of memory")
     monkeypatch.setattr(losses, "_compiled", full)
