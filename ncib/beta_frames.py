@@ -119,6 +119,13 @@ def frame_code(frames: BetaFrames, # of Gaussian bottlenecks
     gain = torch.where(on, (10**log_excess/e - 1).clamp_min(0).sqrt(), 0.)
     return (a["variates"][checkpoint]*gain + a["noise"]*on) @ a["axes"][checkpoint], int(on.sum())
 
+def _noise_ellipse(frames, log_excess, checkpoint=-1)->np.ndarray: # (2, 100)
+    "One standard deviation of the noise in `frame_code`: the root of its covariance applied to a circle."
+    on = frames.arrays["excess"][checkpoint] < 10**log_excess
+    _, s, vt = torch.linalg.svd(frames.arrays["axes"][checkpoint]*on[:, None], full_matrices=False)
+    angle = torch.linspace(0, 2*math.pi, 100, dtype=torch.float64)
+    return (vt.T*s @ vt @ torch.stack([angle.cos(), angle.sin()])).numpy()
+
 # %% ../nbs/api/19c_beta_frames.ipynb #bef23c40
 def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
                     part: str = "test", # `train` or `test`
@@ -264,9 +271,8 @@ def plot_sweep(frames: BetaFrames, # of either kind
         t, on = frame_code(frames, e, c)
         t, y, palette = t.numpy(), a["labels"].numpy(), list(colours.values())
         for n, name in enumerate(frames.info["classes"]): right.plot(*t[y == n].T, "o^sD"[n//7 % 4], ms=2, alpha=.5, color=palette[n % 7])
-        angle = np.linspace(0, 2*np.pi, 100)
-        right.plot(np.cos(angle), np.sin(angle), color="black", linewidth=.8)
-        right.set_aspect("equal", adjustable="datalim"); _tidy(right, f"code T, {on} modes on (noise s.d. = 1, circle)", "")
+        right.plot(*_noise_ellipse(frames, e, c), color="black", linewidth=.8)
+        right.set_aspect("equal", adjustable="datalim"); _tidy(right, f"code T, {on} modes on (ellipse: noise s.d.)", "")
     else:
         ax.imshow(a["hard"].numpy().T % 7, aspect="auto", cmap=ListedColormap(list(colours.values())), vmin=0, vmax=6, interpolation="nearest",
                   extent=(float(a["log_excess"][0]), float(a["log_excess"][-1]), len(a["order"]), 0))

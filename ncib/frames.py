@@ -234,8 +234,8 @@ def _draw_projection(fig, place, frames, i, part, side, view):
         if len(shown) <= 20: ax.text(*m[n], f" {frames.classes[c]}", fontsize="x-small")
     reach = min(3.5, max(1.4, float(np.quantile(np.linalg.norm(p, axis=1), .98))))
     for axis in "xyz"[:max(2, dims)]: getattr(ax, f"set_{axis}lim")(-reach, reach)
-    if dims == 3: ax.set_box_aspect((1, 1, 1)); ax.tick_params(labelsize="xx-small"); ax.set_xlabel("mean length of class means = 1", fontsize="x-small")
-    else: ax.set_aspect("equal"); _tidy(ax, "simplex plane (mean length of class means = 1)", "")
+    if dims == 3: ax.set_box_aspect((1, 1, 1)); ax.tick_params(labelsize="xx-small"); ax.set_xlabel("r.m.s. length of class means = 1", fontsize="x-small")
+    else: ax.set_aspect("equal"); _tidy(ax, "simplex plane (r.m.s. length of class means = 1)", "")
     if dims == 1: ax.set_yticks([])
 
 def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair of runs, or of several side by side

@@ -31,7 +31,7 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
                        reference=None, # (d, p) orthonormal columns that decide what the means leave open
                        cut: float = 1e-6, # directions with a singular value below `cut` of the largest are left open
                        )->tuple: # (d, p) orthonormal columns, of the kind of `means`, and σ_p/σ_1 of Mᵀ U in [0, 1]
-    "The orthogonal projection that brings class means nearest to given places: the polar factor of Mᵀ U."
+    "The plane of the rotation that brings class means nearest to given places (orthogonal Procrustes): the polar factor of Mᵀ U."
     m, u = check_features(means, "means").double(), torch.as_tensor(np.asarray(vertices), dtype=torch.float64)
     (k, d), p = m.shape, u.shape[1]
     if len(u) != k: raise InputError(f"vertices must have one row per class: wanted {k}, got {len(u)}")

@@ -6,7 +6,7 @@
 __all__ = ['relevances', 'clear_gap', 'class_alignment', 'first_lasting', 'Timeline', 'analyze']
 
 # %% ../nbs/api/18_timeline.ipynb #7560ad41
-import math, warnings
+import math, os, warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -145,14 +145,15 @@ class Timeline:
 
     def save(self, out: "str|Path", # a folder, made if need be
              )->None:
-        "Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder."
+        "Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written as seen from there, so that a folder and its runs can move together."
         out = Path(out)
+        runs = {"runs": [os.path.relpath(r, out) for r in self.info["runs"]]}
         try:
             (out/"info.json").unlink(missing_ok=True)            # written last: without it nothing is read, so a reader never sees half of this and half of an earlier analysis
             self.to_csv(out/"timeline.csv")
             save_tensors(out/"arrays.safetensors", {f"{i}.{k}": v for i, arr in enumerate(self.arrays) for k, v in arr.items()})
-            write_json(out/"summary.json", self.summary() | {"verdict": self.verdict()})
-            write_json(out/"info.json", self.info)
+            write_json(out/"summary.json", self.summary() | runs | {"verdict": self.verdict()})
+            write_json(out/"info.json", self.info | runs)
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
 
     @classmethod
@@ -170,7 +171,7 @@ class Timeline:
             if int(i) >= len(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has more checkpoints")
             arrays[int(i)][name] = v
         if not all(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has fewer checkpoints")
-        return cls(table, arrays, info)
+        return cls(table, arrays, info | {"runs": [os.path.normpath(out/r) for r in info["runs"]]})
 
     def short_table(self)->pd.DataFrame:
         "The columns that tell the story, averaged over the encoders; transitions on test images."

@@ -384,6 +384,18 @@ def test_compare(runs, tmp_path):
     assert "one for each pair" in explore.compare(*t, names=["one"], progress=False).error
 
 
+def test_a_saved_timeline_knows_its_runs_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path/"here").mkdir(); (tmp_path/"elsewhere/below").mkdir(parents=True)
+    make_runs(tmp_path/"here/runs")
+    monkeypatch.chdir(tmp_path/"here")
+    names = [f"runs/{p.name}" for p in sorted((tmp_path/"here/runs").iterdir())]
+    analyze(*names, progress=False).save("runs/pair")
+    assert Timeline.load("runs/pair").info["runs"] == names
+    monkeypatch.chdir(tmp_path/"elsewhere/below")
+    (tmp_path/"here/runs").rename(tmp_path/"elsewhere/moved")
+    assert checkpoint_frames(Timeline.load("../moved/pair")).epochs == [0, 1, 2]
+
+
 def test_sentences(runs, tmp_path):
     "Wrong input gives a widget that says what is wrong."
     def says(*args, **options): return explore.CheckpointExplorer(*args, progress=False, **options).error

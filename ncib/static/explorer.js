@@ -233,7 +233,7 @@ class Checkpoints extends App {
     this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
     this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
     if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
-    this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the mean length of the class means.");
+    this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the r.m.s. length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
     this.main = this.slider("epoch", "epoch", epochs, (e) => `epoch ${e}`);
     for (const kind of [Projection, Cosines, Spectrum, Modes, Curves])
@@ -326,7 +326,7 @@ class Projection extends Panel {
     this.x = d3.scaleLinear([-this.reach, this.reach], [middle - side / 2, middle + side / 2]); this.y = d3.scaleLinear([-this.reach, this.reach], [this.y0, this.y0 - side]);
     Object.assign(this, {side, left: middle - side / 2});
     const keep = [this.x0, this.x1, this.y1]; [this.x0, this.x1, this.y1] = [this.left, this.left + side, this.y0 - side];
-    const unit = "mean length of class means = 1" + (app.get("scale") === "own" ? "" : " at the last checkpoint");
+    const unit = "r.m.s. length of class means = 1" + (app.get("scale") === "own" ? "" : " at the last checkpoint");
     this.axes(this.x, this.y, unit, "");
     [this.x0, this.x1, this.y1] = keep;
     this.frame = this.svg.append("path").attr("class", "ncib-ideal");
@@ -370,7 +370,7 @@ class Projection extends Panel {
     if (this.grip) return null;
     const names = this.app.info(this.c).classes, i = this.app.index(this.c), zoom = this.zoom(i);
     const near = this.means.map(([a, b], j) => [Math.hypot(a - x, b - y), j]).sort((a, b) => a[0] - b[0])[0];
-    const tell = (values, j) => Array.from(values.subarray(j * this.dims, (j + 1) * this.dims), (v) => number(v * zoom, 2)).join(", ") + " × mean length of class means";
+    const tell = (values, j) => Array.from(values.subarray(j * this.dims, (j + 1) * this.dims), (v) => number(v * zoom, 2)).join(", ") + " × r.m.s. length of class means";
     if (near[0] < 10) return `class ${names[this.shown[near[1]]]}, mean: ${tell(at(this.own("means"), i), near[1])}`;
     let best = 100, found = -1;
     for (let j = 0; j < this.labels.length; j++) { const d = (this.at[2 * j] - x) ** 2 + (this.at[2 * j + 1] - y) ** 2; if (d < best) { best = d; found = j; } }
@@ -656,7 +656,7 @@ class Code extends Panel {
     [this.x0, this.x1, this.y1] = [this.left, this.left + this.side, this.y0 - this.side];
     this.axes(this.x, this.y, "T (standard deviations of the noise)", "");
     [this.x0, this.x1, this.y1] = keep;
-    this.circle = this.svg.append("circle").attr("class", "ncib-ideal").attr("cx", this.x(0)).attr("cy", this.y(0)).attr("r", this.x(1) - this.x(0));
+    this.ellipse = this.svg.append("path").attr("class", "ncib-ideal");
     this.marks = this.app.info.classes.map((name, c) => { const e = this.svg.append("g").attr("class", "ncib-mean"); e.append("path").attr("d", d3.symbol(shape(c), 80)()).attr("fill", colour(c)); if (this.app.info.classes.length > 1 && this.app.info.classes.length < 27) e.append("text").attr("x", 8).attr("y", -6).text(name); return e; });
   }
   step() {
@@ -676,8 +676,12 @@ class Code extends Panel {
     Object.assign(this, {px, py});
     this.means = sums.map(([a, b, c]) => c ? [a / c, b / c] : null);
     this.marks.forEach((g, c) => g.attr("visibility", this.means[c] && k > 1 ? null : "hidden").attr("transform", this.means[c] ? `translate(${this.x(this.means[c][0])},${this.y(this.means[c][1])})` : null));
+    let [xx, xy, yy] = [0, 0, 0];             // covariance of the noise in the picture: 1 in every direction only once all modes that span it are on
+    for (const i of active) { xx += ax[i] ** 2; xy += ax[i] * ay[i]; yy += ay[i] ** 2; }
+    const det = Math.sqrt(Math.max(0, xx * yy - xy * xy)), root = Math.sqrt(xx + yy + 2 * det) || 1;
+    this.ellipse.attr("d", d3.line()(d3.range(73).map((i) => { const u = Math.cos(i * Math.PI / 36), v = Math.sin(i * Math.PI / 36); return [this.x(((xx + det) * u + xy * v) / root), this.y((xy * u + (yy + det) * v) / root)]; })));
     const dims = active.length;
-    this.note.textContent = `${dims ? `${dims} mode${dims > 1 ? "s" : ""} in the picture` : "No mode is on: the code is empty"}. Dashed circle: one standard deviation of the noise.${app.info.simulated ? " Samples are drawn from the Gaussian model." : ""}`;
+    this.note.textContent = `${dims ? `${dims} mode${dims > 1 ? "s" : ""} in the picture` : "No mode is on: the code is empty"}. Dashed: one standard deviation of the noise.${app.info.simulated ? " Samples are drawn from the Gaussian model." : ""}`;
     this.describe(`The code T: ${this.note.textContent}`);
   }
   hover(x, y) {
