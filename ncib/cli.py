@@ -76,7 +76,6 @@ def _analyze(args):
     print(f"\nwritten: {Path(args.out)/'timeline.csv'}, {Path(args.out)/'summary.json'}")
 
 def _report(args):
-    if not (Path(args.analysis)/"info.json").is_file(): raise InputError(f"{args.analysis} holds no analysis: give the folder that ncib analyze wrote")
     print(f"written: {write_report(Timeline.load(args.analysis), args.out or Path(args.analysis)/'report.html')}")
 
 def _demo(args):

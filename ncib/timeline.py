@@ -161,6 +161,7 @@ class Timeline:
              )->"Timeline":
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
+        if not (out/"info.json").is_file(): raise InputError(f"{out} holds no analysis (info.json: no such file); give the folder that `ncib analyze` or `Timeline.save` wrote")
         info, (tensors, _) = read_json(out/"info.json"), load_tensors(out/"arrays.safetensors")
         if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
         try: table = pd.read_csv(out/"timeline.csv", dtype=str).apply(_exact_numbers)

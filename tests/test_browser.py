@@ -152,6 +152,21 @@ def test_beta_sweep_page(browser, pages):
     assert explorer.locator(".ncib-said").inner_text() != words and not page.problems
 
 
+def test_the_noise_on_the_page_is_that_of_the_package(browser, pages):
+    from ncib.beta_frames import _noise_ellipse
+    frames, page = pages[1]["beta"].frames, open_file(browser, pages[0]["beta"])
+    explorer, shapes = page.locator(".ncib"), set()
+    slider = explorer.get_by_label("β", exact=True)
+    slider.press("Home")
+    for _ in range(12):
+        for _ in range(5): slider.press("ArrowRight")
+        width, height = explorer.locator(".ncib-ideal").first.evaluate("e => [e.getBBox().width, e.getBBox().height]")
+        wide, high = np.ptp(_noise_ellipse(frames, float(frames.arrays["log_excess"][int(slider.input_value())])), axis=1)
+        assert abs(height*wide - width*high) < .02*width*wide + 1e-9
+        shapes.add(round(high/wide, 1) if wide else 0.)
+    assert len(shapes) > 2                                  # nothing, thin and round
+
+
 def test_sentence_in_the_widgets_place(pages):
     assert "given twice" in pages[1]["wrong"].error
 
