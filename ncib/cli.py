@@ -179,4 +179,8 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
 #| eval: false
 #| eval: false
 #| eval: false
+#| eval: false
+#| eval: false
+#| eval: false
+#| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules: sys.exit(main())

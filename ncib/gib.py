@@ -9,6 +9,7 @@ __all__ = ['IBCurve', 'gaussian_ib_curve', 'NC1Identity', 'CornerShortfall', 'IB
 import math, warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +55,19 @@ def _excess(complement: Tensor)->Tensor: # of 1 − ρ²; infinite where ρ = 0
     "β_c − 1 = (1 − ρ²)/ρ²."
     return complement/(1 - complement)
 
+class _Fold(NamedTuple):
+    "The fit without one group of rows, in coordinates that are white on all rows."
+    excess: np.ndarray # (m,) β_c − 1
+    sx: Tensor # (r_x, r_x)
+    sy: Tensor # (r_y, r_y)
+    cross: Tensor # (r_x, r_y) whitened cross-covariance
+    means_x: "Tensor|None" # (K, r_x) class means less their mean
+    means_y: "Tensor|None" # (K, r_y)
+    rows: int
+
+    def turned(self)->"_Fold": # x and y exchanged
+        return _Fold(self.excess, self.sy, self.sx, self.cross.T, self.means_y, self.means_x, self.rows)
+
 @dataclass(frozen=True)
 class _Groups:
     "Rows in whitened coordinates, dealt into groups at random: their moments without each group in turn."
@@ -62,18 +76,23 @@ class _Groups:
     one_hot: "Tensor|None" # (n, K)
     parts: list[Tensor] # row numbers of each group
 
-    def without(self)->Iterator[tuple]: # Σ_x, Σ_xy, Σ_y, class means of x or None, rows; for each group that is left out
+    def folds(self)->Iterator[_Fold]: # for each group that is left out
         total = self._sums(slice(None))
         for part in self.parts:
             n, *sums = (t - p for t, p in zip(total, self._sums(part)))
             sum_x, sum_y, xx, xy, yy = (v/n for v in sums[:5])
-            means = None if self.one_hot is None else self._means(*sums[5:])
-            yield xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y, means, int(n)
+            means = (None, None) if self.one_hot is None else (self._means(sums[5], v) for v in sums[6:])
+            sx, sxy, sy = xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y
+            cross = _whitened_cross(sx, sxy, sy)
+            small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
+            left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
+            excess = _excess(_invert_spike(left, min(1., len(sx)/n), min(1., len(sy)/n)))
+            yield _Fold(excess.cpu().numpy(), sx, sy, cross, *means, int(n))
 
     def _sums(self, rows):
         x, y = self.zx[rows], self.zy[rows]
         out = [len(x), x.sum(0), y.sum(0), x.T@x, x.T@y, y.T@y]
-        return out if self.one_hot is None else out + [self.one_hot[rows].sum(0), self.one_hot[rows].T@x]
+        return out if self.one_hot is None else out + [self.one_hot[rows].sum(0), self.one_hot[rows].T@x, self.one_hot[rows].T@y]
 
     @staticmethod
     def _means(counts, sums):
@@ -339,9 +358,10 @@ class GaussianIB:
         if modes is not None and (int(modes) != modes or modes < 1): raise InputError(f"modes must be a positive integer, got {modes!r}")
         t = replace(self._counted(), modes=modes)
         if not t.significant or not groups or not self._resamples: return t
-        return self._with_intervals(t, np.stack([r[0][:t.significant] for r in self._resampled(groups, seed)]))
+        return self._with_intervals(t, self._resampled(groups, seed))
 
-    def _with_intervals(self, t: Transitions, without: np.ndarray)->Transitions: # without: (G, significant) excess
+    def _with_intervals(self, t: Transitions, folds)->Transitions:
+        without = np.stack([f.excess[:t.significant] for f in folds])
         t, k = replace(t, counts=count_shares(t.excess, without, self.floor)), t.modes
         if k is None or k > t.significant: return t
         apart, level = (jackknife_estimate(f(t.excess), [f(e) for e in without]) for f in (lambda e: separation(e, k, self.floor), lambda e: mode_level(e, k)))
@@ -362,18 +382,12 @@ class GaussianIB:
     @property
     def _resamples(self)->bool: return self._rows is not None and self.debiased
 
-    def _resampled(self, groups, seed, labels=None)->Iterator[tuple]: # excess, Σ_x, whitened cross-covariance, class means, rows; coordinates whitened on all rows
+    def _resampled(self, groups, seed, labels=None)->Iterator[_Fold]:
         "The fit without each group of rows in turn."
-        cc = self.cca
-        zx, zy = ((_centred(check_features(v, name))[1][:, b.alive]/b.scale)@b.w for v, name, b in zip(self._rows, "xy", (cc._x, cc._y)))
+        zx, zy = ((_centred(check_features(v, name))[1][:, b.alive]/b.scale)@b.w for v, name, b in zip(self._rows, "xy", (self.cca._x, self.cca._y)))
         if int(groups) != groups or not 2 <= groups <= len(zx): raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
-        for sx, sxy, sy, means, rows in _Groups(zx, zy, labels, list(order.tensor_split(groups))).without():
-            cross = _whitened_cross(sx, sxy, sy)
-            small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
-            left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
-            excess = _excess(_invert_spike(left, min(1., cc.rank_x/rows), min(1., cc.rank_y/rows)))
-            yield excess.cpu().numpy(), sx, cross, means, rows
+        return _Groups(zx, zy, None if labels is None else _one_hot(zx, labels), list(order.tensor_split(groups))).folds()
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
@@ -455,6 +469,9 @@ class GaussianIB:
         means = check_features(x, "means").double()
         return means - means.mean(0)
 
+    def _means_of_rows(self, labels)->Tensor: # of rows as they were fitted: normal scores already
+        return replace(self, reference=None)._class_means(self._rows[0], labels)
+
     def class_mean_gap(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
                        labels=None, # (n,) integers
                        )->IBGap:
@@ -477,7 +494,7 @@ class GaussianIB:
         e = self._counted().excess
         out = self._corner(e, k, *self._code_covariances(means))
         if labels is None or not groups or not self._resamples or math.isnan(out.share): return out
-        return self._corner_interval(out, len(e), self._resampled(groups, seed, _one_hot(check_features(x, "x"), labels)))
+        return self._corner_interval(out, len(e), self._resampled(groups, seed, labels))
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
         nothing = CornerShortfall(*[math.nan]*6, k)
@@ -489,13 +506,29 @@ class GaussianIB:
         told = min(best, _code_information(rate, p, q))
         return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == self.floor)
 
-    def _corner_interval(self, out: CornerShortfall, seen: int, resampled)->CornerShortfall:
+    def _corner_interval(self, out: CornerShortfall, seen: int, folds)->CornerShortfall:
         back, found = torch.linalg.pinv(self.cca._x.w), []                        # whitened coordinates to the features' own
-        for e, sx, cross, means, rows in resampled:
-            loads = means@(back@back.T)@torch.linalg.cholesky(sx)                 # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
-            found.append(self._corner(e[:seen], out.modes, *self._code_noise(loads@loads.T, loads, cross, rows)))
+        for f in folds:
+            loads = f.means_x@(back@back.T)@torch.linalg.cholesky(f.sx)           # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
+            found.append(self._corner(f.excess[:seen], out.modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows)))
         share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False) for name in ("share", "nats"))
         return replace(out, interval=share, nats_interval=nats)
+
+    def pair_story(self, other: "GaussianIB", # the same pair the other way round, `fit(y, x)`
+                   labels, # (n,) integers
+                   groups: int = 20, # of rows, each left out once, for intervals; 0: no intervals
+                   seed: int = 0, # deals the rows into groups
+                   )->tuple[Transitions, CornerShortfall, CornerShortfall]:
+        "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
+        if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
+        k = int(torch.as_tensor(labels).unique().numel()) - 1
+        if not groups or not self.debiased: return self.transitions(k, 0), *(g.corner_shortfall(g._means_of_rows(labels)) for g in (self, other))
+        folds, t = list(self._resampled(groups, seed, labels)), replace(self._counted(), modes=k)
+        corners = []
+        for g, own in ((self, folds), (other, [f.turned() for f in folds])):
+            plain = g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels)))
+            corners.append(plain if math.isnan(plain.share) else g._corner_interval(plain, t.significant, own))
+        return (self._with_intervals(t, folds) if t.significant else t, *corners)
 
     @staticmethod
     def nc1_identity(x, # (n, d) features
