@@ -94,7 +94,7 @@ def count_shares(excess, # (m,) β_c − 1 of the modes that can be told from no
                  seed: int = 0, # of the draws
                  )->dict[int, float]: # share of the draws by count, most frequent first
     "How often each count would come out of another sample of the same size."
-    logs, around = _logs(excess), _logs(without)
+    logs, around = (np.minimum(_logs(e), _logs(floor)) for e in (excess, without))        # a mode that noise hides without some rows lies at the floor
     around = around - around.mean(0)
     weights = np.random.default_rng(seed).normal(size=(draws, len(around)))*math.sqrt((len(around) - 1)/len(around))
     counts = _largest_gap(np.sort(logs + weights@around, axis=1), math.log(floor) if floor > 0 else -math.inf)
