@@ -337,7 +337,7 @@ def view_rows(seed: int, file: Path, config: TrainConfig, run: Path)->list[dict]
         kind = data.kind if config.augmentation == "auto" else config.augmentation
         for draw in range(DRAWS):
             g = generator(seed, 5, draw)
-            views = [augment(data.test, kind, config.augment_strength, g) for _ in range(2)]
+            views = [augment(data.test, kind, config.augment_strength, g, data.kind == "natural", config.cutout) for _ in range(2)]
             for epoch in (e for e in run.epochs if run.file("checkpoints", e).is_file()):
                 encoder = run.encoder(epoch, device)
                 for layer, x, y in zip(LAYERS, *(extract_features(encoder, v) for v in views)):
@@ -485,3 +485,249 @@ def plan(names: tuple[str, ...], work: Work)->list[Task]:
 def tables(names: tuple[str, ...], tasks: list[Task], results: list)->dict[str, pd.DataFrame]:
     "One table per experiment, from the tasks that gave rows."
     return {name: pd.DataFrame([row for t, r in zip(tasks, results) if t.name.startswith(f"{name}/") and isinstance(r, list) for row in r]) for name in names}
+
+
+# ---- answers, by rules that were written before the numbers were seen
+
+MOST = .8 # share of the cases in which something has to be so
+CLEAR = 1.5 # a separation that counts as a second break
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    "One question, its rule, and what came out."
+    experiment: str
+    question: str
+    rule: str
+    answer: str # yes, no, in part, cannot be told
+    numbers: dict
+
+    def to_dict(self)->dict: return dataclasses.asdict(self)
+
+
+def interval(values)->dict: # over the pairs of a ring
+    "Mean with its 95 % interval; none below three pairs."
+    v = np.asarray(values, dtype=float)
+    v = v[np.isfinite(v)]
+    low, high = ring_interval(v)
+    return {"mean": float(v.mean()) if len(v) else None, "low": low, "high": high, "pairs": len(v)}
+
+
+def last(table: pd.DataFrame)->pd.DataFrame: return table[table.epoch == table.epoch.max()]
+
+
+def peaks(table: pd.DataFrame, by: str)->pd.DataFrame: # one row per value of `by`
+    "Median place of the largest separation, where it was expected, and how many pairs have it there."
+    rows = []
+    for name, g in table.groupby(by, sort=False):
+        if "peak" not in g or g.peak.isna().all(): continue
+        expected = int(g.modes_expected.iloc[0])
+        rows.append({by: name, "expected": expected, "peak": float(g.peak.median()), "there": float((g.peak == expected).mean())})
+    return pd.DataFrame(rows, columns=[by, "expected", "peak", "there"])
+
+
+def judge_k_sweep(t: pd.DataFrame)->list[Decision]:
+    out = []
+    for layer, g in last(t).groupby("layer", sort=False):
+        found = peaks(g, "condition")
+        share, rho = float((found.peak == found.expected).mean()) if len(found) else math.nan, math.nan
+        if found.expected.nunique() > 2 and found.peak.nunique() > 1: rho = float(spearmanr(found.expected, found.peak).statistic)
+        answer = "cannot be told" if len(found) < 5 else "yes" if share >= MOST else "in part" if share >= .5 or rho >= .8 else "no"
+        out.append(Decision("k_sweep", f"{layer}: does the number of modes that stand apart follow the K − 1 of the labels trained with?",
+                            f"yes: in at least {MOST:.0%} of the conditions the largest separation, median over pairs, lies behind mode K − 1. In part: in half of them, or a rank correlation of at least 0.8 "
+                            "between the two. Cannot be told with fewer than five conditions.", answer, {"share": share, "rank_correlation": rho, "conditions": found.to_dict("records")}))
+        m = g[g.merged].dropna(subset=["second_peak"]) if "second_peak" in g else g[:0]
+        rows = [{"condition": name, "second_peak": float(c.second_peak.median()), "fine_separation": float(c.fine_separation.median())} for name, c in m.groupby("condition", sort=False)]
+        fine = [abs(r["second_peak"] - m.fine_modes.iloc[0]) <= 1 and r["fine_separation"] >= CLEAR for r in rows]
+        answer = "cannot be told" if len(rows) < 3 else "yes" if np.mean(fine) >= MOST else "in part" if np.mean(fine) >= .5 else "no"
+        out.append(Decision("k_sweep", f"{layer}: do the classes within a merged class show as a second break?",
+                            f"yes: in at least {MOST:.0%} of the merges the largest separation behind the first break lies within one mode of the number of original classes less one, and is at least {CLEAR:g} there. "
+                            "In part: in half of them.", answer, {"conditions": rows}))
+    return out
+
+
+def judge_temperature(t: pd.DataFrame)->list[Decision]:
+    out = []
+    for layer, g in last(t).groupby("layer", sort=False):
+        found = peaks(g, "temperature")
+        share = float((found.peak == found.expected).mean()) if len(found) else math.nan
+        numbers = {"conditions": found.to_dict("records")} | {f"{name} at {v:g}": interval(c[name]) for v, c in g.groupby("temperature") for name in ("separation", "spread", "train_etf_error", "train_nc1") if name in c}
+        out.append(Decision("temperature", f"{layer}: do K − 1 modes stand apart at every temperature?", "yes: the largest separation, median over pairs, lies behind mode K − 1 at all temperatures. In part: at half of them.",
+                            "cannot be told" if not len(found) else "yes" if share == 1 else "in part" if share >= .5 else "no", numbers))
+    return out
+
+
+def judge_noise_twins(t: pd.DataFrame)->list[Decision]:
+    out, keys = [], ["label_noise", "augmentation", "seed_a", "seed_b"]
+    for layer, g in t.groupby("layer", sort=False):
+        both = g[g.wrong_labels == "same"].merge(g[g.wrong_labels == "different"], on=keys, suffixes=("_same", "_different"))
+        numbers, signs = {}, []
+        for name, c in both.groupby(["label_noise", "augmentation"], sort=False):
+            d = {m: interval(c[f"{m}_same"] - c[f"{m}_different"]) for m in ("r2", "r2_within", "train_r2", "same_decision")}
+            numbers[f"label noise {name[0]:g}, augmentation {name[1]}"] = d
+            signs.append(d["r2_within"])
+        known = [s for s in signs if math.isfinite(s["low"])]
+        answer = "cannot be told" if not known else "yes" if all(s["low"] > 0 for s in known) else "in part" if any(s["low"] > 0 for s in known) else "no"
+        out.append(Decision("noise_twins", f"{layer}: do twins agree more on test images, within classes, because they learnt the same wrong labels?",
+                            "yes: the paired difference of held-out R² within classes, same less different wrong labels, has a 95 % interval above 0 in all conditions. In part: in some.", answer, numbers))
+    return out
+
+
+def judge_views(t: pd.DataFrame)->list[Decision]:
+    out = []
+    for layer, g in last(t).groupby("layer", sort=False):
+        found = peaks(g, "seed")
+        share = float((found.peak == found.expected).mean()) if len(found) else math.nan
+        out.append(Decision("views", f"{layer}: does augmentation as the noise leave K − 1 modes that stand apart?", f"yes: in at least {MOST:.0%} of the encoders the largest separation, median over draws, lies behind mode K − 1. In part: in half.",
+                            "cannot be told" if not len(found) else "yes" if share >= MOST else "in part" if share >= .5 else "no",
+                            {"encoders": found.to_dict("records"), "separation": float(g.separation.mean()) if "separation" in g else None}))
+    return out
+
+
+def judge_nats(t: pd.DataFrame)->list[Decision]:
+    out = []
+    for layer, g in last(t).groupby("layer", sort=False):
+        numbers = {c: interval(g[c]) for c in ("gaussian", "ksg", "ksg_of_gaussian", "info_nce", "ksg_labels_x", "gaussian_labels", "log_classes")}
+        over = interval(g.gaussian - g[["ksg", "info_nce"]].max(axis=1)/(g.ksg_of_gaussian/g.gaussian).clip(upper=1))
+        answer = "cannot be told" if not math.isfinite(over["low"]) else "yes" if over["low"] > 0 else "no"
+        out.append(Decision("nats", f"{layer}: does the Gaussian formula give more information in the K − 1 modes than estimates without it?",
+                            "yes: the Gaussian value less the larger of KSG and InfoNCE, that divided by the share of the truth which KSG finds in a Gaussian sample of the same correlations, has a 95 % interval above 0.",
+                            answer, numbers | {"difference": over}))
+    return out
+
+
+def judge_similarity(t: pd.DataFrame)->list[Decision]:
+    out = []
+    for layer, g in last(t).groupby("layer", sort=False):
+        numbers = {m: {"value": interval(c.value), "labels_alone": interval(c.labels_alone), "difference": interval(c.value - c.labels_alone)} for m, c in g.groupby("measure", sort=False)}
+        known = [n["difference"]["low"] for n in numbers.values() if math.isfinite(n["difference"]["low"])]
+        answer = "cannot be told" if not known else "yes" if min(known) > 0 else "in part" if max(known) > 0 else "no"
+        out.append(Decision("similarity", f"{layer}: are twins more similar than their labels alone make them?", "yes: for every measure the value less that of the labels alone has a 95 % interval above 0. In part: for some.", answer, numbers))
+    return out
+
+
+def judge(of: dict[str, pd.DataFrame])->list[Decision]:
+    "All answers, from the tables as written."
+    rules = {"k_sweep": judge_k_sweep, "temperature": judge_temperature, "noise_twins": judge_noise_twins, "views": judge_views, "nats": judge_nats, "similarity": judge_similarity}
+    return [d for name, t in of.items() for d in rules[name](t)]
+
+
+# ---- figures
+
+COLOUR = dict(zip(LAYERS, ("blue", "vermillion")))
+
+def _logarithmic(ax, *axes):
+    for a in axes:
+        getattr(ax, f"set_{a}scale")("log")
+        getattr(ax, f"{a}axis").set_major_formatter(lambda v, _: f"{v:g}")
+        getattr(ax, f"{a}axis").set_minor_formatter(lambda v, _: "")
+
+
+def _scattered(ax, x, y, colour, marker, label, seed=0):
+    "Dots, moved sideways a little so that equal ones are seen."
+    x = np.asarray(x, dtype=float) + np.random.default_rng(seed).uniform(-.15, .15, len(x))
+    ax.plot(x, y, marker, ms=4, mfc="none", color=colours[colour], label=label)
+
+
+def draw_k_sweep(t: pd.DataFrame)->Figure:
+    "Where the largest separation lies against the labels trained with, and the second one of merged classes."
+    fig, axes = _axes(2, 3.6)
+    end = last(t)
+    for i, layer in enumerate(LAYERS):
+        g = end[end.layer == layer]
+        for merges, marker in ((False, "o"), (True, "s")):
+            c = g[g.merged == merges]
+            if "peak" in c: _scattered(axes[0], c.modes_expected + .2*i - .1, c.peak, COLOUR[layer], marker, f"{layer}, {'merged' if merges else 'fewer'} classes", i)
+        if "second_peak" in g: _scattered(axes[1], g[g.merged].modes_expected + .2*i - .1, g[g.merged].second_peak, COLOUR[layer], "s", layer, i)
+    most = int(end.modes_expected.max()) + 1
+    axes[0].plot([1, most], [1, most], ":", color="black", linewidth=.8, label="as many as the labels have")
+    axes[1].axhline(end.fine_modes.max() if "fine_modes" in end and end.fine_modes.notna().any() else 9, color=colours["grey"], linestyle="--", linewidth=.9)
+    _tidy(axes[0], "K − 1 of the labels trained with", "modes before the largest separation")
+    _tidy(axes[1], "K − 1 of the labels trained with", "modes before the second break", "merged classes")
+    fig.legend(*axes[0].get_legend_handles_labels(), fontsize="x-small", ncols=3, loc="outside lower center", frameon=False)
+    return fig
+
+
+def _by_x(ax, g, x, y, colour, label): # mean and range
+    if y not in g or g[y].isna().all(): return
+    v = g.dropna(subset=[y]).groupby(x)[y]
+    ax.plot(v.mean().index, v.mean(), "o-", ms=4, color=colours[colour], label=label)
+    ax.fill_between(v.mean().index, v.min(), v.max(), color=colours[colour], alpha=.2, linewidth=0)
+
+
+def draw_temperature(t: pd.DataFrame)->Figure:
+    "Separation, spread of the first K − 1 modes, distance from a simplex, both layers."
+    fig, axes = _axes(3, 3.2)
+    for ax, column, label in zip(axes, ("separation", "spread", "train_etf_error"), ("separation behind mode K − 1", "spread of the first K − 1", "distance from a simplex ETF")):
+        for layer in LAYERS: _by_x(ax, last(t)[last(t).layer == layer], "temperature", column, COLOUR[layer], layer)
+        _logarithmic(ax, "x", "y")
+        ax.set_xticks(sorted(t.temperature.unique()))
+        _tidy(ax, "temperature", label)
+    fig.legend(*axes[0].get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside lower center", frameon=False)
+    return fig
+
+
+def draw_noise_twins(t: pd.DataFrame)->Figure:
+    "Agreement of twins with the same and with different wrong labels; a line joins pairs that share their first encoder."
+    fig, axes = _axes(3, 3.4)
+    names = list(dict.fromkeys(zip(t.label_noise, t.augmentation)))
+    for ax, column, label in zip(axes, ("r2", "r2_within", "train_r2"), ("held-out R², test", "the same within classes", "held-out R², training images")):
+        for layer, shift in zip(LAYERS, (-.18, .18)):
+            for i, (share, augmentation) in enumerate(names):
+                g = t[(t.layer == layer) & (t.label_noise == share) & (t.augmentation == augmentation)]
+                wide = g.pivot_table(index=["seed_a", "seed_b"], columns="wrong_labels", values=column)
+                for _, row in wide.iterrows(): ax.plot([i + shift - .1, i + shift + .1], [row.get("same"), row.get("different")], "-o", ms=3, linewidth=.8, color=colours[COLOUR[layer]], label=layer)
+        ax.set_xticks(range(len(names)), [f"{share:.0%}" + ("\nno augm." if augmentation == "none" else "") for share, augmentation in names])
+        _tidy(ax, "wrong labels", label)
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels())))
+    fig.legend(handles.values(), [f"{k}: same → different wrong labels" for k in handles], fontsize="x-small", ncols=2, loc="outside lower center", frameon=False)
+    return fig
+
+
+def draw_views(t: pd.DataFrame)->Figure:
+    "Critical excesses over epochs when two views of an image are the two variables; the first K − 1 in colour."
+    fig, axes = _axes(2, 3.4)
+    for ax, layer in zip(axes, LAYERS):
+        g = t[t.layer == layer]
+        k1 = int(g.modes_expected.iloc[0])
+        for i in range(1, SHOWN + 1):
+            if f"e{i}" in g and g[f"e{i}"].notna().any():
+                v = g.dropna(subset=[f"e{i}"]).groupby("epoch")[f"e{i}"].agg(lambda e: np.exp(np.log(e).mean()))
+                ax.plot(v.index, v, "-", linewidth=1, color=colours[COLOUR[layer] if i <= k1 else "grey"])
+        _epochs(ax, t.epoch); _logarithmic(ax, "y")
+        _tidy(ax, "epoch", "critical β$_c$ − 1" if ax is axes[0] else "", f"{layer}, two views of each image")
+    return fig
+
+
+def draw_nats(t: pd.DataFrame)->Figure:
+    "Estimates of the information in the K − 1 leading modes, beside log K."
+    fig, axes = _axes(2, 3.4)
+    names = {"gaussian": "Gaussian", "ksg": "KSG", "ksg_of_gaussian": "KSG of a\nGaussian", "info_nce": "InfoNCE\nbound", "gaussian_labels": "Gaussian,\nlabels", "ksg_labels_x": "KSG,\nlabels"}
+    for ax, layer in zip(axes, LAYERS):
+        g = last(t)[last(t).layer == layer]
+        for i, name in enumerate(names): _scattered(ax, [i]*len(g), g[name], COLOUR[layer], "o", None, i)
+        ax.axhline(g.log_classes.iloc[0], color=colours["grey"], linestyle="--", linewidth=.9, label="log K")
+        ax.set_xticks(range(len(names)), names.values(), fontsize="xx-small")
+        _logarithmic(ax, "y")
+        _tidy(ax, "", "nats" if ax is axes[0] else "", layer)
+        ax.legend(fontsize="x-small")
+    return fig
+
+
+def draw_similarity(t: pd.DataFrame)->Figure:
+    "Each measure for the twins, and with the first encoder's or its twin's features replaced by class means."
+    fig, axes = _axes(2, 3.4)
+    for ax, layer in zip(axes, LAYERS):
+        g = last(t)[last(t).layer == layer]
+        for i, m in enumerate(MEASURES):
+            c = g[g.measure == m]
+            _scattered(ax, [i - .15]*len(c), c.value, COLOUR[layer], "o", "twins" if not i else None, i)
+            _scattered(ax, [i + .15]*len(c), c.labels_alone, "grey", "x", "labels alone" if not i else None, i)
+        ax.set_xticks(range(len(MEASURES)), [m.replace("linear_cka", "CKA").replace("_", "\n") for m in MEASURES], fontsize="xx-small")
+        _tidy(ax, "", "similarity (1: equal)" if ax is axes[0] else "", layer)
+        ax.legend(fontsize="x-small")
+    return fig
+
+
+FIGURES = {"k_sweep": draw_k_sweep, "temperature": draw_temperature, "noise_twins": draw_noise_twins, "views": draw_views, "nats": draw_nats, "similarity": draw_similarity}
+
+def draw(of: dict[str, pd.DataFrame])->dict[str, Figure]: return {name: FIGURES[name](t) for name, t in of.items()}
