@@ -18,7 +18,7 @@ import torch
 import claims
 import decide
 from figures import draw
-from measures import identifiability, measure, rounded, rows
+from measures import IDENTIFIABILITY, identifiability, measure, rounded, rows
 from ncib import __version__
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
@@ -244,9 +244,11 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of
             a, b = Run(by["main", seeds].runs[0]), Run(by[condition, seeds].runs[1])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
-            out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "seed_a": seeds[0], "seed_b": seeds[1], "epoch": epoch,
-                        **identifiability(x.test.to(resolve_device(device)), y.test.to(resolve_device(device)), x.test_labels.to(resolve_device(device)))})
-    return pd.DataFrame(out, columns=["kind", "seed_a", "seed_b", "epoch", *(f"{r}_{d}" for r in ("r2", "r2_within") for d in ("forward", "backward"))])
+            for layer in claims.LAYERS:
+                (f, labels), (g, _) = ((v.to(resolve_device(device)) for v in r.part("test", layer)) for r in (x, y))
+                out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "layer": layer, "seed_a": seeds[0],
+                            "seed_b": seeds[1], "epoch": epoch, **identifiability(f, g, labels)})
+    return pd.DataFrame(out, columns=["kind", "layer", "seed_a", "seed_b", "epoch", *IDENTIFIABILITY])
 
 
 def measuring(pairs: list[Pair], device: str)->list[Task]:
@@ -278,7 +280,7 @@ def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.Dat
     swept = swept[first + [c for c in swept if c in ("seed_a", "seed_b") or c in quantities]]
     summary = summarise(swept.drop(columns="group"))
     table, cross = rounded(table), rounded(cross)
-    judged = claims.judge(table, cross, num_classes)
+    judged = claims.judge(table, cross, num_classes, None if about["quick"] else about["experiment"])
     for name, t in (("sweep", rounded(swept)), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
     write_json(results/"claims.json", [c.to_dict() for c in judged])
