@@ -87,6 +87,7 @@ class Run:
                config: dict|None = None, # what defines the run: opening it with another one is an error
                data: dict|None = None, # about the data; `fingerprint` tells whether two runs saw the same images in the same order; `name`, for information, where they came from
                environment: dict|None = None, # versions, device: for information
+               defaults: dict|None = None, # what a key of `config` counts as that an existing run, made before there was one, lacks
                )->"Run":
         "A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that names the differences."
         if isinstance(classes, str) or not hasattr(classes, "__iter__"): raise InputError(f"classes must be a list of K names, got {classes!r}")
@@ -94,7 +95,8 @@ class Run:
         if (path/"config.json").is_file():
             run = cls(path)
             for part in ("config", "data"):
-                there, asked = run.info[part], json.loads(json.dumps(info[part]))
+                older = {k: v for k, v in (defaults or {}).items() if k in info[part]} if part == "config" else {}
+                there, asked = {**older, **run.info[part]}, json.loads(json.dumps(info[part]))
                 differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k) and (part, k) != ("data", "name")]
                 if differ: raise InputError(f"{path} holds a run of another configuration: " + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in differ))
             return run
