@@ -6,7 +6,8 @@
 
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
 """
-import argparse, contextlib, dataclasses, importlib.util, json, os, platform, sys, time
+import argparse, contextlib, dataclasses, functools, importlib.util, json, multiprocessing, os, platform, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ from ncib.plots import save_figure
 from ncib.runs import Run, record_features
 from ncib.sweep import conditions, quantities, ring_pairs, summarise, sweep
 from ncib.timeline import Timeline, analyze
-from ncib.train import TrainConfig, recipe
+from ncib.train import TrainConfig, recipe, recipes, train
 
 CONTROLS = {  # one sweep each; all that is not varied is as in the main condition
     "label noise": {"label_noise": [.1, .3, 1.]},
@@ -32,6 +33,14 @@ CONTROLS = {  # one sweep each; all that is not varied is as in the main conditi
     "narrow features": {"feature_dim": [4]},
     "long tail": {"imbalance": [10.]},
 }
+_rate = recipes["cifar10-gpu"]["lr"]
+GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two vary how fast is learnt
+    "temperature": {"temperature": [.5]},
+    "loss": {"loss": ["cross-entropy"]},
+    "label noise": {"label_noise": [.2]},
+    "learning rate": {"lr": [round(.3*_rate, 4), round(3*_rate, 4)]},
+    "training images": {"train_size": [25_000, 12_500]},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +48,23 @@ class Experiment:
     recipe: str # of `ncib.train.recipes`
     changes: dict # from it
     seeds: tuple[int, ...]
-    controls: bool # or the main condition alone
+    controls: dict # grids by group, beside the main condition
     about: str # for --help
+    fewer: dict = dataclasses.field(default_factory=dict) # groups that have only so many of the seeds
 
 
 EXPERIMENTS = {
-    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), True, "main condition and all controls on scikit-learn's digits; 2 cores, under 40 minutes"),
-    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), False, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
-    "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-10; one GPU"),
-    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), False, "a pair of ResNet-50 on CIFAR-10; one GPU"),
-    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-100; one GPU"),
-    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), True, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
-    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), False, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), CONTROLS, "main condition and all controls on scikit-learn's digits; 2 cores, under 40 minutes"),
+    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
+    "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
+    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
+    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
+    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
+    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "three wide convolutional networks on CIFAR-10 and controls; a large GPU, about a quarter of an hour",
+                              {"temperature": 2, "label noise": 2, "learning rate": 2, "training images": 2}),
+    "cifar10-resnet18": Experiment("cifar-short", {"epochs": 45}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10, a short training; a large GPU, minutes"),
+    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU, minutes"),
 }
 QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light"}
 
@@ -58,7 +72,19 @@ QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "ba
 # ---- training and analysis
 
 def groups(experiment: Experiment)->dict[str, dict[str, list]]: # grids by group
-    return {"main": {}, **(CONTROLS if experiment.controls else {})}
+    return {"main": {}, **experiment.controls}
+
+
+def scaled(experiment: Experiment)->Experiment: # for --quick
+    "The same conditions, on as few images as --quick has."
+    share = QUICK["train_size"]/50_000
+    return dataclasses.replace(experiment, controls={group: {k: [max(50, round(v*share)) for v in values] if k == "train_size" else values for k, values in grid.items()}
+                                                     for group, grid in experiment.controls.items()})
+
+
+def seeds_of(experiment: Experiment, group: str, seeds)->tuple[int, ...]:
+    "Those of a group: some have fewer than the main condition."
+    return tuple(seeds)[:experiment.fewer.get(group)]
 
 
 @contextlib.contextmanager
@@ -85,13 +111,34 @@ def start_ray(wanted: str, config: TrainConfig)->bool:
     return True
 
 
-def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, ray: bool, progress: bool)->pd.DataFrame:
-    "Every group's sweep; one table, with the group in front."
+def one_thread():
+    "Tasks that run side by side have one thread each."
+    torch.set_num_threads(1)
+
+
+def side_by_side(jobs: int)->ProcessPoolExecutor:
+    "So many processes; fresh ones, because a forked process cannot use CUDA."
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), one_thread)
+
+
+def train_one(task: "tuple[TrainConfig, Path]")->None:
+    "One encoder, in a process of its own."
+    train(*task, progress=False)
+
+
+def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, ray: bool, progress: bool, jobs: int = 1)->pd.DataFrame:
+    "Every group's sweep; one table, with the group in front. With `jobs`, all encoders first, side by side, then the groups."
+    if jobs > 1 and not ray:
+        with side_by_side(jobs) as pool:
+            list(pool.map(train_one, [(dataclasses.replace(c, seed=s), out/group.replace(" ", "-")/name/f"encoder-{s}") for group, grid in groups(experiment).items()
+                                      for name, (_, c) in conditions(grid, config).items() for s in seeds_of(experiment, group, seeds)]))
+            swept = {group: pool.submit(sweep, grid, out/group.replace(" ", "-"), config, seeds_of(experiment, group, seeds), progress=False) for group, grid in groups(experiment).items()}
+            return pd.concat([t.result().assign(group=group) for group, t in swept.items()], ignore_index=True)
     options = {"num_cpus": 1} if resolve_device(config.device).type == "cpu" else {}
     tables = []
     for group, grid in groups(experiment).items():
         if progress: print(f"{group}: {grid or 'as the recipe says'}", flush=True)
-        tables.append(sweep(grid, out/group.replace(" ", "-"), config, seeds, ray=ray, ray_options=options, progress=progress).assign(group=group))
+        tables.append(sweep(grid, out/group.replace(" ", "-"), config, seeds_of(experiment, group, seeds), ray=ray, ray_options=options, progress=progress).assign(group=group))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -138,7 +185,7 @@ def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path)->li
     for group, grid in groups(experiment).items():
         for name in conditions(grid, config):
             at = out/group.replace(" ", "-")/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(seeds)]
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(seeds_of(experiment, group, seeds))]
     return found + [dataclasses.replace(p, folder=out/"variants"/name/p.folder.name, layer=layer, copula=copula)
                     for name, layer, copula in (("head", "head", False), ("copula", "backbone", True)) for p in found if p.condition == "main"]
 
@@ -159,10 +206,11 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
     "Encoders of the main condition beside those of another loss and another seed, at the last checkpoint."
-    out, by = [], {(p.condition, p.seeds): p for p in pairs if p.layer == "backbone" and not p.copula}
-    for condition in sorted({c for c, _ in by if c.startswith("loss=")}):
-        for seeds in (s for c, s in by if c == "main"):
-            a, b = Run(by["main", seeds].runs[0]), Run(by[condition, seeds].runs[1])
+    out, plain = [], [p for p in pairs if p.layer == "backbone" and not p.copula]
+    encoders = {(p.condition, s): r for p in plain for s, r in zip(p.seeds, p.runs)}
+    for condition in sorted({p.condition for p in plain if p.condition.startswith("loss=")}):
+        for seeds in (p.seeds for p in plain if p.condition == "main" and (condition, p.seeds[1]) in encoders):
+            a, b = Run(encoders["main", seeds[0]]), Run(encoders[condition, seeds[1]])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
             out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "seed_a": seeds[0], "seed_b": seeds[1], "epoch": epoch,
@@ -170,8 +218,10 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of
     return pd.DataFrame(out, columns=["kind", "seed_a", "seed_b", "epoch", *(f"{r}_{d}" for r in ("r2", "r2_within") for d in ("forward", "backward"))])
 
 
-def everywhere(work, pairs: list[Pair], device: str, ray: bool)->list:
-    "`work` of every pair, on Ray where it runs."
+def everywhere(work, pairs: list[Pair], device: str, ray: bool, jobs: int = 1)->list:
+    "`work` of every pair, on Ray where it runs, or in so many processes."
+    if jobs > 1 and not ray:
+        with side_by_side(jobs) as pool: return list(pool.map(functools.partial(work, device=device), pairs))
     if not ray: return [work(p, device) for p in pairs]
     import ray as cluster
     def alone(pair):
@@ -195,6 +245,17 @@ def training_seconds(out: Path)->float:
     "Sum over all encoders of the time their epochs took, also if they ran side by side."
     logs = (json.loads(line) for f in sorted(out.rglob("log.jsonl")) for line in f.read_text().splitlines())
     return round(sum(row.get("seconds", 0) for row in logs), 1)
+
+
+def described(name: str, run: Run, seeds, checkpoints: list[int], quick: bool, machine: dict)->dict:
+    "What config.json says of an experiment; `machine` is where it ran."
+    experiment = EXPERIMENTS[name]
+    trained_on = recipe(experiment.recipe, **experiment.changes).data
+    some = {g: seeds_of(experiment, g, seeds) for g in experiment.fewer if g in experiment.controls}
+    return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
+            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds, **({"fewer_seeds": some} if some else {}),
+            "groups": groups(scaled(experiment) if quick else experiment), "config": {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}, "checkpoints": checkpoints,
+            "environment": run.info["environment"] | machine}
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int)->list[claims.Claim]:
@@ -221,23 +282,22 @@ def reproduce(args)->list[claims.Claim]:
     "Trains, analyses, measures, judges and writes."
     experiment, suffix = EXPERIMENTS[args.experiment], "-quick" if args.quick else ""
     config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}), "device": args.device})
-    name, config = config.data, dataclasses.replace(config, data=args.data or config.data)
+    config = dataclasses.replace(config, data=args.data or config.data)
+    if args.quick: experiment = scaled(experiment)
     seeds = tuple(args.seeds or ((0, 1) if args.quick else experiment.seeds))
     out = Path(args.out or f"runs/reproduce/{args.experiment}{suffix}").resolve()
     results = Path(args.results or (out/"results" if args.quick else f"results/{args.experiment}"))
     ray = start_ray(args.ray, config)
     with timed(out):
         if args.experiment == "transfer": swept = transfer_all(experiment, config, seeds, Path(args.encoders or out.parent/f"cifar100{suffix}").resolve(), args.target, out, args.quick, ray, not args.quiet)
-        else: swept = train_all(experiment, config, seeds, out, ray, not args.quiet)
+        else: swept = train_all(experiment, config, seeds, out, ray, not args.quiet, args.jobs)
         pairs = all_pairs(experiment, config, seeds, out)
-        table = pd.concat(everywhere(measured, pairs, args.device, ray), ignore_index=True)
+        table = pd.concat(everywhere(measured, pairs, args.device, ray, args.jobs), ignore_index=True)
         cross = crossed(pairs, args.device)
-    run = Run(pairs[0].runs[0])
-    about = {"experiment": args.experiment, "quick": args.quick, "recipe": experiment.recipe, "data": "cifar10" if args.experiment == "transfer" else name, "trained_on": name,
-             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds, "groups": groups(experiment),
-             "config": {k: v for k, v in config.identity().items() if k != "seed"}, "checkpoints": run.epochs,
-             "environment": run.info["environment"] | {"processor": processor(), "cores": os.cpu_count(), "ray": ray}, "wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
-    judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes))
+    timeline = Timeline.load(pairs[0].folder)
+    about = described(args.experiment, Run(pairs[0].runs[0]), seeds, timeline.epochs.tolist(), args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": ray})
+    about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
+    judged = write_results(results, about, swept, table, cross, timeline, timeline.num_classes)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")
     return judged
@@ -256,6 +316,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="where Ray is not used: so many single-threaded processes side by side (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
