@@ -61,12 +61,14 @@ EXPERIMENTS = {
     "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
     "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
     "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
-    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "three wide convolutional networks on CIFAR-10 and controls; a large GPU, about a quarter of an hour",
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "wide convolutional networks on CIFAR-10, with controls; a large GPU",
                               {"temperature": 2, "label noise": 2, "learning rate": 2, "training images": 2}),
-    "cifar10-resnet18": Experiment("cifar-short", {"epochs": 45}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10, a short training; a large GPU, minutes"),
-    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU, minutes"),
+    "cifar10-resnet18": Experiment("cifar10-gpu", {"backbone": "resnet18", "lr": .5}, (0, 1), {},
+                                   "a pair of ResNet-18 on CIFAR-10, one view of each image; a large GPU"),
+    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
 }
-QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light"}
+QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light", "feature_train_size": None}
+CROSS_COLUMNS = ["kind", "seed_a", "seed_b", "epoch", *(f"{r}_{d}" for r in ("r2", "r2_within") for d in ("forward", "backward"))]
 
 
 # ---- training and analysis
@@ -78,13 +80,16 @@ def groups(experiment: Experiment)->dict[str, dict[str, list]]: # grids by group
 def scaled(experiment: Experiment)->Experiment: # for --quick
     "The same conditions, on as few images as --quick has."
     share = QUICK["train_size"]/50_000
-    return dataclasses.replace(experiment, controls={group: {k: [max(50, round(v*share)) for v in values] if k == "train_size" else values for k, values in grid.items()}
-                                                     for group, grid in experiment.controls.items()})
+    fewer = lambda grid: {k: [max(50, round(v*share)) for v in values] if k == "train_size" else values for k, values in grid.items()}
+    return dataclasses.replace(experiment, controls={group: fewer(grid) for group, grid in experiment.controls.items()})
 
 
 def seeds_of(experiment: Experiment, group: str, seeds)->tuple[int, ...]:
     "Those of a group: some have fewer than the main condition."
     return tuple(seeds)[:experiment.fewer.get(group)]
+
+
+def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
 
 
 @contextlib.contextmanager
@@ -127,19 +132,26 @@ def train_one(task: "tuple[TrainConfig, Path]")->None:
 
 
 def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, ray: bool, progress: bool, jobs: int = 1)->pd.DataFrame:
-    "Every group's sweep; one table, with the group in front. With `jobs`, all encoders first, side by side, then the groups."
-    if jobs > 1 and not ray:
-        with side_by_side(jobs) as pool:
-            list(pool.map(train_one, [(dataclasses.replace(c, seed=s), out/group.replace(" ", "-")/name/f"encoder-{s}") for group, grid in groups(experiment).items()
-                                      for name, (_, c) in conditions(grid, config).items() for s in seeds_of(experiment, group, seeds)]))
-            swept = {group: pool.submit(sweep, grid, out/group.replace(" ", "-"), config, seeds_of(experiment, group, seeds), progress=False) for group, grid in groups(experiment).items()}
-            return pd.concat([t.result().assign(group=group) for group, t in swept.items()], ignore_index=True)
+    "Every group's sweep; one table, with the group in front. With `jobs` all encoders come first, side by side, and then the sweeps."
+    if jobs > 1 and not ray: return train_side_by_side(experiment, config, seeds, out, jobs)
     options = {"num_cpus": 1} if resolve_device(config.device).type == "cpu" else {}
     tables = []
     for group, grid in groups(experiment).items():
         if progress: print(f"{group}: {grid or 'as the recipe says'}", flush=True)
-        tables.append(sweep(grid, out/group.replace(" ", "-"), config, seeds_of(experiment, group, seeds), ray=ray, ray_options=options, progress=progress).assign(group=group))
+        swept = sweep(grid, folder_of(out, group), config, seeds_of(experiment, group, seeds), ray=ray, ray_options=options, progress=progress)
+        tables.append(swept.assign(group=group))
     return pd.concat(tables, ignore_index=True)
+
+
+def train_side_by_side(experiment: Experiment, config: TrainConfig, seeds, out: Path, jobs: int)->pd.DataFrame:
+    "As `train_all`, in so many processes."
+    tasks = [(dataclasses.replace(c, seed=s), folder_of(out, group)/name/f"encoder-{s}") for group, grid in groups(experiment).items()
+             for name, (_, c) in conditions(grid, config).items() for s in seeds_of(experiment, group, seeds)]
+    with side_by_side(jobs) as pool:
+        list(pool.map(train_one, tasks))
+        swept = {group: pool.submit(sweep, grid, folder_of(out, group), config, seeds_of(experiment, group, seeds), progress=False)
+                 for group, grid in groups(experiment).items()}
+        return pd.concat([task.result().assign(group=group) for group, task in swept.items()], ignore_index=True)
 
 
 def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Path, target: str, out: Path, quick: bool, ray: bool, progress: bool)->pd.DataFrame:
@@ -150,8 +162,7 @@ def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Pat
     for a, b in ring_pairs(seeds):
         folder = out/"main"/"base"/f"pair-{a}-{b}"
         timeline = analyzed(runs[a], runs[b], folder, device=config.device)
-        summary = timeline.summary()
-        table.append({"condition": "base", "seed_a": a, "seed_b": b, **{q: pd.Series(summary[q], dtype=float).mean() for q in quantities if q in summary}, "group": "main"})
+        table.append(swept_row(Pair("base", (a, b), (runs[a].path, runs[b].path), folder), timeline, "main"))
     return pd.DataFrame(table)
 
 
@@ -184,10 +195,26 @@ def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path)->li
     found = []
     for group, grid in groups(experiment).items():
         for name in conditions(grid, config):
-            at = out/group.replace(" ", "-")/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(seeds_of(experiment, group, seeds))]
+            at = folder_of(out, group)/name
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}")
+                      for a, b in ring_pairs(seeds_of(experiment, group, seeds))]
     return found + [dataclasses.replace(p, folder=out/"variants"/name/p.folder.name, layer=layer, copula=copula)
                     for name, layer, copula in (("head", "head", False), ("copula", "backbone", True)) for p in found if p.condition == "main"]
+
+
+def labelled(pair: Pair, timeline: Timeline, more: list[dict])->pd.DataFrame:
+    "Rows of timeline.csv: what a timeline holds and what `measure` gave, behind what names the pair."
+    table, (a, b) = rows(timeline, more), pair.seeds
+    of = {"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": a, "seed_b": b}
+    for i, (name, v) in enumerate(of.items()): table.insert(i, name, v)
+    return table
+
+
+def swept_row(pair: Pair, timeline: Timeline, group: str)->dict:
+    "A pair's row of sweep.csv."
+    summary, (a, b) = timeline.summary(), pair.seeds
+    values = {q: pd.Series(summary[q], dtype=float).mean() for q in quantities if q in summary}
+    return {"condition": pair.condition, "seed_a": a, "seed_b": b, **values, "group": group}
 
 
 def measured(pair: Pair, device: str)->pd.DataFrame:
@@ -199,9 +226,7 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     if more.get("key") != key:
         more = {"key": key, "rows": [measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
         write_json(file, more)
-    table = rows(timeline, more["rows"])
-    for i, (name, v) in enumerate({"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": pair.seeds[0], "seed_b": pair.seeds[1]}.items()): table.insert(i, name, v)
-    return table
+    return labelled(pair, timeline, more["rows"])
 
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
@@ -215,7 +240,7 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of
             x, y = (r.features(epoch) for r in (a, b))
             out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "seed_a": seeds[0], "seed_b": seeds[1], "epoch": epoch,
                         **identifiability(x.test.to(resolve_device(device)), y.test.to(resolve_device(device)), x.test_labels.to(resolve_device(device)))})
-    return pd.DataFrame(out, columns=["kind", "seed_a", "seed_b", "epoch", *(f"{r}_{d}" for r in ("r2", "r2_within") for d in ("forward", "backward"))])
+    return pd.DataFrame(out, columns=CROSS_COLUMNS)
 
 
 def everywhere(work, pairs: list[Pair], device: str, ray: bool, jobs: int = 1)->list:
@@ -252,10 +277,11 @@ def described(name: str, run: Run, seeds, checkpoints: list[int], quick: bool, m
     experiment = EXPERIMENTS[name]
     trained_on = recipe(experiment.recipe, **experiment.changes).data
     some = {g: seeds_of(experiment, g, seeds) for g in experiment.fewer if g in experiment.controls}
+    config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
     return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
-            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds, **({"fewer_seeds": some} if some else {}),
-            "groups": groups(scaled(experiment) if quick else experiment), "config": {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}, "checkpoints": checkpoints,
-            "environment": run.info["environment"] | machine}
+            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds,
+            **({"fewer_seeds": some} if some else {}), "groups": groups(scaled(experiment) if quick else experiment), "config": config,
+            "checkpoints": checkpoints, "environment": run.info["environment"] | machine}
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int)->list[claims.Claim]:
@@ -295,7 +321,8 @@ def reproduce(args)->list[claims.Claim]:
         table = pd.concat(everywhere(measured, pairs, args.device, ray, args.jobs), ignore_index=True)
         cross = crossed(pairs, args.device)
     timeline = Timeline.load(pairs[0].folder)
-    about = described(args.experiment, Run(pairs[0].runs[0]), seeds, timeline.epochs.tolist(), args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": ray})
+    machine = {"processor": processor(), "cores": os.cpu_count(), "ray": ray}
+    about = described(args.experiment, Run(pairs[0].runs[0]), seeds, timeline.epochs.tolist(), args.quick, machine)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
     judged = write_results(results, about, swept, table, cross, timeline, timeline.num_classes)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
@@ -316,7 +343,8 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="where Ray is not used: so many single-threaded processes side by side (default: %(default)s)")
+    p.add_argument("--jobs", type=int, default=1, metavar="N",
+                   help="where Ray is not used, so many single-threaded processes side by side (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
