@@ -64,13 +64,17 @@ def conditions(grid: dict[str, list], # values by field of `TrainConfig`; an emp
 
 # %% ../nbs/api/22_sweep.ipynb #998de6c0
 quantities = ("num_classes", "final_test_accuracy", "final_train_accuracy", "plateau_epoch", "all_transitions_epoch", "clear_transitions_epoch", "epochs_between",
-              "twin_transition_count", "twin_gap_ratio", "twin_gap_after_k1", "twin_class_alignment_last",
+              "twin_transition_count", "twin_gap_ratio", "twin_gap_after_k1", "twin_separation", "twin_count_share", "twin_class_alignment_last", "shortfall_last",
               "paired_transition_count", "paired_gap_ratio", "labels_transition_count", "labels_gap_ratio",
-              "nc1_last", "test_nc1_last", "etf_error_last", "ib_gap_last", "train_ib_gap_last")
+              "nc1_last", "test_nc1_last", "etf_error_last", "ib_gap_last", "train_ib_gap_last",
+              *(f"head_{q}" for q in ("twin_transition_count", "twin_separation", "shortfall_last", "nc1_last", "test_nc1_last", "etf_error_last")))
 
-def _row(summary: dict)->dict:
+def quantities_of(summary: dict, # of `Timeline.summary`
+                  )->dict[str, float]: # those of `quantities` that it has; NaN for an epoch that never came
+    "One number for each quantity: the mean of what is there for both encoders; those of the head begin with `head_`."
     plain = lambda v: math.nan if v is None else float(np.mean(v)) if isinstance(v, list) else v
-    return {q: plain(summary[q]) for q in quantities if q in summary}                     # with the copula there is no IB gap
+    flat = summary | {f"head_{k}": v for k, v in summary.get("head", {}).items()}
+    return {q: plain(flat[q]) for q in quantities if q in flat}                           # with the copula there is no IB gap
 
 # %% ../nbs/api/22_sweep.ipynb #dd5b1278
 @functools.lru_cache(maxsize=1)
@@ -174,7 +178,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
           out: "str|Path", # folder for everything; with Ray, one that all its machines see
           config: TrainConfig = TrainConfig(), # all other options; its seed is replaced
           seeds: Iterable[int] = (0, 1), # of the encoders under each condition, paired by `ring_pairs`
-          layer: str = "backbone", # `backbone` or `head`: which features are analysed
+          layer: str = "both", # `backbone`, `head` or `both`: which features are analysed
           copula: bool = False, # meta-Gaussian bottleneck (no IB gap then)
           ray: "bool|str" = False, # `True`: on the Ray cluster that `ray.init()` finds, or a new one on this machine; text: on the one at that address
           ray_options: dict = {}, # of Ray's tasks, e.g. `{"num_gpus": 0.5, "num_cpus": 4, "max_retries": 10}`
@@ -184,7 +188,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
 
     The same call again does only what is not done yet. Training and linear algebra happen on `config.device`. Raises `InputError` before anything runs if an argument or the data
     cannot be used; and at the end, when all the rest is done, if a task failed: the message has every error, and the cause is the first of them."""
-    if layer not in ("backbone", "head"): raise InputError(f"layer must be backbone or head, got {layer!r}")
+    if layer not in ("backbone", "head", "both"): raise InputError(f"layer must be backbone, head or both, got {layer!r}")
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched(): raise InputError("a sweep is one process, not one under torchrun: it uses several GPUs through Ray")
     if ray and ":" in config.device: raise InputError(f"device must be auto, cpu or cuda with Ray, which gives each task its GPU, got {config.device!r}")
     planned, out, sweep_id = conditions(grid, config), Path(out), time.time_ns()
@@ -205,7 +209,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
                         failed[i] = result
                         bar.set_postfix(failed=len(failed))
                     elif tasks[i].row:
-                        rows[i] = tasks[i].row | _row(result)
+                        rows[i] = tasks[i].row | quantities_of(result)
                         table = pd.DataFrame([rows[j] for j in sorted(rows)])
                         with atomic_write(file) as tmp: table.to_csv(tmp, index=False)
                     bar.update()
