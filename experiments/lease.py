@@ -73,11 +73,12 @@ def tried(work, device: str):
         return work("cpu")
 
 
-def analyse(pair: Pair, device: str)->float: # seconds
-    "Everything that is measured of a pair, left in its folder."
+def analyse(pairs: "list[Pair]", device: str)->float: # seconds
+    "Everything that is measured of a pair in its layers, left in its folder."
     began = time.perf_counter()
-    tried(lambda d: analyzed(*(Run(r) for r in pair.runs), pair.folder, "backbone" if pair.copula else "both", pair.copula, d), device)
-    tried(lambda d: measured(pair, d), device)
+    first = pairs[0]
+    tried(lambda d: analyzed(*(Run(r) for r in first.runs), first.folder, "backbone" if first.copula else "both", first.copula, d), device)
+    for p in pairs: tried(functools.partial(measured, p), device)
     return time.perf_counter() - began
 
 
@@ -216,7 +217,7 @@ class Lease:
                 "linear_probe_test_accuracy": float(last.test_linear_probe_accuracy)}
 
     def analyse_ready(self, key: str, pairs: list[Pair]):
-        "Asks for the analysis of every pair whose encoders are there: backbones first, then heads, then copulas."
+        "Asks for the analysis of every pair whose encoders are there, those with a copula last."
         def ended(label, seconds, error):
             if error:
                 print(error, file=sys.stderr, flush=True)
@@ -224,11 +225,11 @@ class Lease:
             with self.lock: self.timed.setdefault("analysis", []).append(seconds)
             self.pack(TRAININGS[key].archive)
             self.note(label, "done", seconds=round(seconds, 1))
-        for p in pairs:
-            if measures_of(p) in self.asked or finished(p) or not all(self.trained(r) for r in p.runs): continue
-            self.asked.add(measures_of(p))
-            priority = 2 if p.copula else 1 if p.layer == "head" else 0
-            self.analysts.submit(priority, functools.partial(analyse, p, self.args.device), functools.partial(ended, f"analysis {self.label(p.folder)} {p.layer}"))
+        for folder in dict.fromkeys(p.folder for p in pairs):
+            own = [p for p in pairs if p.folder == folder]                                    # its layers, in one task
+            if folder in self.asked or all(map(finished, own)) or not all(self.trained(r) for r in own[0].runs): continue
+            self.asked.add(folder)
+            self.analysts.submit(int(own[0].copula), functools.partial(analyse, own, self.args.device), functools.partial(ended, f"analysis {self.label(folder)}"))
 
     def cross(self, key: str):
         "Encoders of the main condition beside those of another loss."
@@ -386,6 +387,7 @@ def collect(out: Path, name: str, results: Path)->None:
         machine = {k: there.get(k, "not measured") for k in ("processor", "cores")} | {"ray": False}
         seeds = sorted({s for p in plain if p.condition == "main" for s in p.seeds})
         about = reproduce.described(name, Run(plain[0].runs[0]), config.data, seeds, quick, machine)
+        about["checkpoints"] = first.epochs.tolist()                                          # the features stayed where they were made
         about |= {"wall": [{k: c.get(k) for k in ("seconds", "cores", "load")} for c in state["calls"]], "training_seconds": reproduce.training_seconds(root)}
         judged = reproduce.write_results(results, about, swept, table, cross, first, first.num_classes)
         with atomic_write(results/"learning.csv") as tmp: reproduce.rounded(learning_curves(plain)).to_csv(tmp, index=False)
