@@ -34,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncib.core import atomic_write
+from ncib.core import InputError, atomic_write
 from ncib.gib import GaussianIB
 from ncib.identifiability import held_out_correlations
 from ncib.transitions import largest_gap, mode_level, separation
@@ -120,12 +120,17 @@ def measure(x, y, labels, others=True)->tuple[dict, "GaussianIB"]: # by estimato
                 found = ib.corner_shortfall(x, labels).interval
                 out["debiased"]["share"] = found.value, found.low, found.high
     if not others: return out, ib
+    nothing = {k: (math.nan, None, None) for k in plain} | ({"share": (math.nan, None, None)} if labels is not None else {})
     for name, shrinkage in (("ridge", "auto"), ("plain", None)):
-        fit = GaussianIB.fit(x, y, shrinkage=shrinkage, debias=False)
+        out[name] = dict(nothing)
+        try: fit = GaussianIB.fit(x, y, shrinkage=shrinkage, debias=False)
+        except InputError: continue                                 # more columns than rows: no inverse
         seen = np.asarray(fit.excess)[np.asarray(fit.significant)]
-        out[name] = {k: (v, None, None) for k, v in quantities(seen, fit.floor).items()}
+        out[name] |= {k: (v, None, None) for k, v in quantities(seen, fit.floor).items()}
         if labels is not None: out[name]["share"] = fit.corner_shortfall(x, labels, groups=0).share, None, None
-    r = np.sort(held_out_correlations(x, y, shrinkage=None).clip(1e-6, 1))[::-1][:t.significant]
+    out["held out"] = {k: (math.nan, None, None) for k in plain}
+    try: r = np.sort(held_out_correlations(x, y, shrinkage=None).clip(1e-6, 1))[::-1][:t.significant]
+    except InputError: return out, ib
     out["held out"] = {k: (v, None, None) for k, v in quantities(1/np.square(r) - 1, ib.floor).items()}
     return out, ib
 
@@ -165,7 +170,7 @@ def cell(n, d, spectrum_name, law, draws, others=True)->list[dict]:
 def cells(quick=False):
     "(n, d, spectrum, law, draws), cheap ones first."
     if quick: return [(300, 16, "tied", "gaussian", 4), (300, 16, "spread", "classes", 4)]
-    draws = lambda n, d: 200 if n <= 450 and d == 64 else 100 if n <= 1000 else 40
+    draws = lambda n, d: 200 if n <= 450 and d == 64 else 100 if n <= 1000 or d == 16 else 40
     small = [(n, d, s, law, draws(n, d)) for n in (300, 450, 1000, 5000, 10000) for d in (16, 64)
              for law in LAWS for s in ("tied", "spread")]
     cut = [(n, 512, "tied", "dead columns", 20) for n in (300, 450, 1000)]

@@ -1,16 +1,20 @@
-"""Figures of an experiment: a pair's timeline, and one picture for each claim that is about many pairs."""
+"""Figures of an experiment: a pair's timeline, and one picture for each claim."""
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 import claims
-from ncib.plots import colours, plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_transitions
+from ncib.plots import (colours, plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information,
+                        plot_transitions)
 from ncib.timeline import Timeline
 
-OF_A_PAIR = {"accuracy": plot_accuracy, "collapse": plot_collapse, "cosines": plot_cosines, "transitions": plot_transitions, "information": plot_information, "gap": plot_gap}
+OF_A_PAIR = {"accuracy": plot_accuracy, "collapse": plot_collapse, "cosines": plot_cosines,
+             "transitions": plot_transitions, "information": plot_information, "gap": plot_gap}
 PALETTE = [c for n, c in colours.items() if n != "grey"]
 MARKERS = "osD^vP"
+NEAR_ONE = ("gaussian_ratio", "within_kurtosis_ratio") # ratios that are drawn on a linear axis
+COLOUR_OF = dict(zip(claims.LAYERS, ("blue", "vermillion"))) # of a layer, in every picture
 
 
 def _axes(columns: int, height: float = 3.2):
@@ -23,112 +27,191 @@ def _tidy(ax, xlabel, ylabel, title=None):
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, alpha=.25, linewidth=.6)
 
-def _epochs(ax, epochs, ticks=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)):
+def _epochs(ax, epochs, ticks=(0, 1, 3, 10, 30, 100, 300, 1000)):
     ax.set_xscale("symlog", linthresh=1, linscale=.4)
     ticks = [e for e in ticks if e <= max(epochs)]
     ax.set_xlim(-.15, max(epochs)*1.15 + .1)
     ax.xaxis.set_major_locator(FixedLocator(ticks)); ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
 
+def _log(ax, *which):
+    for axis in which:
+        getattr(ax, f"set_{axis}scale")("log")
+        of = getattr(ax, f"{axis}axis")
+        low, high = getattr(ax, f"get_{axis}lim")()
+        subs = (1,) if high > 1000*low else (1, 3) if high > 30*low else (1, 2, 3, 5) # so that labels have room
+        of.set_major_locator(LogLocator(subs=subs))
+        of.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); of.set_minor_formatter(NullFormatter())
+
 def _over_epochs(ax, table, column, colour, label, style="o-"):
     "Mean over pairs, band from the smallest to the largest."
-    g = table.groupby("epoch")[column]
+    g = table.dropna(subset=[column]).groupby("epoch")[column]
     mean, low, high = g.mean(), g.min(), g.max()
     ax.plot(mean.index, mean, style, ms=3.5, color=colours[colour], label=label)
     ax.fill_between(mean.index, low, high, color=colours[colour], alpha=.2, linewidth=0)
+
+def _level(ax, value, label="level of the rule"):
+    ax.axhline(value, color=colours["grey"], linestyle="--", linewidth=.9, label=label)
+
+def _legend(fig, axes, columns=4):
+    handles = {l: h for ax in axes for h, l in zip(*ax.get_legend_handles_labels())}
+    where = {"loc": "outside lower center", "frameon": False}
+    fig.legend(handles.values(), handles.keys(), fontsize="x-small", ncols=columns, **where)
 
 def _styles(names): # filled for the main condition
     "A marker and a colour for each name, different for up to 36 of them."
     for i, n in enumerate(names):
         colour = PALETTE[i%len(PALETTE)]
-        yield {"marker": MARKERS[(i + i//len(PALETTE))%len(MARKERS)], "color": colour, "mfc": colour if n == "main" else "none", "ms": 6 if n == "main" else 4.5, "zorder": 3 if n == "main" else 2, "linestyle": "none", "label": _name(n)}
+        yield {"marker": MARKERS[(i + i//len(PALETTE))%len(MARKERS)], "color": colour,
+               "mfc": colour if n == "main" else "none", "ms": 6 if n == "main" else 4.5,
+               "zorder": 3 if n == "main" else 2, "linestyle": "none", "label": _name(n)}
 
 def _name(condition: str)->str:
-    return condition.replace("=", " ").replace("label_noise", "label noise").replace("feature_dim", "feature dim.").replace("loss ", "").replace("label noise 0,augmentation none", "no augmentation").replace(",augmentation none", ", no augm.")
+    for old, new in (("label_noise=0,augmentation=none", "no augmentation"), ("augmentation=none", "no augm."),
+                     ("=", " "), (",", ", "), ("label_noise", "label noise"), ("feature_dim", "feature dim."), ("loss ",
+                                                                                                                ""),
+                     ("train_size", "images"), ("batch_size", "batch")): condition = condition.replace(old, new)
+    return condition
 
+def _by_layer(table: pd.DataFrame, *columns: str): # layer, rows, colour
+    "The main condition's layers in which the columns are filled."
+    for layer in claims.layers(table):
+        rows = claims.part(table, layer=layer)
+        if not claims.lacking(rows, columns): yield layer, rows, COLOUR_OF[layer]
 
-def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->Figure:
-    "Held-out R² over epochs, of the features and within classes; beside them pairs with encoders trained by another loss."
-    fig, axes = _axes(2)
-    main = claims.part(table)
-    last = main.epoch.max()
-    for ax, name, title in zip(axes, ("r2", "r2_within"), ("all of the features", "within classes")):
-        lower = main.assign(v=main[[f"{name}_forward", f"{name}_backward"]].min(axis=1))
-        _over_epochs(ax, lower, "v", "blue", "two encoders, same loss")
-        _epochs(ax, main.epoch)
-        for (kind, g), colour, marker in zip(cross.groupby("kind"), ("vermillion", "green"), "sD"):
-            ax.plot([last]*len(g), g[[f"{name}_forward", f"{name}_backward"]].min(axis=1), marker, ms=5, mfc="white", color=colours[colour], label=kind)
-        if name == "r2": ax.axhline(claims.IDENTIFIED, color=colours["grey"], linestyle="--", linewidth=.9, label="level of the rule")
-        _tidy(ax, "epoch", "held-out R², lower direction", title)
-    fig.legend(*axes[0].get_legend_handles_labels(), fontsize="x-small", ncols=4, loc="outside lower center", frameon=False)
-    return fig
-
-
-def coincidence(table: pd.DataFrame, num_classes: int)->"Figure|None": # nothing if no pair has both epochs
-    "Epoch of the plateau against the first epoch from which the transition count stays at K − 1, one dot per pair, all conditions; scattered by up to 6 % so that equal ones are seen."
-    fig, axes = _axes(2, 3.8)
-    plain = table[(table.layer == "backbone") & ~table.copula.astype(bool)]
-    drawn = False
-    for ax, clear, title in zip(axes, (False, True), ("count stays at K − 1 or above", "exactly K − 1, with a clear gap")):
-        rng, seen = np.random.default_rng(0), []
-        for (_, g), style in zip(plain.groupby("condition", sort=False), _styles(plain.condition.unique())):
-            points = [(claims.plateau(p), claims.transitions(p, num_classes - 1, clear)) for p in claims.pairs(g)]
-            points = np.array([p for p in points if None not in p], dtype=float).reshape(-1, 2)
-            if not len(points): continue
-            seen.append(points)
-            jitter = np.exp(rng.uniform(-.06, .06, points.shape))
-            ax.plot(*((points + 1)*jitter).T, **style)
-        drawn = drawn or bool(seen)
-        top = max((p.max() for p in seen), default=10.) + 1
-        ax.plot([1, top*1.2], [1, top*1.2], color="black", linewidth=.6, linestyle=":")
-        ax.set_xscale("log"); ax.set_yscale("log")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(FixedLocator([v + 1 for v in (0, 1, 2, 5, 10, 20, 35, 60, 100, 200, 500)])); axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v - 1:g}"))
-        ax.set_xlim(.9, top*1.25); ax.set_ylim(.9, top*1.25)
-        _tidy(ax, "epoch at which the plateau begins", "epoch of the transitions", title)
-    if not drawn: return None
-    handles = {l: h for ax in axes for h, l in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles.keys(), fontsize="x-small", ncols=4, loc="outside lower center", frameon=False)
-    return fig
-
-
-def packing(table: pd.DataFrame)->Figure:
-    "Isotropy, Gaussianity and excess rate over epochs, with the levels of the rule."
-    fig, axes = _axes(3, 2.8)
-    main = claims.part(table)
-    main = main.assign(ratio=main.sliced_wasserstein/main.sliced_wasserstein_reference)
-    panels = (([("condition_number", "blue", None)], claims.CONDITION, "condition number\nof the class means"),
-              ([("ratio", "blue", "features"), ("code_sliced_wasserstein_ratio", "orange", "noisy code T(β)")], claims.GAUSSIAN, "distance from a Gaussian\n(Gaussian sample: 1)"),
-              ([("excess_rate", "blue", None)], claims.EXCESS, "excess rate of the class means\n(share of the optimal rate)"))
-    for ax, (series, limit, label) in zip(axes, panels):
-        for column, colour, name in series:
-            if main[column].notna().any(): _over_epochs(ax, main.dropna(subset=[column]), column, colour, name)
-        ax.axhline(limit, color=colours["grey"], linestyle="--", linewidth=.9)
-        if ax is axes[1]: ax.set_ylim(bottom=0)
-        else: ax.set_yscale("log"); ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
+def _panels(table: pd.DataFrame, panels, # column, levels, label
+            height: float = 3.)->"Figure|None":
+    "Columns over epochs, one panel each, all layers; nothing if the table has none of them."
+    panels = [p for p in panels if any(_by_layer(table, p[0]))]
+    if not panels: return None
+    fig, axes = _axes(len(panels), height)
+    for ax, (column, levels, label) in zip(axes, panels):
+        for layer, rows, colour in _by_layer(table, column): _over_epochs(ax, rows, column, colour, layer)
+        for v in levels: _level(ax, v)
+        if column not in NEAR_ONE: _log(ax, "y")
+        _epochs(ax, table.epoch)
         _tidy(ax, "epoch", label)
-    axes[1].legend(fontsize="x-small")
-    for ax in axes: _epochs(ax, main.epoch, (0, 1, 3, 10, 30, 100, 300, 1000))
+    _legend(fig, axes)
     return fig
+
+
+def collapse(table: pd.DataFrame)->"Figure|None":
+    "C1: NC1 and distance from a simplex over epochs, of backbone and head; beside them the distance in white noise."
+    level = [claims.COLLAPSED]
+    return _panels(table, (("train_nc1", level, "NC1, training features"),
+                           ("train_etf_error", level, "distance from a simplex ETF"),
+                           ("train_whitened_etf_error", level, "the same, noise within\nclasses made white")))
+
+
+def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->"Figure|None":
+    "C2: held-out R² over epochs beside what labels alone explain, and the share of the rest, beside other losses."
+    layers = [v for v in _by_layer(table, "r2_forward")]
+    if not layers: return None
+    beyond = any(_by_layer(table, "r2_beyond_forward"))
+    fig, axes = _axes(2 if beyond else 1, 3.4)
+    last = table.epoch.max()
+    for ax, names in zip(axes, (("r2", "r2_labels"), ("r2_beyond",))):
+        for layer, rows, colour in layers:
+            for name, style in zip(names, ("o-", "s:")):
+                if f"{name}_forward" not in rows: continue
+                label = layer + (", from labels alone" if name == "r2_labels" else ", from the twin")
+                _over_epochs(ax, rows.assign(v=claims.lower(rows, name)), "v", colour, label, style)
+            here = cross[cross.layer == layer] if "layer" in cross else cross[:len(cross) if layer == "backbone" else 0]
+            for (kind, g), marker in zip(here.groupby("kind"), "D^vP"):
+                if f"{names[0]}_forward" not in g: continue
+                ax.plot([last]*len(g), claims.lower(g, names[0]), marker, ms=4.5, mfc="white", color=colours[colour],
+                        linestyle="none", label=f"{layer}, {kind}")
+        _level(ax, claims.BEYOND if names[0] == "r2_beyond" else claims.IDENTIFIED)
+        _epochs(ax, table.epoch)
+        ax.set_ylim(top=1.02)
+        share = "share of what labels leave open" if names[0] == "r2_beyond" else "held-out R², lower direction"
+        _tidy(ax, "epoch", share)
+    _legend(fig, axes, 3)
+    return fig
+
+
+def transitions(table: pd.DataFrame)->"Figure|None":
+    "C3: how far the first K − 1 modes stand apart, beside the prediction, and how near they are to one another."
+    layers = [v for v in _by_layer(table, "test_twin_separation")]
+    if not layers: return None
+    fig, axes = _axes(3, 3.4)
+    for layer, rows, colour in layers:
+        _over_epochs(axes[0], rows, "test_twin_separation", colour, layer)
+        if not claims.lacking(rows, ["predicted_separation"]):
+            _over_epochs(axes[0], rows, "predicted_separation", colour, f"{layer}, predicted", "s:")
+        for ax, column in zip(axes[1:], ("test_twin_prominence", "test_twin_spread")):
+            if not claims.lacking(rows, [column]): _over_epochs(ax, rows, column, colour, layer)
+    labels = ("separation behind mode K−1", "prominence of that break", "spread of the first K−1 modes")
+    for ax, limit, label in zip(axes, (claims.GAP, claims.PROMINENT, claims.GAP), labels):
+        _level(ax, limit); _log(ax, "y"); _epochs(ax, table.epoch)
+        _tidy(ax, "epoch", f"{label}\n(ratio of β$_c$ − 1)" if ax is not axes[1] else f"{label}\n(evenly falling: 1)")
+    _legend(fig, axes, 5)
+    return fig
+
+
+def coincidence(table: pd.DataFrame, num_classes: int)->"Figure|None": # nothing if no pair has the epochs
+    "C4: epoch of the plateau against that of the transitions and of NC1, one dot per pair, conditions of any speed."
+    plain = table[(table.layer == "backbone") & ~table.copula.astype(bool)]
+    plain = plain[plain.condition.map(claims.differs_in_speed)]
+    if "test_shortfall" not in plain or plain.test_shortfall.isna().all(): return None
+    times = [{"condition": p.condition.iloc[0], **claims.events(p, num_classes - 1)} for p in claims.pairs(plain)]
+    times = pd.DataFrame(times).dropna(subset=["plateau", "transitions"])
+    if not len(times): return None
+    fig, axes = _axes(2, 3.8)
+    low, high = (f(times[["plateau", "transitions", "NC1"]].to_numpy()) for f in (np.nanmin, np.nanmax))
+    ends = np.array([low/1.25, high*1.25])
+    for ax, name, title in zip(axes, ("transitions", "NC1"), ("transitions", "rival: NC1")):
+        for (_, g), style in zip(times.groupby("condition", sort=False), _styles(times.condition.unique())):
+            ax.plot(g[name], g.plateau, **style)
+        ax.fill_between(ends, ends/claims.FACTOR, ends*claims.FACTOR, color=colours["grey"], alpha=.15, linewidth=0,
+                        label=f"equal within a factor of {claims.FACTOR:g}")
+        _log(ax, "x", "y")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
+            axis.set_minor_locator(NullLocator())
+        ax.set_xlim(ends); ax.set_ylim(ends)
+        _tidy(ax, "epoch at 95 % of its way", "epoch of the plateau" if ax is axes[0] else "", title)
+    _legend(fig, axes)
+    return fig
+
+
+def packing(table: pd.DataFrame)->"Figure|None":
+    "C5: distance from a Gaussian, isotropy, kurtosis within classes and excess rate over epochs."
+    k = claims.KURTOSIS
+    panels = (("gaussian_ratio", [claims.RATIO], "distance from a Gaussian\n(ideal simplex: 1)"),
+              ("condition_number", [claims.CONDITION], "condition number\nof the class means"),
+              ("within_kurtosis_ratio", [k, 1/k], "kurtosis within classes\n(Gaussian: 1)"),
+              ("excess_rate", [claims.EXCESS], "excess rate\n(share of the optimal rate)"))
+    return _panels(table, panels, 2.9)
 
 
 def generalisation(table: pd.DataFrame)->"Figure|None": # nothing without conditions to compare
-    "Test error against three predictors: every pair's last checkpoint, by condition."
+    "C6: test error against the corner shortfall, test NC1 and the IB gap; collapsed conditions are filled."
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula.astype(bool)])
     if last.condition.nunique() < 2: return None
-    fig, axes = _axes(3, 3.6)
-    for ax, (column, label, log) in zip(axes, (("test_ib_gap", "IB gap, twin (test)", False), ("test_paired_ib_gap", "IB gap, class-paired (test)", False), ("train_nc1", "NC1 (train)", True))):
-        for (_, g), style in zip(last.groupby("condition", sort=False), _styles(last.condition.unique())): ax.plot(g[column], 100*(1 - g.test_accuracy), **style)
-        ax.set_yscale("log"); ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
-        if log: ax.set_xscale("log")
+    columns = (("test_shortfall", "shortfall at the corner, test\n(share of the optimum)"), ("test_nc1", "NC1, test"),
+               ("test_ib_gap", "IB gap, twin, test"))
+    panels = [(c, label) for c, label in columns if not claims.lacking(last, [c])]
+    fig, axes = _axes(len(panels), 3.8)
+    for ax, (column, label) in zip(axes, panels):
+        for (_, g), style in zip(last.groupby("condition", sort=False), _styles(last.condition.unique())):
+            full = style["color"] if g.train_nc1.mean() <= claims.COLLAPSED else "none"
+            ax.plot(g[column], 100*(1 - g.test_accuracy), **style | {"mfc": full})
+        _log(ax, "y")
+        if column == "test_nc1": _log(ax, "x")
         _tidy(ax, label, "test error (%)" if ax is axes[0] else "")
-    fig.legend(*axes[0].get_legend_handles_labels(), fontsize="x-small", ncols=4, loc="outside lower center", frameon=False)
+    _legend(fig, axes[:1])
     return fig
+
+
+def of_claims(table: pd.DataFrame, cross: pd.DataFrame, num_classes: int)->dict[str, Figure]: # by name
+    "One picture per claim that has something to show."
+    found = {"c1": collapse(table), "c2": identifiability(table, cross), "c3": transitions(table),
+             "c4": coincidence(table, num_classes), "c5": packing(table), "c6": generalisation(table)}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def draw(timeline: Timeline, # of the first pair of the main condition
          table: pd.DataFrame, cross: pd.DataFrame, num_classes: int)->dict[str, Figure]: # by name
     "All figures that have something to show."
-    figures = {**{name: plot(timeline) for name, plot in OF_A_PAIR.items()}, "c2": identifiability(table, cross), "c4": coincidence(table, num_classes), "c5": packing(table), "c6": generalisation(table)}
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    return {name: plot(timeline) for name, plot in OF_A_PAIR.items()} | of_claims(table, cross, num_classes)

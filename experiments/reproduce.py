@@ -1,36 +1,67 @@
 """The experiments behind the claims, one command each; the same command again goes on where it was stopped.
 
-    python experiments/reproduce.py digits                  # main condition and all controls, 5 seeds, 2 cores
+    python experiments/reproduce.py digits                  # main condition, controls and what decides, 5 seeds, 2 cores
+    python experiments/reproduce.py digits --workers 14     # the same in 14 processes on the CPU, without Ray
+    python experiments/reproduce.py cifar10-16 --data FOLDER # CIFAR-10 at 16 × 16 pixels, 2 cores
     python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; without --data the images are downloaded
     python experiments/reproduce.py cifar10 --quick         # any of them end to end at a tiny scale
 
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
 """
-import argparse, contextlib, dataclasses, importlib.util, json, os, platform, sys, time
+import argparse, contextlib, dataclasses, functools, importlib.util, json, os, platform, sys, time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 import claims
+import decide
 from figures import draw
-from measures import identifiability, measure, rounded, rows
+from measures import IDENTIFIABILITY, identifiability, measure, rounded, rows
 from ncib import __version__
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
 from ncib.runs import Run, record_features
-from ncib.sweep import conditions, quantities, ring_pairs, summarise, sweep
+from ncib.sweep import _plan, conditions, quantities, quantities_of, ring_pairs, summarise, sweep # _plan: the sweep's own tasks, to be done in processes
 from ncib.timeline import Timeline, analyze
-from ncib.train import TrainConfig, recipe
+from ncib.train import TrainConfig, recipe, recipes
+from tasks import Task, run_tasks
 
-CONTROLS = {  # one sweep each; all that is not varied is as in the main condition
-    "label noise": {"label_noise": [.1, .3, 1.]},
-    "no augmentation": {"label_noise": [0., .3], "augmentation": ["none"]}, # the images can be learnt by heart, and wrong labels with them
-    "loss": {"loss": ["cross-entropy", "nt-xent"]},
-    "temperature": {"temperature": [.05, .5]},
-    "narrow features": {"feature_dim": [4]},
-    "long tail": {"imbalance": [10.]},
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    "One sweep; all that is neither varied nor changed is as in the main condition."
+    grid: dict # values by option
+    changes: dict = dataclasses.field(default_factory=dict) # the same for all of its conditions
+    seeds: "int|None" = None # only so many of the experiment's
+
+
+CONTROLS = {
+    "label noise": Group({"label_noise": [.1, .2, .3, 1.]}),
+    "no augmentation": Group({"label_noise": [0., .2, .3], "augmentation": ["none"]}), # the images can be learnt by heart, and wrong labels with them
+    "loss": Group({"loss": ["cross-entropy", "nt-xent"]}),
+    "temperature": Group({"temperature": [.05, .3, .5]}),
+    "narrow features": Group({"feature_dim": [4]}),
+    "long tail": Group({"imbalance": [10.]}),
+}
+# Wrong labels that are learnt by heart until the training features collapse, from few images to all of them. Only the end matters.
+COLLAPSED = {"collapsed": Group({"label_noise": [0., .1, .2, .3], "train_size": [300, 600, 1000, 1347]},
+                                {"augmentation": "none", "views": 1, "epochs": 200, "batch_size": 64, "lr": .1, "checkpoints": 2}, seeds=3)}
+SPEED = { # how fast an encoder learns, and nothing else
+    "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3),
+    "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3),
+}
+
+
+_rate = recipes["cifar10-gpu"]["lr"]
+GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two vary how fast is learnt
+    "temperature": Group({"temperature": [.5]}, seeds=2),
+    "loss": Group({"loss": ["cross-entropy"]}),
+    "label noise": Group({"label_noise": [.2]}, seeds=2),
+    "learning rate": Group({"lr": [round(.3*_rate, 4), round(3*_rate, 4)]}, seeds=2),
+    "training images": Group({"train_size": [25_000, 12_500]}, seeds=2),
 }
 
 
@@ -39,26 +70,69 @@ class Experiment:
     recipe: str # of `ncib.train.recipes`
     changes: dict # from it
     seeds: tuple[int, ...]
-    controls: bool # or the main condition alone
+    groups: dict[str, Group] # beside the main condition
     about: str # for --help
+    decides: tuple[str, ...] = () # of `decide.PLANS`
 
 
 EXPERIMENTS = {
-    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), True, "main condition and all controls on scikit-learn's digits; 2 cores, under 40 minutes"),
-    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), False, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
-    "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-10; one GPU"),
-    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), False, "a pair of ResNet-50 on CIFAR-10; one GPU"),
-    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), False, "a pair of ResNet-18 on CIFAR-100; one GPU"),
-    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), True, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
-    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), False, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), CONTROLS | COLLAPSED, "main condition, all controls and what decides between explanations on scikit-learn's digits; 2 cores, under an hour", tuple(decide.PLANS)),
+    "cifar10-16": Experiment("cifar10-2core", {"backbone": "light", "batch_size": 512, "epochs": 24}, (0, 1, 2, 3, 4), SPEED,
+                             "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, about two hours", ("k_sweep", "views", "nats", "similarity")),
+    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
+    "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
+    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
+    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
+    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
+    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "wide convolutional networks on CIFAR-10, with controls; a large GPU"),
+    "cifar10-resnet18": Experiment("cifar10-gpu", {"backbone": "resnet18", "lr": .5}, (0, 1), {},
+                                   "a pair of ResNet-18 on CIFAR-10, one view of each image; a large GPU"),
+    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
 }
-QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light"}
+QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light", "feature_train_size": None}
+QUICK_SIZES = {12_500: 200, 25_000: 300, 1347: 450} # of the conditions that vary the number of images
 
 
 # ---- training and analysis
 
-def groups(experiment: Experiment)->dict[str, dict[str, list]]: # grids by group
-    return {"main": {}, **(CONTROLS if experiment.controls else {})}
+@dataclasses.dataclass(frozen=True)
+class How:
+    "How the work is done."
+    workers: int = 1 # processes
+    ray: bool = False # or on Ray
+    quick: bool = False
+
+
+def groups(experiment: Experiment)->dict[str, Group]: # by name
+    return {"main": Group({}), **experiment.groups}
+
+
+def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, TrainConfig, tuple[int, ...]]:
+    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs."
+    grid, changes = dict(group.grid), dict(group.changes)
+    if quick:
+        changes = {k: v for k, v in changes.items() if k not in QUICK}
+        if "train_size" in grid: grid["train_size"] = sorted({QUICK_SIZES.get(v, v) for v in grid["train_size"]})[-2:]
+    return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
+
+
+def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
+
+
+def averaged(spec: str, out: Path, block: int = 2)->Path:
+    """A folder with the images of `spec` made smaller: every `block` × `block` pixels are one, their mean. What is there is not made again, unless it was made of other images."""
+    data, made = load_images(spec), Path(out)
+    _, height, width = data.shape
+    if height%block or width%block: raise InputError(f"{spec}: images of {height} × {width} pixels do not divide into blocks of {block} × {block}")
+    of = {"fingerprint": data.fingerprint(), "block": block}
+    with contextlib.suppress(InputError):
+        if read_json(made/"of.json") == of: return made
+    for part in ("train", "test"):
+        x = torch.nn.functional.avg_pool2d(getattr(data, part).float(), block).round().byte().permute(0, 2, 3, 1).numpy()
+        with atomic_write(made/f"{part}.npz") as tmp, open(tmp, "wb") as f: np.savez(f, images=x, labels=getattr(data, f"{part}_labels").numpy(), classes=np.array(data.classes))
+    write_json(made/"of.json", of)
+    return made
 
 
 @contextlib.contextmanager
@@ -77,7 +151,6 @@ def start_ray(wanted: str, config: TrainConfig)->bool:
     device = resolve_device(config.device)
     if wanted == "no" or wanted == "auto" and (os.cpu_count() if device.type == "cpu" else torch.cuda.device_count()) < 2: return False
     if importlib.util.find_spec("ray") is None:
-        print("Ray is not installed (pip install 'ncib[ray]'): one task after the other", file=sys.stderr)
         return False
     import ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -85,32 +158,51 @@ def start_ray(wanted: str, config: TrainConfig)->bool:
     return True
 
 
-def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, ray: bool, progress: bool)->pd.DataFrame:
-    "Every group's sweep; one table, with the group in front."
+def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how: "How", progress: bool)->pd.DataFrame:
+    "Every group's sweep; one table, with the group in front. With several processes the tasks of all sweeps run side by side; each sweep then finds its own done and writes its table."
     options = {"num_cpus": 1} if resolve_device(config.device).type == "cpu" else {}
+    plans = {name: planned(group, config, seeds, how.quick) for name, group in groups(experiment).items()}
+    if how.workers > 1:
+        tasks = []
+        for name, (grid, c, some) in plans.items():
+            ring_pairs(some)                                                # says what is wrong with the seeds before anything runs
+            own = _plan(conditions(grid, c), list(some), folder_of(out, name), 0, "both", False)
+            tasks += [Task(f"{name}/{t.name}", t.call, tuple(j + len(tasks) for j in t.needs)) for t in own]
+        decide.images(config.data)                                          # a mistake in the data is said once, here
+        run_tasks(tasks, how.workers, progress=progress)
     tables = []
-    for group, grid in groups(experiment).items():
-        if progress: print(f"{group}: {grid or 'as the recipe says'}", flush=True)
-        tables.append(sweep(grid, out/group.replace(" ", "-"), config, seeds, ray=ray, ray_options=options, progress=progress).assign(group=group))
+    for name, (grid, c, some) in plans.items():
+        if progress: print(f"{name}: {grid or 'as the recipe says'}", flush=True)
+        tables.append(sweep(grid, folder_of(out, name), c, some, ray=how.ray, ray_options=options, progress=progress).assign(group=name))
     return pd.concat(tables, ignore_index=True)
 
 
-def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Path, target: str, out: Path, quick: bool, ray: bool, progress: bool)->pd.DataFrame:
+def deciding(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool)->list[Task]:
+    "Tasks of the experiments that decide; the sweeps' encoders are there."
+    if not experiment.decides: return []
+    found = []
+    for name, group in groups(experiment).items():
+        grid, c, some = planned(group, config, seeds, quick)
+        found += [decide.Condition(of, folder_of(out, name)/condition, some) for condition, (_, of) in conditions(grid, c).items()]
+    return decide.plan(experiment.decides, decide.Work(config, tuple(seeds), out/"decide", tuple(found), quick))
+
+
+def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Path, target: str, out: Path, how: "How", progress: bool)->pd.DataFrame:
     "Features of `target` from the encoders in `source`, which are trained if they are not there, and the analysis of their pairs."
-    train_all(experiment, config, seeds, source, ray, progress)
-    images, table = subset(load_images(target), QUICK["train_size"] if quick else None), []
+    train_all(experiment, config, seeds, source, how, progress)
+    images, table = subset(load_images(target), QUICK["train_size"] if how.quick else None), []
     runs = {s: record_features(Run(source/"main"/"base"/f"encoder-{s}"), images, out/"main"/"base"/f"encoder-{s}", config.device, progress=progress) for s in seeds}
     for a, b in ring_pairs(seeds):
         folder = out/"main"/"base"/f"pair-{a}-{b}"
         timeline = analyzed(runs[a], runs[b], folder, device=config.device)
         summary = timeline.summary()
-        table.append({"condition": "base", "seed_a": a, "seed_b": b, **{q: pd.Series(summary[q], dtype=float).mean() for q in quantities if q in summary}, "group": "main"})
+        table.append({"condition": "base", "seed_a": a, "seed_b": b, **quantities_of(summary), "group": "main"})
     return pd.DataFrame(table)
 
 
 # ---- measuring what the sweeps left
 
-def analyzed(a: Run, b: Run, folder: Path, layer: str = "backbone", copula: bool = False, device: str = "auto")->Timeline:
+def analyzed(a: Run, b: Run, folder: Path, layer: str = "both", copula: bool = False, device: str = "auto")->Timeline:
     "The timeline of a pair: what lies in the folder if it is of these runs and epochs, else a new one."
     of = {"version": __version__, "runs": [a.info, b.info], "epochs": [a.epochs, b.epochs]}
     with contextlib.suppress(InputError):
@@ -132,29 +224,53 @@ class Pair:
     copula: bool = False
 
 
-def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path)->list[Pair]:
-    "The pairs that the sweeps analysed, and those of the main condition once more with the head's features and with the copula."
+def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool = False)->list[Pair]:
+    "The pairs that the sweeps analysed, in both layers where the loss trains the head; those of the main condition once more with the copula."
     found = []
-    for group, grid in groups(experiment).items():
-        for name in conditions(grid, config):
-            at = out/group.replace(" ", "-")/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(seeds)]
-    return found + [dataclasses.replace(p, folder=out/"variants"/name/p.folder.name, layer=layer, copula=copula)
-                    for name, layer, copula in (("head", "head", False), ("copula", "backbone", True)) for p in found if p.condition == "main"]
+    for group, how in groups(experiment).items():
+        grid, c, some = planned(how, config, seeds, quick)
+        for name in conditions(grid, c):
+            at = folder_of(out, group)/name
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(some)]
+    return (found + [dataclasses.replace(p, layer="head") for p in found if "cross-entropy" not in p.condition]
+            + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found if p.condition == "main"])
+
+
+def timeline_of(pair: Pair)->Timeline:
+    "As it was saved, in the pair's layer."
+    return Timeline.load(pair.folder).of(pair.layer)
+
+
+def measures_of(pair: Pair)->Path:
+    "The file of what `measure` gave."
+    return pair.folder/("measures.json" if pair.layer == "backbone" else f"measures-{pair.layer}.json")
+
+
+def labelled(pair: Pair, timeline: Timeline, more: list[dict])->pd.DataFrame:
+    "Rows of timeline.csv: what a timeline holds and what `measure` gave, behind what names the pair."
+    table, (a, b) = rows(timeline, more), pair.seeds
+    of = {"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": a, "seed_b": b}
+    for i, (name, v) in enumerate(of.items()): table.insert(i, name, v)
+    return table
+
+
+def swept_row(pair: Pair, timeline: Timeline, group: str)->dict:
+    "A pair's row of sweep.csv."
+    (a, b), values = pair.seeds, quantities_of(timeline.summary())
+    return {"condition": pair.condition, "seed_a": a, "seed_b": b, **values, "group": group}
 
 
 def measured(pair: Pair, device: str)->pd.DataFrame:
     "Rows of timeline.csv of one pair; what was measured before is not measured again."
     a, b = (Run(r) for r in pair.runs)
-    timeline = Timeline.load(pair.folder) if (pair.layer, pair.copula) == ("backbone", False) else analyzed(a, b, pair.folder, pair.layer, pair.copula, device)
-    file, key = pair.folder/"measures.json", [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
+    if pair.copula: analyzed(a, b, pair.folder, "backbone", True, device)
+    timeline = timeline_of(pair)
+    file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
         more = {"key": key, "rows": [measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
         write_json(file, more)
-    table = rows(timeline, more["rows"])
-    for i, (name, v) in enumerate({"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": pair.seeds[0], "seed_b": pair.seeds[1]}.items()): table.insert(i, name, v)
-    return table
+    return labelled(pair, timeline, more["rows"])
 
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
@@ -165,20 +281,16 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of
             a, b = Run(by["main", seeds].runs[0]), Run(by[condition, seeds].runs[1])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
-            out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "seed_a": seeds[0], "seed_b": seeds[1], "epoch": epoch,
-                        **identifiability(x.test.to(resolve_device(device)), y.test.to(resolve_device(device)), x.test_labels.to(resolve_device(device)))})
-    return pd.DataFrame(out, columns=["kind", "seed_a", "seed_b", "epoch", *(f"{r}_{d}" for r in ("r2", "r2_within") for d in ("forward", "backward"))])
+            for layer in claims.LAYERS:
+                (f, labels), (g, _) = ((v.to(resolve_device(device)) for v in r.part("test", layer)) for r in (x, y))
+                out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "layer": layer, "seed_a": seeds[0],
+                            "seed_b": seeds[1], "epoch": epoch, **identifiability(f, g, labels)})
+    return pd.DataFrame(out, columns=["kind", "layer", "seed_a", "seed_b", "epoch", *IDENTIFIABILITY])
 
 
-def everywhere(work, pairs: list[Pair], device: str, ray: bool)->list:
-    "`work` of every pair, on Ray where it runs."
-    if not ray: return [work(p, device) for p in pairs]
-    import ray as cluster
-    def alone(pair):
-        torch.set_num_threads(1)
-        return work(pair, device)
-    task = cluster.remote(alone).options(num_cpus=1, num_gpus=0 if resolve_device(device).type == "cpu" else 1)
-    return cluster.get([task.remote(p) for p in pairs])
+def measuring(pairs: list[Pair], device: str)->list[Task]:
+    "Tasks that measure every pair."
+    return [Task(f"measure/{p.condition}/{p.layer}/{p.folder.name}", functools.partial(measured, p, device)) for p in pairs]
 
 
 # ---- what is committed
@@ -197,7 +309,16 @@ def training_seconds(out: Path)->float:
     return round(sum(row.get("seconds", 0) for row in logs), 1)
 
 
-def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int)->list[claims.Claim]:
+def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict)->dict:
+    "What config.json says of an experiment; `machine` is where it ran."
+    experiment = EXPERIMENTS[name]
+    config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
+    return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
+            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
+            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
+
+
+def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
     "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))
@@ -205,11 +326,15 @@ def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.Dat
     swept = swept[first + [c for c in swept if c in ("seed_a", "seed_b") or c in quantities]]
     summary = summarise(swept.drop(columns="group"))
     table, cross = rounded(table), rounded(cross)
-    judged = claims.judge(table, cross, num_classes)
+    judged = claims.judge(table, cross, num_classes, None if about["quick"] else about["experiment"])
     for name, t in (("sweep", rounded(swept)), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
     write_json(results/"claims.json", [c.to_dict() for c in judged])
-    figures = draw(timeline, table, cross, num_classes)
+    more = {name: rounded(t) for name, t in more.items()}
+    for name, t in more.items():
+        with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
+    if more: write_json(results/"decisions.json", [d.to_dict() for d in decide.judge(more)])
+    figures = draw(timeline, table, cross, num_classes) | decide.draw(more)
     for old in results.glob("*.png"):
         if old.stem not in figures: old.unlink()
     for name, figure in figures.items(): save_figure(figure, results/f"{name}.png", dpi=100)
@@ -217,30 +342,49 @@ def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.Dat
     return judged
 
 
+def where(data: str)->str:
+    "A folder or file of images as seen from anywhere; a name as it is."
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def processes_for(ray_wanted: str, config: TrainConfig, ray: bool)->int:
+    "How many processes where nobody says: one per core on a CPU, if not one after the other is asked for."
+    return os.cpu_count() if ray_wanted == "auto" and not ray and resolve_device(config.device).type == "cpu" else 1
+
+
 def reproduce(args)->list[claims.Claim]:
     "Trains, analyses, measures, judges and writes."
     experiment, suffix = EXPERIMENTS[args.experiment], "-quick" if args.quick else ""
-    config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}), "device": args.device})
-    name, config = config.data, dataclasses.replace(config, data=args.data or config.data)
+    config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}), "device": "cpu" if args.workers and args.device == "auto" else args.device})
     seeds = tuple(args.seeds or ((0, 1) if args.quick else experiment.seeds))
     out = Path(args.out or f"runs/reproduce/{args.experiment}{suffix}").resolve()
     results = Path(args.results or (out/"results" if args.quick else f"results/{args.experiment}"))
-    ray = start_ray(args.ray, config)
+    name, config = config.data, dataclasses.replace(config, data=where(args.data or config.data))
+    ray = start_ray(args.ray, config) if not args.workers else False
+    how, show = How(args.workers or processes_for(args.ray, config, ray), ray, args.quick), not args.quiet
+    if args.experiment == "cifar10-16": name, config = "cifar10-16", dataclasses.replace(config, data=str(averaged(config.data, out/"images")))
     with timed(out):
-        if args.experiment == "transfer": swept = transfer_all(experiment, config, seeds, Path(args.encoders or out.parent/f"cifar100{suffix}").resolve(), args.target, out, args.quick, ray, not args.quiet)
-        else: swept = train_all(experiment, config, seeds, out, ray, not args.quiet)
-        pairs = all_pairs(experiment, config, seeds, out)
-        table = pd.concat(everywhere(measured, pairs, args.device, ray), ignore_index=True)
-        cross = crossed(pairs, args.device)
+        if args.experiment == "transfer": swept = transfer_all(experiment, config, seeds, Path(args.encoders or out.parent/f"cifar100{suffix}").resolve(), args.target, out, how, show)
+        else: swept = train_all(experiment, config, seeds, out, how, show)
+        pairs = all_pairs(experiment, config, seeds, out, args.quick)
+        tasks = deciding(experiment, config, seeds, out, args.quick)
+        if show: print("measuring" + (f", and what decides: {', '.join(experiment.decides)}" if tasks else ""), flush=True)
+        found = run_tasks(tasks + measuring(pairs, config.device), how.workers, ray, resolve_device(config.device).type == "cuda", show)
+        more, table = decide.tables(experiment.decides, tasks, found[:len(tasks)]), pd.concat(found[len(tasks):], ignore_index=True)
+        cross = crossed(pairs, config.device)
     run = Run(pairs[0].runs[0])
-    about = {"experiment": args.experiment, "quick": args.quick, "recipe": experiment.recipe, "data": "cifar10" if args.experiment == "transfer" else name, "trained_on": name,
-             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds, "groups": groups(experiment),
-             "config": {k: v for k, v in config.identity().items() if k != "seed"}, "checkpoints": run.epochs,
-             "environment": run.info["environment"] | {"processor": processor(), "cores": os.cpu_count(), "ray": ray}, "wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
-    judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes))
+    about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers})
+    about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
+    judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")
     return judged
+
+
+def count(text: str)->int:
+    "A number of processes."
+    if not text.isdigit() or int(text) < 1: raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
 
 
 def parser()->argparse.ArgumentParser:
@@ -254,7 +398,8 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--target", metavar="DATA", default="cifar10", help="transfer: the images that the encoders are applied to (default: %(default)s)")
     p.add_argument("--encoders", metavar="DIR", help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 beside --out)")
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
-    p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
+    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray if it is installed, else one per core on a CPU)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")

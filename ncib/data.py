@@ -195,6 +195,22 @@ def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, 
     return data.to(device)
 
 # %% ../nbs/api/01_data.ipynb #2eca0e35
+def _chosen(labels, classes, size, imbalance=1., seed=0, name="train_size")->Tensor: # ascending indices on the labels' device
+    if not 1 <= imbalance < math.inf: raise InputError(f"imbalance must be at least 1 and finite, got {imbalance}")
+    y, K = labels.cpu().numpy(), len(classes)
+    wanted = np.bincount(y, minlength=K)*imbalance**-np.linspace(0, 1, K)
+    if size is not None:
+        if not 1 <= size <= wanted.sum(): raise InputError(f"{name} must be in [1, {int(wanted.sum())}], got {size}")
+        wanted *= size/wanted.sum()
+    count = np.floor(wanted + 1e-9).astype(int)
+    count[np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]] += 1            # largest remainders
+    if count.min() < 2:
+        raise InputError(f"{name} {size} and imbalance {imbalance} leave {count.min()} training images of class "
+                         f"{classes[count.argmin()]!r}; at least 2 are needed")
+    rng = np.random.default_rng(seed)
+    keep = np.concatenate([rng.permutation(np.flatnonzero(y == k))[:count[k]] for k in range(K)])
+    return torch.from_numpy(np.sort(keep)).to(labels.device)
+
 def subset(data: ImageData, # whose training images
            size: int|None = None, # how many training images to keep, every class in the same proportion; `None`: all
            imbalance: float = 1.0, # r ≥ 1: the first class is r times as large as the last
@@ -202,17 +218,7 @@ def subset(data: ImageData, # whose training images
            )->ImageData: # the test images stay as they are
     "Fewer training images, or a long tail of classes. Raises `InputError` if a class would have fewer than 2 images, or `size` more than there are."
     if size is None and imbalance == 1: return data
-    if not 1 <= imbalance < math.inf: raise InputError(f"imbalance must be at least 1 and finite, got {imbalance}")
-    y, K = data.train_labels.cpu().numpy(), data.num_classes
-    wanted = np.bincount(y, minlength=K)*imbalance**-np.linspace(0, 1, K)
-    if size is not None:
-        if not 1 <= size <= wanted.sum(): raise InputError(f"train_size must be in [1, {int(wanted.sum())}], got {size}")
-        wanted *= size/wanted.sum()
-    count = np.floor(wanted + 1e-9).astype(int)
-    count[np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]] += 1            # largest remainders
-    if count.min() < 2: raise InputError(f"train_size {size} and imbalance {imbalance} leave {count.min()} training images of class {data.classes[count.argmin()]!r}; at least 2 are needed")
-    rng = np.random.default_rng(seed)
-    keep = torch.from_numpy(np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == k))[:count[k]] for k in range(K)]))).to(data.train_labels.device)
+    keep = _chosen(data.train_labels, data.classes, size, imbalance, seed)
     return replace(data, train=data.train[keep], train_labels=data.train_labels[keep])
 
 # %% ../nbs/api/01_data.ipynb #5a1d4d50
@@ -276,14 +282,41 @@ def _augment_natural(x, strength, g):
     x = _affine(x, torch.zeros_like(w), w*flip, h, u(1 - w), u(1 - h))
     return _jitter_colour(x, strength, g) if x.shape[1] == 3 else x
 
-augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x}
+def _augment_shift(x, strength, g, flip=True):
+    "Whole pixels are moved, mirrored at the edges: one gather, no arithmetic, so that bytes stay bytes."
+    (n, _, height, width), device = x.shape, x.device
+    def indices(side):                                                                    # (n, side): where each pixel comes from
+        most = min(round(side*strength/8), side - 1)
+        at = torch.arange(side, device=device) + torch.randint(-most, most + 1, (n, 1), generator=g, device=device)
+        return side - 1 - (side - 1 - at.abs()).abs()
+    rows, columns = indices(height), indices(width)
+    if flip: columns = torch.where(torch.rand(n, 1, generator=g, device=device) < .5, columns.flip(1), columns)
+    sample = torch.arange(n, device=device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x, "shift": _augment_shift}
+
+def _cut_out(x, share, g): # a square at a random place, the share of the side wide, gets the picture's mean colour
+    (n, _, height, width), device = x.shape, x.device
+    def inside(side):
+        length = round(side*share)
+        first = torch.randint(0, side - length + 1, (n, 1), generator=g, device=device)
+        at = torch.arange(side, device=device)
+        return (at >= first) & (at < first + length)
+    hole = inside(height)[:, None, :, None] & inside(width)[:, None, None, :]
+    return torch.where(hole, x.mean((2, 3), keepdim=True), x)
 
 def augment(images: Tensor, # (n, C, H, W) uint8
-            kind: str = "natural", # `digits`, `natural` or `none`
+            kind: str = "natural", # `digits`, `natural`, `none` or `shift`
             strength: float = 1.0, # scales every random range and the probability of grey; 0 leaves the flip of natural images
             generator: "torch.Generator|None" = None, # on the images' device
+            flip: bool = True, # `shift` mirrors every other picture; not for handwriting
+            cutout: float = 0.0, # side of a square that is blanked in every view, as a share of the picture's, below 1
             )->Tensor: # (n, C, H, W) float32 in [0, 1]
     "One random view of every image, each with its own transformation, on the images' device."
     if kind not in augmentations: raise InputError(f"augmentation must be one of {', '.join(augmentations)}, got {kind!r}")
     if strength < 0: raise InputError(f"augment_strength must be at least 0, got {strength}")
-    return augmentations[kind](images.float()/255, strength, generator)
+    if not 0 <= cutout < 1: raise InputError(f"cutout must be in [0, 1), got {cutout}")
+    if kind == "shift": views = _augment_shift(images, strength, generator, flip).float()/255       # a quarter of the bytes to move
+    else: views = augmentations[kind](images.float()/255, strength, generator)
+    return _cut_out(views, cutout, generator) if cutout else views

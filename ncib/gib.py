@@ -58,15 +58,15 @@ def _excess(complement: Tensor)->Tensor: # of 1 − ρ²; infinite where ρ = 0
 class _Fold(NamedTuple):
     "The fit without one group of rows, in coordinates that are white on all rows."
     excess: np.ndarray # (m,) β_c − 1
-    sx: Tensor # (r_x, r_x)
-    sy: Tensor # (r_y, r_y)
-    cross: Tensor # (r_x, r_y) whitened cross-covariance
+    root_x: Tensor # (r_x, r) of Σ_x, see `_root`
+    root_y: Tensor # (r_y, r)
+    cross: Tensor # whitened cross-covariance
     means_x: "Tensor|None" # (K, r_x) class means less their mean
     means_y: "Tensor|None" # (K, r_y)
     rows: int
 
     def turned(self)->"_Fold": # x and y exchanged
-        return _Fold(self.excess, self.sy, self.sx, self.cross.T, self.means_y, self.means_x, self.rows)
+        return _Fold(self.excess, self.root_y, self.root_x, self.cross.T, self.means_y, self.means_x, self.rows)
 
 @dataclass(frozen=True)
 class _Groups:
@@ -83,11 +83,13 @@ class _Groups:
             sum_x, sum_y, xx, xy, yy = (v/n for v in sums[:5])
             means = (None, None) if self.one_hot is None else (self._means(sums[5], v) for v in sums[6:])
             sx, sxy, sy = xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y
-            cross = _whitened_cross(sx, sxy, sy)
+            (root_x, wx), (root_y, wy) = _root(sx), _root(sy)
+            cross = wx.T@sxy@wy
             small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
             left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
-            excess = _excess(_invert_spike(left, min(1., len(sx)/n), min(1., len(sy)/n)))
-            yield _Fold(excess.cpu().numpy(), sx, sy, cross, *means, int(n))
+            excess = torch.full((min(len(sx), len(sy)),), math.inf, dtype=sx.dtype, device=sx.device)
+            excess[:len(left)] = _excess(_invert_spike(left, min(1., len(cross)/n), min(1., len(cross.T)/n)))
+            yield _Fold(excess.cpu().numpy(), root_x, root_y, cross, *means, int(n))
 
     def _sums(self, rows):
         x, y = self.zx[rows], self.zy[rows]
@@ -99,11 +101,14 @@ class _Groups:
         means = sums[counts > 0]/counts[counts > 0][:, None]
         return means - means.mean(0)
 
-def _whitened_cross(sx: Tensor, sxy: Tensor, sy: Tensor)->Tensor: # (r_x, r_y)
-    "L_x⁻¹ Σ_xy L_y⁻ᵀ, whose singular values are the canonical correlations."
-    lx, ly = torch.linalg.cholesky(sx), torch.linalg.cholesky(sy)
-    half = torch.linalg.solve_triangular(lx, sxy, upper=False)
-    return torch.linalg.solve_triangular(ly, half.T, upper=False).T
+def _root(sigma: Tensor)->tuple[Tensor, Tensor]: # R with R Rᵀ = Σ, (r, r'), and W with Wᵀ Σ W = 1
+    "Directions that vary only in rows that are left out are dropped."
+    factor, failed = torch.linalg.cholesky_ex(sigma)
+    if not failed and factor.diagonal().min() > 1e-4:                              # of 1: the coordinates are white on all rows
+        return factor, torch.linalg.solve_triangular(factor.T, torch.eye(len(sigma), dtype=sigma.dtype, device=sigma.device), upper=True)
+    values, vectors = torch.linalg.eigh(sigma)
+    vectors, values = vectors[:, values > 1e-8], values[values > 1e-8].sqrt()
+    return vectors*values, vectors/values
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
 def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64, classes without samples left out
@@ -544,7 +549,7 @@ class GaussianIB:
     def _corner_interval(self, out: CornerShortfall, seen: int, folds, chance)->CornerShortfall:
         back, found = torch.linalg.pinv(self.cca._x.w), []                        # whitened coordinates to the features' own
         for f in folds:
-            loads = f.means_x@(back@back.T)@torch.linalg.cholesky(f.sx)           # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
+            loads = f.means_x@(back@back.T)@f.root_x                              # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
             less = None if chance is None else [v*(self.n/f.rows) for v in chance]
             pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, less)
             found.append(self._corner(f.excess[:seen], out.modes, *pair))

@@ -6,6 +6,8 @@
 __all__ = ['backbones', 'Encoder', 'extract_features', 'extract_features_together']
 
 # %% ../nbs/api/02_nets.ipynb #d1fbcccf
+import math
+
 import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,14 +38,48 @@ def _resnet(make):
         return net, dim
     return build
 
-backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resnet18", "resnet34", "resnet50")}}
+class _ConvNet(nn.Module):
+    "2×2 convolution that whitens patches, then conv-pool-bn-relu-conv-bn-relu three times, then the maximum over the map."
+    def __init__(self, channels, widths):
+        super().__init__()
+        self.stem, layers = nn.Conv2d(channels, c := 8*channels, 2), []
+        nn.init.zeros_(self.stem.bias)
+        for width in widths:
+            for i, o in ((c, width), (width, width)):
+                conv = nn.Conv2d(i, o, 3, 1, 1, bias=False)
+                nn.init.dirac_(conv.weight.data[:i])                        # the first channels begin as copies of the input's
+                layers.append(nn.Sequential(conv, nn.BatchNorm2d(o)))
+            c = width
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        for i, (conv, norm) in enumerate(self.layers):
+            x = conv(x)
+            if i % 2 == 0: x = F.max_pool2d(x, 2, ceil_mode=min(x.shape[2:]) < 4)    # a small map keeps a pixel
+            x = F.relu(norm(x))
+        return x.amax((2, 3))
+
+    @torch.no_grad()
+    def whiten(self, patches):
+        "The stem as ± the eigenvectors of the patches' covariance, each scaled to unit variance; it is not trained."
+        values, vectors = torch.linalg.eigh(patches)
+        vectors = vectors*vectors.gather(0, vectors.abs().argmax(0)[None]).sign()     # LAPACK leaves the sign open
+        filters = (vectors/(values.clamp_min(0) + 5e-4).sqrt()).T.flip(0).reshape(-1, *self.stem.weight.shape[1:])
+        self.stem.weight.copy_(torch.cat([filters, -filters]))
+        self.stem.weight.requires_grad_(False)
+
+def _conv(*widths): return lambda channels, small: (_ConvNet(channels, widths), widths[-1])
+
+backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resnet18", "resnet34", "resnet50")},
+             "conv": _conv(64, 256, 256), "conv-wide": _conv(128, 384, 512)}
 
 # %% ../nbs/api/02_nets.ipynb #27ab28b6
 class Encoder(nn.Module):
     "Backbone and projection head; `encoder(x)` gives the features, `encoder.project(features)` unit rows."
-    def __init__(self, backbone: str = "light", # `light`, `resnet18`, `resnet34`, `resnet50`
+    def __init__(self, backbone: str = "light", # one of `backbones`
                  shape: tuple[int, int, int] = (1, 8, 8), # channels, height, width of the images
-                 feature_dim: int|None = None, # width of the features; `None`: the backbone's own (64, 512, 512, 2048)
+                 feature_dim: int|None = None, # width of the features; `None`: the backbone's own
                  projection_dim: int = 128, # width of the head's output
                  mean: "Tensor|float" = 0.5, # per channel, of images in [0, 1]
                  std: "Tensor|float" = 0.25, # per channel
@@ -65,6 +101,19 @@ class Encoder(nn.Module):
         "The features: the backbone's pooled output."
         x = images.float()/255 if images.dtype == torch.uint8 else images
         return self.reduce(self.backbone((x - self.mean)/self.std))
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor, # (n, C, H, W) uint8, on any device; at most 2,000 of them are looked at
+               )->"Encoder": # itself
+        "Makes the first layer of `conv` and `conv-wide` a whitening of patches of `images`; leaves other backbones as they are."
+        if not isinstance(self.backbone, _ConvNet): return self
+        some, size = images[::math.ceil(len(images)/2000)], self.mean.shape[1]*4         # spread over the classes, should they be sorted
+        total = torch.zeros(size, size, dtype=torch.float64)
+        for x in some.cpu().split(250):                                                   # always there: GPUs round otherwise
+            patches = F.unfold((x.float()/255 - self.mean.cpu())/self.std.cpu(), 2).transpose(1, 2).reshape(-1, size).double()
+            total += patches.T @ patches
+        self.backbone.whiten(total/(len(some)*(images.shape[2] - 1)*(images.shape[3] - 1)))
+        return self
 
     def project(self, features: Tensor, # (n, feature_dim)
                 )->Tensor: # (n, projection_dim) float32 unit rows

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
+from . import __version__
 from .core import InputError, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
 from .data import ImageData, load_images
 from .nets import Encoder, extract_features
@@ -87,6 +88,7 @@ class Run:
                config: dict|None = None, # what defines the run: opening it with another one is an error
                data: dict|None = None, # about the data; `fingerprint` tells whether two runs saw the same images in the same order; `name`, for information, where they came from
                environment: dict|None = None, # versions, device: for information
+               defaults: dict|None = None, # what a key of `config` counts as that an existing run, made before there was one, lacks
                )->"Run":
         "A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that names the differences."
         if isinstance(classes, str) or not hasattr(classes, "__iter__"): raise InputError(f"classes must be a list of K names, got {classes!r}")
@@ -94,7 +96,8 @@ class Run:
         if (path/"config.json").is_file():
             run = cls(path)
             for part in ("config", "data"):
-                there, asked = run.info[part], json.loads(json.dumps(info[part]))
+                older = {k: v for k, v in (defaults or {}).items() if k in info[part]} if part == "config" else {}
+                there, asked = {**older, **run.info[part]}, json.loads(json.dumps(info[part]))
                 differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k) and (part, k) != ("data", "name")]
                 if differ: raise InputError(f"{path} holds a run of another configuration: " + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in differ))
             return run
@@ -203,7 +206,7 @@ def environment(device: torch.device, # that the run computes on
                 )->dict: # plain values
     "Versions, machine, device, number of processes and threads, and the time."
     gpu = {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if device.type == "cuda" else {}
-    return {**{p: version(p) for p in ("ncib", "torch", "torchvision", "numpy")}, "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
+    return {"ncib": __version__, **{p: version(p) for p in ("torch", "torchvision", "numpy")}, "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
             "processes": ranks()[1], "threads": torch.get_num_threads(), "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 def about_images(data: ImageData, # as loaded

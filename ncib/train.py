@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'TrainConfig', 'recipe', 'checkpoint_epochs', 'learning_rate', 'nearest_mean_accuracy', 'train']
 
 # %% ../nbs/api/10_train.ipynb #d0089359
-import contextlib, dataclasses, math, os, shutil, time
+import contextlib, dataclasses, math, os, shutil, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .core import InputError, fixed_seed, generator, on_first_rank, processes, ranks
-from .data import ImageData, augment, augmentations, load_images, noisy_labels, subset
+from .data import ImageData, _chosen, augment, augmentations, load_images, noisy_labels, subset
 from .losses import nt_xent_loss, supcon_loss
 from .nets import Encoder, backbones, extract_features_together
 from .probe import linear_probe
@@ -34,12 +34,15 @@ class TrainConfig:
     data: str = _opt("digits", "digits, cifar10, cifar100, an .npz, a folder with train.npz and test.npz, or a folder train/<class>/*.png, test/<class>/*.png")
     seed: int = _opt(0, "of the initial weights, the order of the images and the augmentation; twins differ in nothing else")
     epochs: int = _opt(60, "passes over the training images")
-    batch_size: int = _opt(256, "images per step; the loss sees two views of each")
+    batch_size: int = _opt(256, "images per step; the loss sees two views of each, or one")
+    views: int = _opt(2, "random views of each image in a step; with 1, the positives of a contrastive loss are the "
+                      "other images of the class, and nt-xent has none", (1, 2))
     lr: float = _opt(0.3, "peak learning rate")
     weight_decay: float = _opt(5e-4, "L2 penalty on all weights")
     momentum: float = _opt(0.9, "of SGD, below 1")
     nesterov: bool = _opt(True, "Nesterov's form of the momentum")
-    warmup: float = _opt(0.1, "share of the steps over which the learning rate rises, before its cosine decay")
+    warmup: float = _opt(0.1, "share of the steps over which the learning rate rises, before its decay")
+    schedule: str = _opt("cosine", "how the learning rate decays", ("cosine", "linear"))
     final_lr: float = _opt(0.0, "learning rate at the end, as a share of the peak")
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "of the contrastive losses")
@@ -47,13 +50,17 @@ class TrainConfig:
     backbone: str = _opt("light", "what the features are the pooled output of", tuple(backbones))
     feature_dim: int|None = _opt(None, "width of the features; default: the backbone's own")
     projection_dim: int = _opt(128, "width of the projection head's output")
-    augmentation: str = _opt("auto", "kind of random views; auto: by kind of image", ("auto", *augmentations))
+    augmentation: str = _opt("auto", "kind of random views; auto: by kind of image; shift: moved by up to an eighth of "
+                             "the side, natural images mirrored too, which is cheap", ("auto", *augmentations))
     augment_strength: float = _opt(1.0, "scales the ranges of the random views")
+    cutout: float = _opt(0.0, "side of a square that is blanked in every view, as a share of the image's, below 1")
     label_noise: float = _opt(0.0, "share of the training labels that are drawn at random")
     label_noise_seed: int = _opt(0, "of the label noise; runs to be paired share it")
     train_size: int|None = _opt(None, "use only so many training images, the same for every seed; default: all")
     imbalance: float = _opt(1.0, "a long tail: the first class keeps this many times as large a share of its training images as the last")
     checkpoints: int = _opt(16, "about how many epochs, spaced logarithmically, have weights and features kept")
+    feature_train_size: int|None = _opt(None, "keep the features of only so many training images at the checkpoints, every "
+                                        "class in its proportion, the same for every seed; default: all")
     feature_dtype: str = _opt("float32", "in which features are stored", ("float32", "float16"))
     precision: str = _opt("auto", "of the training step; auto: bfloat16 autocast on a GPU that has it, else float32", ("auto", "float32", "bfloat16"))
     sync_bn: bool = _opt(False, "batch normalisation over the whole batch of all processes (CUDA only)")
@@ -68,7 +75,7 @@ class TrainConfig:
             wanted, called = {"int": (int, "an integer"), "float": ((int, float), "a number"), "bool": (bool, "true or false"), "str": (str, "text")}[kind]
             fits = isinstance(v, wanted) and isinstance(v, bool) == (kind == "bool")
             if not (fits or v is None and f.default is None): raise InputError(f"{f.name} must be {called}, got {v!r}")
-            if choices and v not in choices: raise InputError(f"{f.name} must be one of {', '.join(choices)}, got {v!r}")
+            if choices and v not in choices: raise InputError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {v!r}")
         for name in ("epochs", "projection_dim", "checkpoints"):
             if getattr(self, name) < 1: raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_size < 2: raise InputError(f"batch_size must be at least 2, got {self.batch_size}")
@@ -77,14 +84,22 @@ class TrainConfig:
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf: raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in ("seed", "label_noise_seed", "weight_decay", "augment_strength"):
             if not 0 <= getattr(self, name) < math.inf: raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if self.loss == "nt-xent" and self.views == 1:
+            raise InputError("loss nt-xent needs views 2: the other view of an image is its only positive, got views 1")
+        if self.cutout == 1: raise InputError(f"cutout must be in [0, 1), got {self.cutout}")
         if self.momentum >= 1: raise InputError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.nesterov and not self.momentum: object.__setattr__(self, "nesterov", False)
-        for name in ("warmup", "label_noise", "momentum", "final_lr"):
+        for name in ("warmup", "label_noise", "momentum", "final_lr", "cutout"):
             if not 0 <= getattr(self, name) <= 1: raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
     def identity(self)->dict:
         "What makes two configurations the same run: everything but where and how it is computed, and the data, which their fingerprint identifies wherever they lie."
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "images", "compile", "data")}
+
+    @classmethod
+    def defaults(cls)->dict:
+        "What an option is in a run that was made before the option existed."
+        return {f.name: f.default for f in dataclasses.fields(cls)}
 
 # %% ../nbs/api/10_train.ipynb #da0a03b7
 recipes = {
@@ -93,6 +108,11 @@ recipes = {
     "cifar-short": dict(data="cifar10", backbone="resnet18", epochs=100, batch_size=512, lr=.5, warmup=.05),
     "cifar-cpu": dict(data="cifar10", train_size=10_000, epochs=80),
 }
+_fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
+_two_cores = dict(_fast, backbone="conv", batch_size=500, epochs=50, lr=.5)
+_gpu = dict(_fast, backbone="conv-wide", batch_size=1000, epochs=80, lr=.7, cutout=.25)
+recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
+            for data in ("cifar10", "cifar100")}
 
 def recipe(name: str, # one of `recipes`
            **changes, # options that differ from the recipe
@@ -118,12 +138,13 @@ def _average_running_statistics(net: nn.Module):
             for b in (m.running_mean, m.running_var): dist.all_reduce(b); b /= size
 
 # %% ../nbs/api/10_train.ipynb #cc86974b
-def learning_rate(config: TrainConfig, # lr, warmup and final_lr matter
+def learning_rate(config: TrainConfig, # lr, warmup, schedule and final_lr matter
                   progress: float, # share of the training that is done, in [0, 1]
                   )->float:
-    "Linear warm-up from 1 % of the peak, then a cosine to `final_lr` of it."
+    "Linear warm-up from 1 % of the peak, then a cosine or a straight line to `final_lr` of it."
     w, floor = config.warmup, config.lr*config.final_lr
     if progress < w: return config.lr*(.01 + .99*progress/w)
+    if config.schedule == "linear": return floor + (config.lr - floor)*(1 - progress)/max(1 - w, 1e-9)
     return floor + (config.lr - floor)*(1 + math.cos(math.pi*(progress - w)/max(1 - w, 1e-9)))/2
 
 class _Objective(nn.Module):
@@ -138,11 +159,11 @@ class _Objective(nn.Module):
         return self.encoder.project(features) if self.classifier is None else self.classifier(features)
 
 def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all ranks together
-    size = ranks()[1]
-    if config.loss == "cross-entropy": return F.cross_entropy(out.float(), labels.repeat(2))*(len(labels)*size/batch)
+    size, y = ranks()[1], labels.repeat(config.views)
+    if config.loss == "cross-entropy": return F.cross_entropy(out.float(), y)*(len(labels)*size/batch)
     group = size > 1 or None
     if config.loss == "nt-xent": return nt_xent_loss(out, config.temperature, group=group)
-    return supcon_loss(out, labels.repeat(2), config.temperature, "in" if config.loss == "supcon-in" else "out", group=group)
+    return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group)
 
 def _batches(data, labels, order, device, stream):
     "Images and labels of each batch, on the device; where the images stay in host memory, the next batch is fetched while this one is worked on."
@@ -175,7 +196,8 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     total, gradient = torch.zeros((), dtype=torch.float64, device=device), 1. if config.base_temperature is None else config.temperature/config.base_temperature
     for i, (images, y) in enumerate(_batches(data, labels, [b.tensor_split(size)[rank] for b in whole], device, stream)):
         rate = learning_rate(config, (epoch - 1 + i/len(whole))/config.epochs)
-        views = torch.cat([augment(images, kind, config.augment_strength, g) for _ in range(2)])
+        drawn = [augment(images, kind, config.augment_strength, g, data.kind == "natural", config.cutout) for _ in range(config.views)]
+        views = drawn[0] if config.views == 1 else torch.cat(drawn)
         views = views.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=half): out = net(views)
         loss = _loss(config, out, y, len(whole[i]))
@@ -224,7 +246,17 @@ def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard d
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
 
 # %% ../nbs/api/10_train.ipynb #a16de0a2
+_state_seconds = 10 # between two state files, except at checkpoints: what a kill can cost
+
+def _does_not_compile(error)->bool: # rather than an error of the network's own
+    return any(t.__module__.startswith(("torch._dynamo", "torch._inductor", "triton")) for t in type(error).__mro__)
+
 def _steps(config, n): return config.epochs*math.ceil(n/config.batch_size)
+
+def _compiles(config, n, device)->bool:
+    if config.compile != "auto": return config.compile == "yes"
+    there = find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+    return device.type == "cuda" and _steps(config, n) >= 2000 and bool(there)
 
 def _check_ranks(config, n, device):
     size = ranks()[1]
@@ -247,27 +279,31 @@ def train(config: TrainConfig, # what to train
         if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
             raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")
         _check_ranks(config, len(labels), device)
+        recorded = None if config.feature_train_size is None else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size")
         about = about_images(data)
         size = data.train.nbytes + data.test.nbytes
         resident = config.images == "device" or config.images == "auto" and (device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3)
         data = data.to(device if resident else "cpu")
-        def claim(): held.enter_context(Run.create(out, data.classes, config.identity(), about, environment(device)).locked())
+        def claim(): held.enter_context(Run.create(out, data.classes, config.identity(), about, environment(device), TrainConfig.defaults()).locked())
         on_first_rank(claim)
         held.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = True
         run = Run(out)
-        _fit(config, run, data, labels.to(device), device, progress)
+        _fit(config, run, data, labels.to(device), recorded, device, progress)
     return run
 
-def _fit(config, run, data, labels, device, progress):
+def _fit(config, run, data, labels, recorded, device, progress): # recorded: which training images have features kept; None: all
     first, several = ranks()[0] == 0, ranks()[1] > 1
     kind = data.kind if config.augmentation == "auto" else config.augmentation
     half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0))
     encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, *_channel_stats(data.train), seed=config.seed)
+    encoder.whiten(data.train)
     with fixed_seed(config.seed, 3): classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else None
     net = _Objective(encoder, classifier).to(device, memory_format=torch.channels_last)     # faster convolutions, on the CPU too
     if config.sync_bn: net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov)
+    shown, shown_labels = data.train, labels.to(data.train.device)                          # the images whose features are kept
+    if recorded is not None: shown, shown_labels = (t[recorded.to(t.device)] for t in (shown, shown_labels))
     keep, log, state_file = checkpoint_epochs(config.epochs, config.checkpoints), [], run.file("state", "last")
 
     def last_complete()->"int|None": # the epoch to go on from; what it needs is whole
@@ -280,9 +316,9 @@ def _fit(config, run, data, labels, device, progress):
         return start
 
     def checkpoint(epoch)->dict: # what the log says of it, on rank 0
-        f_train, f_test = (extract_features_together(encoder, x) for x in (data.train, data.test))
+        f_train, f_test = (extract_features_together(encoder, x) for x in (shown, data.test))
         def write()->dict:
-            y, y_test = labels.to(f_train[0].device), data.test_labels.to(f_train[0].device)
+            y, y_test = shown_labels.to(f_train[0].device), data.test_labels.to(f_train[0].device)
             run.save_features(epoch, f_train[0], y, f_test[0], y_test, f_train[1], f_test[1], dtype=getattr(torch, config.feature_dtype))
             weights = {**encoder.state_dict(), **({f"classifier.{k}": v for k, v in classifier.state_dict().items()} if classifier else {})}
             save_tensors(run.file("checkpoints", epoch), weights, epoch=epoch)
@@ -293,28 +329,39 @@ def _fit(config, run, data, labels, device, progress):
             return row
         return on_first_rank(write)
 
+    saved = -math.inf
     def commit(epoch, row):
         log.append({"epoch": epoch, **row})
         def write():
+            nonlocal saved
             run.write_log(log)
+            if epoch not in keep and time.monotonic() - saved < _state_seconds: return      # an epoch may be shorter than its file
             save_tensors(state_file, _state(net, optimizer), epoch=epoch)
+            saved = time.monotonic()
         on_first_rank(write)
 
     start = on_first_rank(last_complete)
     if start is None: commit(0, checkpoint(0)); start = 0
     else: _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
     step = nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False) if several else net
-    if config.compile == "yes" or config.compile == "auto" and device.type == "cuda" and _steps(config, len(labels)) >= 2000 and find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")): step = torch.compile(step, dynamic=False)
+    if _compiles(config, len(labels), device): step = torch.compile(step, dynamic=False)
     with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch", disable=not (progress and first)) as bar:
-        shown = {}
+        postfix = {}
         for epoch in range(start + 1, config.epochs + 1):
             began = time.perf_counter()
-            loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
+            try: loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
+            except Exception as e:
+                if config.compile != "auto" or several or step is net or epoch > start + 1 or not _does_not_compile(e): raise
+                warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: {str(e)[:200]})")
+                step = net
+                optimizer.state.clear()                                                     # the state file is of the epoch before
+                _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
+                loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
             if not math.isfinite(loss): raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is {config.lr}) or a higher temperature (it is {config.temperature})")
             row = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "seconds": round(time.perf_counter() - began, 3)}
-            shown["loss"] = f"{loss:.3f}"
+            postfix["loss"] = f"{loss:.3f}"
             if epoch in keep:
                 row |= checkpoint(epoch)
-                shown["nearest-mean test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
+                postfix["nearest-mean test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
             commit(epoch, row)
-            bar.set_postfix(shown, refresh=False); bar.update()
+            bar.set_postfix(postfix, refresh=False); bar.update()

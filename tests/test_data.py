@@ -214,3 +214,37 @@ def test_cifar_is_downloaded_by_one_process_at_a_time(tmp_path, monkeypatch):
     calls.clear()
     load_images("cifar10", root=tmp_path)
     assert calls == [False, False]
+
+
+def test_shift_moves_whole_pixels():
+    "Every view is the picture moved by up to an eighth of the side, mirrored at its edges, mirrored as a whole or not; all moves occur."
+    x = torch.randint(256, (1, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
+    for flip in (True, False):
+        views = augment(x.expand(400, -1, -1, -1), "shift", generator=generator(1), flip=flip)
+        padded = torch.nn.functional.pad(x.float()/255, (2, 2, 2, 2), mode="reflect")
+        moved = [padded[0, :, i:i + 16, j:j + 16] for i in range(5) for j in range(5)]
+        wanted = torch.stack(moved + [m.flip(2) for m in moved]*flip).flatten(1)
+        distance = (views.flatten(1)[:, None] - wanted[None]).abs().amax(2)
+        assert distance.amin(1).max() == 0 and len(distance.argmin(1).unique()) == len(wanted)
+    plain = augment(x, "shift", 0., generator(0), flip=False)
+    assert torch.equal(plain, x.float()/255) and plain.dtype == torch.float32
+
+
+def test_shift_on_small_and_oblong_pictures():
+    for shape in ((1, 1), (2, 1), (8, 8), (8, 40)):
+        x = torch.randint(256, (5, 1, *shape), dtype=torch.uint8, generator=generator(0))
+        v = augment(x, "shift", 9., generator(0))
+        assert v.shape == x.shape and all(set(a.unique().tolist()) <= set((b/255).unique().tolist()) for a, b in zip(v, x))
+        assert torch.equal(v, augment(x, "shift", 9., generator(0)))
+
+
+def test_cutout_blanks_one_square():
+    x = torch.rand(50, 3, 20, 20, generator=generator(0)).mul(255).to(torch.uint8)
+    for kind in ("none", "shift"):
+        v = augment(x, kind, 0., generator(0), flip=False, cutout=.3)
+        changed = (v - x/255).abs().amax(1) > 1e-6
+        assert (changed.any(2).sum(1) <= 6).all() and (changed.any(1).sum(1) <= 6).all() and (changed.sum((1, 2)) > 30).all()
+        hole = v.permute(0, 2, 3, 1)[changed].view(50, -1, 3) if (changed.sum((1, 2)) == 36).all() else None
+        if hole is not None: assert torch.allclose(hole, (x/255).mean((2, 3))[:, None].expand_as(hole), atol=1e-5)
+    assert torch.equal(augment(x, "natural", generator=generator(3)), augment(x, "natural", generator=generator(3), cutout=0.))
+    with pytest.raises(InputError, match=r"cutout must be in \[0, 1\), got 1"): augment(x, "shift", cutout=1)

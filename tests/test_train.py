@@ -1,6 +1,7 @@
 "Training: what is promised about seeds, interruption and damaged files."
 import dataclasses
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import torch
 from conftest import SHORT
 
 import ncib.train
-from ncib.core import InputError
-from ncib.data import load_images
+from ncib.core import InputError, read_json, write_json
+from ncib.data import ImageData, load_images
+from ncib.losses import supcon_loss
 from ncib.probe import linear_probe
 from ncib.runs import Run, load_tensors, record_features
 from ncib.timeline import analyze
@@ -129,11 +131,14 @@ def test_diverging_loss_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("change", [dict(loss="supcon-in"), dict(loss="nt-xent"), dict(loss="cross-entropy"), dict(feature_dim=4), dict(label_noise=.5), dict(augmentation="none"),
                                     dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.), dict(nesterov=False), dict(final_lr=.1),
-                                    dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.), dict(images="host"), dict(images="device"), dict(compile="no")])
+                                    dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.), dict(images="host"), dict(images="device"), dict(compile="no"),
+                                    dict(views=1), dict(views=1, loss="cross-entropy"), dict(views=1, loss="supcon-in"), dict(augmentation="shift", cutout=.25), dict(schedule="linear"),
+                                    dict(feature_train_size=100), dict(backbone="conv", feature_dim=64)])
 def test_every_option_trains(tmp_path, change):
     config = dataclasses.replace(SHORT, epochs=1, checkpoints=1, **change)
     run = train(config, tmp_path/"run", progress=False)
     f = run.features(1)
+    assert len(f.train) == len(f.train_head) == change.get("feature_train_size", change.get("train_size", 1347 if "imbalance" not in change else len(f.train)))
     assert run.epochs == [0, 1] and torch.isfinite(f.train.float()).all() and f.train.shape == (len(f.train_labels), change.get("feature_dim", 64))
     assert same_tensors(weights(run), weights(train(config, tmp_path/"run", progress=False)))
     z = run.encoder(1)(load_images("digits").test[:5])
@@ -178,6 +183,8 @@ def test_schedule():
     assert learning_rate(c, 0.) == pytest.approx(.02) and learning_rate(c, .1) == pytest.approx(2.) and learning_rate(c, 1.) == pytest.approx(0.)
     assert learning_rate(c, .55) == pytest.approx(1.)
     assert learning_rate(TrainConfig(lr=2., warmup=0.), 0.) == pytest.approx(2.)
+    c = TrainConfig(lr=2., warmup=.2, schedule="linear", final_lr=.1)
+    assert [learning_rate(c, p) for p in (.2, .6, 1.)] == pytest.approx([2., 1.1, .2])
 
 
 def test_checkpoints_are_logarithmic():
@@ -192,7 +199,10 @@ def test_checkpoints_are_logarithmic():
     (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"), (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1"),
     (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"), (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda"),
     (dict(nesterov=1), "nesterov must be true or false, got 1"), (dict(epochs=True), "epochs must be an integer, got True"), (dict(base_temperature=0.), "base_temperature must be positive"),
-    (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"), (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host")])
+    (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"), (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host"),
+    (dict(views=3), "views must be one of 1, 2, got 3"), (dict(views=1, loss="nt-xent"), "loss nt-xent needs views 2"), (dict(cutout=1.), r"cutout must be in \[0, 1\), got 1.0"),
+    (dict(feature_train_size=5), "feature_train_size 5 .*leave 0 training images of class"), (dict(feature_train_size=5000), r"feature_train_size must be in \[1, 1347\], got 5000"),
+    (dict(schedule="step"), "schedule must be one of cosine, linear")])
 def test_bad_options(tmp_path, change, message):
     with pytest.raises(InputError, match=message): train(dataclasses.replace(SHORT, **change), tmp_path/"run")
     assert not (tmp_path/"run").exists()
@@ -225,10 +235,10 @@ def test_recipes():
     assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False, 3, "digits")
     assert learning_rate(r, 1.) == pytest.approx(.5e-3) and learning_rate(r, .01) == pytest.approx(.5)
     for name in recipes: recipe(name)
-    with pytest.raises(InputError, match="recipe must be one of digits, supcon-cifar, cifar-short, cifar-cpu, got 'best'"): recipe("best")
+    with pytest.raises(InputError, match="recipe must be one of digits, supcon-cifar, cifar-short, cifar-cpu, .*, got 'best'"): recipe("best")
 
 
-@pytest.mark.parametrize("kind", ["digits", "natural"])
+@pytest.mark.parametrize("kind", ["digits", "natural", "shift"])
 def test_nothing_in_an_epoch_waits_for_the_device(kind):
     "One value reaches the host, the mean loss at the end; whatever else did would stop a GPU at every step. (The contrastive losses have a test of their own.)"
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -237,9 +247,10 @@ def test_nothing_in_an_epoch_waits_for_the_device(kind):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             if any(w in str(func) for w in ("_local_scalar_dense", "nonzero", "unique", "equal.default", "linalg", "masked_select")): seen.append(str(func))
             return func(*args, **(kwargs or {}))
-    data, config = load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32)
+    data, config = load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32, **(dict(views=1, cutout=.25) if kind == "shift" else {}))
     data = dataclasses.replace(data, train=data.train[:128] if kind == "digits" else data.train[:128].expand(-1, 3, -1, -1), train_labels=data.train_labels[:128])
-    net = ncib.train._Objective(ncib.train.Encoder(shape=data.shape), torch.nn.Linear(64, 10))
+    backbone, dim = ("conv", 256) if kind == "shift" else ("light", 64)
+    net = ncib.train._Objective(ncib.train.Encoder(backbone, shape=data.shape), torch.nn.Linear(dim, 10))
     with Watch(): ncib.train._train_epoch(config, data, data.train_labels, kind, net, torch.optim.SGD(net.parameters(), lr=.1, momentum=.9), 1, False)
     assert seen == ["aten._local_scalar_dense.default"]
 
@@ -294,3 +305,156 @@ def test_a_run_that_another_process_made_anew_is_not_written_to(tmp_path):
     Run.create(tmp_path/"run", ["a", "b"], {"lr": 2})
     with pytest.raises(InputError, match="another process has just made this run with another configuration"):
         with ours.locked(): pass
+
+
+def colours(n, classes=4, side=12, channels=3, seed=0):
+    "Images whose class is a pattern under noise, sorted by class as the files of some data sets are."
+    rng = np.random.default_rng(seed)
+    y = np.sort(np.arange(n) % classes)
+    pattern = rng.integers(60, 200, size=(classes, channels, side, side))
+    x = torch.from_numpy((pattern[y] + rng.integers(-50, 50, size=(n, channels, side, side))).astype(np.uint8))
+    y = torch.from_numpy(y)
+    return ImageData("patterns", x[::2], y[::2], x[1::2], y[1::2], tuple(map(str, range(classes))), "natural")
+
+
+FAST = TrainConfig(backbone="conv", views=1, augmentation="shift", cutout=.25, schedule="linear", epochs=3, checkpoints=3,
+                   batch_size=32, lr=.1, feature_train_size=40, device="cpu")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fast_path_learns(tmp_path, channels):
+    data = colours(240, channels=channels)
+    run = train(FAST, tmp_path/"run", progress=False, data=data)
+    rows, f = run.log_rows(), run.features(3)
+    assert rows[-1]["loss"] < rows[1]["loss"] and rows[-1]["test_linear_probe_accuracy"] > .9
+    assert f.train.shape == (40, 256) and torch.bincount(f.train_labels).tolist() == [10]*4
+    encoder = run.encoder(3)
+    assert torch.allclose(encoder(data.test), f.test, atol=1e-5)
+    start, stem = weights(run, 0), "backbone.stem.weight"
+    assert torch.equal(start[stem], weights(run)[stem]) and torch.equal(encoder.backbone.stem.weight, start[stem])   # whitening is not trained
+    assert not torch.equal(start["backbone.stem.bias"], weights(run)["backbone.stem.bias"])
+
+
+def test_a_killed_fast_run_resumes_bit_for_bit(tmp_path):
+    "SIGKILL between epochs and inside one; the same call ends with the weights of the uninterrupted run."
+    script = ("import sys, pickle, os, signal, torch, ncib.train as t\n"
+              "torch.set_num_threads(1)\n"
+              "config, data, out, kill = pickle.load(open(sys.argv[1], 'rb')), pickle.load(open(sys.argv[2], 'rb')), sys.argv[3], int(sys.argv[4])\n"
+              "real, steps = t.augment, [0]\n"
+              "def counted(*a):\n"
+              "    steps[0] += 1\n"
+              "    if steps[0] == kill: os.kill(os.getpid(), signal.SIGKILL)\n"
+              "    return real(*a)\n"
+              "t.augment = counted\n"
+              "t.train(config, out, progress=False, data=data)\n")
+    for name, thing in (("config", FAST), ("data", colours(240))): (tmp_path/name).write_bytes(pickle.dumps(thing))
+    def call(out, kill): return subprocess.run([sys.executable, "-c", script, tmp_path/"config", tmp_path/"data", tmp_path/out, str(kill)]).returncode
+    assert call("whole", 0) == 0
+    for kill in (6, 3): assert call("killed", kill) == -signal.SIGKILL            # 4 steps an epoch: in the second, then again
+    assert call("killed", 0) == 0
+    a, b = Run(tmp_path/"whole"), Run(tmp_path/"killed")
+    for epoch in (*a.epochs, "last"): assert same_tensors(weights(a, epoch), weights(b, epoch))
+    assert same_tensors(*(load_tensors(r.file("features", 3))[0] for r in (a, b)))
+
+
+def test_an_option_that_a_run_lacks_counts_as_its_default(tmp_path, short_pair):
+    import shutil
+    run = Run(shutil.copytree(short_pair[0].path, tmp_path/"run"))
+    info = read_json(run.path/"config.json")
+    for k in ("views", "schedule", "cutout", "feature_train_size"): del info["config"][k]
+    write_json(run.path/"config.json", info)
+    again = train(SHORT, run.path, progress=False)
+    assert again.epochs == short_pair[0].epochs and again.encoder(3).feature_dim == 64 and "views" not in again.config
+    with pytest.raises(InputError, match="another configuration: views is 2, asked for 1$"): train(dataclasses.replace(SHORT, views=1), run.path, progress=False)
+    with patch.object(ncib.train, "_train_epoch", side_effect=[1., KeyboardInterrupt]), pytest.raises(KeyboardInterrupt): train(SHORT, tmp_path/"half", progress=False)
+    write_json(tmp_path/"half/config.json", info)
+    assert train(SHORT, tmp_path/"half", progress=False).epochs == short_pair[0].epochs
+
+
+def test_features_of_a_subset_are_those_of_the_same_images(tmp_path):
+    data, noisy = load_images("digits"), dataclasses.replace(SHORT, epochs=1, label_noise=.3, feature_train_size=200)
+    runs = [train(dataclasses.replace(noisy, seed=s), tmp_path/str(s), progress=False, data=data) for s in (0, 1)]
+    everything = train(dataclasses.replace(noisy, feature_train_size=None), tmp_path/"all", progress=False, data=data)
+    assert same_tensors(weights(runs[0]), weights(everything))                     # what is recorded does not touch the training
+    a, b, whole = (r.features(1) for r in (*runs, everything))
+    assert torch.equal(a.train_labels, b.train_labels) and len(a.train) == 200
+    counts = torch.bincount(whole.train_labels)*200/1347                          # of the labels that the training saw
+    assert (torch.bincount(a.train_labels) - counts).abs().max() <= 1
+    at = torch.cdist(a.train.double(), whole.train.double()).argmin(1)
+    assert torch.equal(whole.train_labels[at], a.train_labels) and torch.allclose(whole.train[at], a.train, atol=1e-5)
+    assert runs[0].data["fingerprint"] == everything.data["fingerprint"]
+
+
+@pytest.mark.parametrize("images", ["device", "host"])
+def test_batches_of_sorted_images_hold_several_classes(tmp_path, images):
+    "The images are shuffled: a batch of one class would teach a contrastive loss nothing."
+    data, seen, real = colours(240), [], ncib.train._loss
+    def spy(config, out, labels, batch): seen.append(labels.clone()); return real(config, out, labels, batch)
+    with patch.object(ncib.train, "_loss", spy): train(dataclasses.replace(FAST, images=images, epochs=2), tmp_path/"run", progress=False, data=data)
+    assert (data.train_labels.diff() >= 0).all() and len(seen) == 8 and all(len(y.unique()) == 4 for y in seen)
+    for epoch in (seen[:4], seen[4:]): assert torch.equal(torch.cat(epoch).sort()[0], data.train_labels)      # each image once
+
+
+def test_one_view_is_supcon_on_one_view():
+    g = torch.Generator().manual_seed(0)
+    z, y = torch.nn.functional.normalize(torch.randn(12, 5, generator=g), dim=1), torch.tensor([0]*5 + [1]*6 + [2])
+    config = dataclasses.replace(SHORT, views=1, temperature=.2)
+    s = (z @ z.T/.2).fill_diagonal_(-torch.inf)
+    log_p = s - s.logsumexp(1, keepdim=True)
+    rows = [-torch.stack([log_p[i, j] for j in range(12) if j != i and y[j] == y[i]]).mean() for i in range(11)]       # the image alone in its class is no anchor
+    assert float(ncib.train._loss(config, z, y, 12)) == pytest.approx(float(torch.stack(rows).mean()), rel=1e-5)
+    assert torch.equal(ncib.train._loss(config, z, y, 12), supcon_loss(z, y, .2))
+    logits = torch.randn(12, 3, generator=g)
+    assert torch.equal(ncib.train._loss(dataclasses.replace(config, loss="cross-entropy"), logits, y, 12), torch.nn.functional.cross_entropy(logits, y))
+
+
+@pytest.mark.parametrize("name", ["cifar10-2core", "cifar100-2core", "cifar10-gpu", "cifar100-gpu"])
+def test_the_fast_recipes_train(tmp_path, name):
+    config = recipe(name, epochs=1, batch_size=24, feature_train_size=20, device="cpu", checkpoints=1)
+    assert (config.views, config.augmentation, config.data) == (1, "shift", name.split("-")[0])
+    run = train(config, tmp_path/"run", progress=False, data=colours(96, side=16))
+    assert np.isfinite(run.log_rows()[-1]["loss"]) and run.features(1).train.shape == (20, 512 if "gpu" in name else 256)
+
+
+def test_a_compiler_that_fails_costs_speed_only(tmp_path, short_pair):
+    "The first batches may have been compiled and trained on when it fails; the epoch begins again without it."
+    real, calls = torch.compile, []
+    def backend(graph, inputs):
+        calls.append(1)
+        if len(calls) > 1: raise RuntimeError("no compiler")
+        return graph.forward
+    def failing(module, dynamic): return real(module, backend=backend, dynamic=dynamic)
+    cuda = patch.object(ncib.train, "_compiles", lambda *a: True)
+    data = dataclasses.replace(load_images("digits"))
+    odd = dataclasses.replace(SHORT, batch_size=270)            # 5 batches of two sizes: two graphs
+    plain = train(odd, tmp_path/"plain", progress=False, data=data)
+    torch.compiler.reset()
+    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning, match="torch.compile does not work here, which costs speed only"):
+        run = train(odd, tmp_path/"run", progress=False, data=data)
+    assert len(calls) > 1 and same_tensors(weights(plain), weights(run))
+    with patch.object(torch, "compile", failing), pytest.raises(Exception, match="no compiler"): train(dataclasses.replace(odd, compile="yes"), tmp_path/"asked", progress=False)
+
+
+def test_the_convolutional_network_is_one_graph():
+    net = ncib.train._Objective(ncib.train.Encoder("conv", (3, 16, 16)).whiten(colours(20, side=16).train), None)
+    x = torch.rand(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(torch.compile(net, backend="eager", fullgraph=True, dynamic=False)(x), net(x), atol=1e-6)
+
+
+def test_the_state_is_not_written_after_every_short_epoch(tmp_path):
+    "Between checkpoints it is at most ten seconds old; the run resumes from it, whatever lines the log has beyond it."
+    config, written, real = dataclasses.replace(SHORT, epochs=5, checkpoints=1), [], ncib.train.save_tensors
+    def spy(path, tensors, **more): written.append((path.parent.name, more["epoch"])); return real(path, tensors, **more)
+    with patch.object(ncib.train, "save_tensors", spy): whole = train(config, tmp_path/"whole", progress=False)
+    assert [e for folder, e in written if folder == "state"] == [0, 1, 5]
+    losses = iter([None, None, None])
+    def stops(*a, real=ncib.train._train_epoch):
+        if next(losses, 0) == 0: raise KeyboardInterrupt
+        return real(*a)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt): train(config, tmp_path/"run", progress=False)
+    assert len(Run(tmp_path/"run").log_rows()) == 4 and load_tensors(tmp_path/"run/state/last.safetensors", names=[])[1]["epoch"] == 1
+    resumed = train(config, tmp_path/"run", progress=False)
+    assert same_tensors(weights(whole), weights(resumed)) and [r["epoch"] for r in resumed.log_rows()] == list(range(6))
+    del written[:]
+    with patch.object(ncib.train, "save_tensors", spy), patch.object(ncib.train, "_state_seconds", 0.): train(config, tmp_path/"often", progress=False)
+    assert [e for folder, e in written if folder == "state"] == list(range(6))
