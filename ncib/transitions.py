@@ -51,7 +51,7 @@ class Estimate:
     "A positive quantity with its interval, from a jackknife of its logarithm."
     value: float                                    # the part of the bias that falls as 1/n taken out
     low: float                                      # 95 % interval; NaN where a value is missing in some group
-    high: float
+    high: float                                     # the other end of it
     raw: float                                      # from all rows, without the correction
 
     def __repr__(self): return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
@@ -169,7 +169,8 @@ def _separation_sentence(t: Transitions)->str:
     if math.isnan(s.low): return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} in β_c − 1 below {behind}; without some rows they are lost in noise, so there is no interval."
     return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} (95 %: {s.low:.3g} to {s.high:.3g}) in β_c − 1 below {behind}."
 
-def transition_sentences(t: Transitions)->list[str]:
+def transition_sentences(t: Transitions, # of a spectrum, with or without intervals
+                         )->list[str]: # the count first, then the separation
     "What transitions say, one finding per sentence."
     if not t.significant: return ["No mode that x and y share can be told from noise."]
     return [_count_sentence(t)] + ([_separation_sentence(t)] if t.modes else [])
