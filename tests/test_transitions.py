@@ -78,6 +78,17 @@ class TestDegenerate:
         wide = lambda v: np.concatenate([v, np.full((450, 2), 3.), v[:, :5]@np.ones((5, 3))], 1)
         assert close(GaussianIB.fit(wide(x), wide(y)).transitions(9), t)
 
+    @pytest.mark.filterwarnings("ignore:.*rows are too few")
+    def test_many_nearly_dead_columns_and_few_rows(self):
+        "Rounding in directions of tiny variance is no fault of the data."
+        g = np.random.default_rng(0)
+        for n in (300, 450):
+            for _ in range(3):
+                shared, units = g.normal(size=(n, 512)), np.where(np.arange(512) < 20, 1, 1e-4)
+                x, y = ((shared + .3*g.normal(size=(n, 512)))*units for _ in "xy")
+                ib = GaussianIB.fit(x, y)
+                assert min(ib.cut) > n - 20 and np.isfinite(ib.transitions(9).separation.value)
+
     def test_statistics_alone_have_no_intervals(self):
         x, y = twins(450, TIED, 64)
         t, rows = GaussianIB.fit(JointStats(64, 64).update(x, y)).transitions(9), GaussianIB.fit(x, y).transitions(9)
