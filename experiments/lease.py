@@ -41,14 +41,14 @@ class Training:
 
 
 TRAININGS = {
-    "main": Training("cifar10-gpu", ("main",), 60, "main.zip"),
-    "controls": Training("cifar10-gpu", ("temperature", "loss", "label noise"), 60, "controls.zip"),
-    "speed": Training("cifar10-gpu", ("learning rate", "training images"), 60, "speed.zip"),
-    "resnet18": Training("cifar10-resnet18", ("main",), 150, "larger.zip"),
+    "main": Training("cifar10-gpu", ("main",), 30, "main.zip"),
+    "wide": Training("cifar10-wide", ("main",), 80, "larger.zip"),
+    "controls": Training("cifar10-gpu", ("temperature", "loss", "label noise"), 30, "controls.zip"),
+    "speed": Training("cifar10-gpu", ("learning rate", "training images"), 30, "speed.zip"),
     "cifar100": Training("cifar100-gpu", ("main",), 60, "larger.zip"),
 }
 STEPS = { # in order of worth: seconds on a large GPU; of a training, see there
-    "environment": 6, "correctness": 60, "main": None, "features": 2, "controls": None, "speed": None, "resnet18": None, "cifar100": None,
+    "environment": 6, "correctness": 60, "main": None, "features": 2, "wide": None, "controls": None, "cifar100": None, "speed": None,
     "loss": 30, "throughput": 45, "algebra": 20}
 ANALYSIS = 40. # seconds of one, before one has been timed
 

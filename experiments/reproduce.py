@@ -36,6 +36,7 @@ class Group:
     grid: dict # values by option
     changes: dict = dataclasses.field(default_factory=dict) # the same for all of its conditions
     seeds: "int|None" = None # only so many of the experiment's
+    light: bool = False # timelines alone, without what `measure` adds
 
 
 CONTROLS = {
@@ -60,8 +61,8 @@ GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two 
     "temperature": Group({"temperature": [.5]}, seeds=2),
     "loss": Group({"loss": ["cross-entropy"]}),
     "label noise": Group({"label_noise": [.2]}, seeds=2),
-    "learning rate": Group({"lr": [round(.3*_rate, 4), round(3*_rate, 4)]}, seeds=2),
-    "training images": Group({"train_size": [25_000, 12_500]}, seeds=2),
+    "learning rate": Group({"lr": [round(r*_rate, 4) for r in (.3, 3, .1)]}, seeds=2, light=True),
+    "training images": Group({"lr": [round(r*_rate, 4) for r in (1, .3, 3, .1)], "train_size": [12_500, 25_000]}, seeds=2, light=True),
 }
 
 
@@ -85,9 +86,8 @@ EXPERIMENTS = {
     "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
     "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
     "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
-    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "wide convolutional networks on CIFAR-10, with controls; a large GPU"),
-    "cifar10-resnet18": Experiment("cifar10-gpu", {"backbone": "resnet18", "lr": .5}, (0, 1), {},
-                                   "a pair of ResNet-18 on CIFAR-10, one view of each image; a large GPU"),
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "convolutional networks on CIFAR-10, with controls and conditions that learn fast and slowly; a large GPU"),
+    "cifar10-wide": Experiment("cifar10-gpu", {"backbone": "conv-wide", "epochs": 100}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-10; a large GPU"),
     "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
 }
 QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light", "feature_train_size": None}
@@ -222,6 +222,7 @@ class Pair:
     folder: Path # of its timeline
     layer: str = "backbone"
     copula: bool = False
+    light: bool = False
 
 
 def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool = False)->list[Pair]:
@@ -231,7 +232,7 @@ def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, qui
         grid, c, some = planned(how, config, seeds, quick)
         for name in conditions(grid, c):
             at = folder_of(out, group)/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(some)]
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}", light=how.light) for a, b in ring_pairs(some)]
     return (found + [dataclasses.replace(p, layer="head") for p in found if "cross-entropy" not in p.condition]
             + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found if p.condition == "main"])
 
@@ -268,7 +269,7 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
-        more = {"key": key, "rows": [measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
+        more = {"key": key, "rows": [{} if pair.light else measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
         write_json(file, more)
     return labelled(pair, timeline, more["rows"])
 

@@ -110,9 +110,10 @@ recipes = {
 }
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
 _two_cores = dict(_fast, backbone="conv", batch_size=500, epochs=50, lr=.5)
-_gpu = dict(_fast, backbone="conv-wide", batch_size=1000, epochs=80, lr=.7, cutout=.25)
+_gpu = dict(_fast, backbone="conv", batch_size=1000, epochs=60, lr=.7, cutout=.25)
 recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
             for data in ("cifar10", "cifar100")}
+recipes["cifar100-gpu"]["backbone"] = "conv-wide"
 
 def recipe(name: str, # one of `recipes`
            **changes, # options that differ from the recipe
