@@ -120,7 +120,7 @@ def measure(x, y, labels, others=True)->tuple[dict, "GaussianIB"]: # by estimato
                 found = ib.corner_shortfall(x, labels).interval
                 out["debiased"]["share"] = found.value, found.low, found.high
     if not others: return out, ib
-    nothing = {k: (math.nan, None, None) for k in plain} | ({"share": (math.nan, None, None)} if labels is not None else {})
+    nothing = {k: (math.nan, None, None) for k in [*plain, *(["share"] if labels is not None else [])]}
     for name, shrinkage in (("ridge", "auto"), ("plain", None)):
         out[name] = dict(nothing)
         try: fit = GaussianIB.fit(x, y, shrinkage=shrinkage, debias=False)
@@ -178,7 +178,12 @@ def cells(quick=False):
                           for s in ("tied", "spread")]
 
 
+def key(r): return int(r["n"]), int(r["d"]), r["spectrum"], r["law"]
+
+
 def write(path, rows):
+    order = {c[:4]: i for i, c in enumerate(cells())}
+    rows = sorted(rows, key=lambda r: order[key(r)])
     text = lambda v: f"{v:.4g}" if isinstance(v, float) else str(v)
     lines = [",".join(COLUMNS)] + [",".join(text(r[c]) for c in COLUMNS) for r in rows]
     with atomic_write(path) as f: f.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -205,7 +210,6 @@ def main():
     start, rows = time.perf_counter(), []
     if args.out.is_file() and not args.quick:
         with args.out.open(encoding="utf-8", newline="") as f: rows = list(csv.DictReader(f))
-    key = lambda r: (int(r["n"]), int(r["d"]), r["spectrum"], r["law"])
     for n, d, s, law, draws in cells(args.quick):
         done = [r for r in rows if key(r) == (n, d, s, law)]
         if args.only not in f"n={n} d={d} {s} {law}": continue

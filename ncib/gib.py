@@ -521,20 +521,20 @@ class GaussianIB:
 
     def _chance_in_means(self, f, labels)->"list[Tensor]|None": # (K, K) twice, in units of the scaled features
         """What chance in the class means adds to the covariance of their code M x, without and with y known:
-        tr(Σ Σ_W)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean.
-        `None` for fits whose inflation is not taken out either."""
+        tr(Σ_W²)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean. The square of an estimate is too large by the
+        square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
-        b, f = self.cca._x, check_features(f, "x")
-        one_hot, z = _one_hot(f, labels), _centred(f)[1][:, b.alive]/b.scale@b.w
-        counts, n = one_hot.sum(0), len(z)
-        within = z - one_hot@(one_hot.T@z/counts[:, None])
-        back, cross = torch.linalg.pinv(b.w), b.w.T@self.cca._cross@self.cca._y.w
-        spread = back.T@(within.T@within/max(1, n - len(counts)))@back              # Σ_W of the scaled features
-        unknown = torch.eye(len(cross), dtype=cross.dtype, device=cross.device) - cross@cross.T
-        given = back.T@unknown@back/(1 - cross.shape[1]/n)
-        centre = torch.eye(len(counts), dtype=z.dtype, device=z.device) - 1/len(counts)
-        shape = centre/counts@centre
-        return [(v*spread).sum()*shape for v in (back.T@back, given)]
+        x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels)
+        counts, (n, k) = one_hot.sum(0), one_hot.shape
+        zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
+        if len(zy) != n or k >= n: return None
+        inside, other = (z - one_hot@(one_hot.T@z/counts[:, None]) for z in (zx, zy))
+        back, cross = torch.linalg.pinv(x.w), inside.T@other/(n - k)
+        within = inside.T@inside/(n - k)
+        unknown = (within - cross@cross.T)/(1 - zy.shape[1]/n)
+        spread, given = back.T@within@back, back.T@unknown@back                     # of the scaled features
+        centre = torch.eye(k, dtype=zx.dtype, device=zx.device) - 1/k
+        return [((v*spread).sum() - v.trace()**2/(n - k))*(centre/counts@centre) for v in (spread, given)]
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
         nothing = CornerShortfall(*[math.nan]*6, k)
