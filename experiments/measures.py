@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from ncib.cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance
-from ncib.coding import excess_rate, isotropy, packing
+from ncib.coding import excess_rate, isotropy
 from ncib.gib import GaussianIB
 from ncib.identifiability import linear_identifiability
 from ncib.runs import Features
@@ -225,12 +225,27 @@ def sliced(x: torch.Tensor, # (n, d) float64
     return float((p - p.square().mean(0).sqrt()*q[:, None]).square().mean().sqrt()/x.square().mean().sqrt())
 
 
-def kurtosis_ratio(x: torch.Tensor)->float: # (n, d) float64
-    "Mardia's kurtosis over its expectation for a Gaussian sample of the same rank and size: 1 at every n."
+def kurtosis(x: torch.Tensor)->tuple[float, int, int]: # (n, d) float64; kurtosis, n, rank
+    "Mardia's kurtosis."
     u, s, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
     u = u[:, s > 1e-8*s[0]]
-    n, r = u.shape
-    return float((n*u.square().sum(1)).square().mean())/(r*(r + 2)*(n - 1)/(n + 1))
+    return float((len(u)*u.square().sum(1)).square().mean()), *u.shape
+
+
+def kurtosis_ratio(x: torch.Tensor)->float: # (n, d) float64
+    "Mardia's kurtosis over its expectation for a Gaussian sample of the same rank and size: 1 at every n."
+    b, n, r = kurtosis(x)
+    return b/(r*(r + 2)*(n - 1)/(n + 1))
+
+
+def projected(x, labels)->dict[str, float]:
+    "Departure of the canonical projection, features on K − 1 discriminant modes, from a Gaussian; as in `packing`."
+    of = one_hot(labels)
+    t = canonical_correlations(x.double(), of, shrinkage=None).transform_x(x.double())[:, :of.shape[1] - 1]
+    b, n, r = kurtosis(t)
+    sample = torch.randn(t.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(t.device)
+    return {"kurtosis_z": (b - r*(r + 2))/math.sqrt(8*r*(r + 2)/n), "sliced_wasserstein": sliced(t),
+            "sliced_wasserstein_reference": sliced(sample)}
 
 
 def packed(x: torch.Tensor, # (n, d) features
@@ -256,13 +271,11 @@ def coding(x, # (n, d) features
     sums = torch.zeros(len(counts), x.shape[1], dtype=torch.float64, device=x.device).index_add_(0, y, x.double())
     means = sums/counts[:, None]
     variances = torch.linalg.svdvals(means - means.mean(0))[:len(counts) - 1].square()
-    shape, projected, cost = isotropy(variances), packing(x, labels).gaussianity, excess_rate(x, labels)
+    shape, cost = isotropy(variances), excess_rate(x, labels)
     tenth = excess_rate(x, labels, [cost.total/10])
     return {"condition_number": shape.condition_number, "effective_rank": shape.effective_rank,
-            "kurtosis_z": projected.kurtosis_z, "sliced_wasserstein": projected.sliced_wasserstein,
-            "sliced_wasserstein_reference": projected.sliced_wasserstein_reference,
             "outside_means": cost.floor/cost.total, "excess_rate": finite(tenth.excess[0]/tenth.rate[0]),
-            **packed(x, labels)}
+            **projected(x, labels), **packed(x, labels)}
 
 
 def finite(v)->float: return float(v) if math.isfinite(float(v)) else math.nan

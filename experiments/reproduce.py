@@ -24,9 +24,9 @@ from ncib.core import InputError, atomic_write, read_json, resolve_device, write
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
 from ncib.runs import Run, record_features
-from ncib.sweep import _plan, conditions, quantities, ring_pairs, summarise, sweep # _plan: the sweep's own tasks, to be done in processes
+from ncib.sweep import _plan, conditions, quantities, quantities_of, ring_pairs, summarise, sweep # _plan: the sweep's own tasks, to be done in processes
 from ncib.timeline import Timeline, analyze
-from ncib.train import TrainConfig, recipe
+from ncib.train import TrainConfig, recipe, recipes
 from tasks import Task, run_tasks
 
 
@@ -36,6 +36,7 @@ class Group:
     grid: dict # values by option
     changes: dict = dataclasses.field(default_factory=dict) # the same for all of its conditions
     seeds: "int|None" = None # only so many of the experiment's
+    light: bool = False # timelines alone, without what `measure` adds
 
 
 CONTROLS = {
@@ -53,6 +54,16 @@ COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size":
 SPEED = { # how fast an encoder learns, and nothing else
     "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3),
     "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3),
+}
+
+
+_rate = recipes["cifar10-gpu"]["lr"]
+GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two vary how fast is learnt
+    "temperature": Group({"temperature": [.5]}, seeds=2),
+    "loss": Group({"loss": ["cross-entropy"]}),
+    "label noise": Group({"label_noise": [.2]}, seeds=2),
+    "learning rate": Group({"lr": [round(r*_rate, 4) for r in (.3, 3, .1)]}, seeds=2, light=True),
+    "training images": Group({"lr": [round(r*_rate, 4) for r in (1, .3, 3, .1)], "train_size": [12_500, 25_000]}, seeds=2, light=True),
 }
 
 
@@ -76,6 +87,9 @@ EXPERIMENTS = {
     "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
     "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
     "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "convolutional networks on CIFAR-10, with controls and conditions that learn fast and slowly; a large GPU"),
+    "cifar10-wide": Experiment("cifar10-gpu", {"backbone": "conv-wide", "epochs": 100}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-10; a large GPU"),
+    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
 }
 QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light", "feature_train_size": None}
 QUICK_SIZES = {12_500: 200, 25_000: 300, 1347: 450} # of the conditions that vary the number of images
@@ -153,7 +167,7 @@ def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how
         tasks = []
         for name, (grid, c, some) in plans.items():
             ring_pairs(some)                                                # says what is wrong with the seeds before anything runs
-            own = _plan(conditions(grid, c), list(some), folder_of(out, name), 0, "backbone", False)
+            own = _plan(conditions(grid, c), list(some), folder_of(out, name), 0, "both", False)
             tasks += [Task(f"{name}/{t.name}", t.call, tuple(j + len(tasks) for j in t.needs)) for t in own]
         decide.images(config.data)                                          # a mistake in the data is said once, here
         run_tasks(tasks, how.workers, progress=progress)
@@ -183,13 +197,13 @@ def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Pat
         folder = out/"main"/"base"/f"pair-{a}-{b}"
         timeline = analyzed(runs[a], runs[b], folder, device=config.device)
         summary = timeline.summary()
-        table.append({"condition": "base", "seed_a": a, "seed_b": b, **{q: pd.Series(summary[q], dtype=float).mean() for q in quantities if q in summary}, "group": "main"})
+        table.append({"condition": "base", "seed_a": a, "seed_b": b, **quantities_of(summary), "group": "main"})
     return pd.DataFrame(table)
 
 
 # ---- measuring what the sweeps left
 
-def analyzed(a: Run, b: Run, folder: Path, layer: str = "backbone", copula: bool = False, device: str = "auto")->Timeline:
+def analyzed(a: Run, b: Run, folder: Path, layer: str = "both", copula: bool = False, device: str = "auto")->Timeline:
     "The timeline of a pair: what lies in the folder if it is of these runs and epochs, else a new one."
     of = {"version": __version__, "runs": [a.info, b.info], "epochs": [a.epochs, b.epochs]}
     with contextlib.suppress(InputError):
@@ -209,32 +223,56 @@ class Pair:
     folder: Path # of its timeline
     layer: str = "backbone"
     copula: bool = False
+    light: bool = False
 
 
 def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool = False)->list[Pair]:
-    "The pairs that the sweeps analysed, and those of the main condition once more with the head's features and with the copula."
+    "The pairs that the sweeps analysed, in both layers where the loss trains the head; those of the main condition once more with the copula."
     found = []
     for group, how in groups(experiment).items():
         grid, c, some = planned(how, config, seeds, quick)
         for name in conditions(grid, c):
             at = folder_of(out, group)/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}") for a, b in ring_pairs(some)]
-    return found + [dataclasses.replace(p, folder=out/"variants"/name/p.folder.name, layer=layer, copula=copula)
-                    for name, layer, copula in (("head", "head", False), ("copula", "backbone", True)) for p in found if p.condition == "main"]
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}", light=how.light) for a, b in ring_pairs(some)]
+    return (found + [dataclasses.replace(p, layer="head") for p in found if "cross-entropy" not in p.condition]
+            + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found if p.condition == "main"])
+
+
+def timeline_of(pair: Pair)->Timeline:
+    "As it was saved, in the pair's layer."
+    return Timeline.load(pair.folder).of(pair.layer)
+
+
+def measures_of(pair: Pair)->Path:
+    "The file of what `measure` gave."
+    return pair.folder/("measures.json" if pair.layer == "backbone" else f"measures-{pair.layer}.json")
+
+
+def labelled(pair: Pair, timeline: Timeline, more: list[dict])->pd.DataFrame:
+    "Rows of timeline.csv: what a timeline holds and what `measure` gave, behind what names the pair."
+    table, (a, b) = rows(timeline, more), pair.seeds
+    of = {"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": a, "seed_b": b}
+    for i, (name, v) in enumerate(of.items()): table.insert(i, name, v)
+    return table
+
+
+def swept_row(pair: Pair, timeline: Timeline, group: str)->dict:
+    "A pair's row of sweep.csv."
+    (a, b), values = pair.seeds, quantities_of(timeline.summary())
+    return {"condition": pair.condition, "seed_a": a, "seed_b": b, **values, "group": group}
 
 
 def measured(pair: Pair, device: str)->pd.DataFrame:
     "Rows of timeline.csv of one pair; what was measured before is not measured again."
     a, b = (Run(r) for r in pair.runs)
-    timeline = Timeline.load(pair.folder) if (pair.layer, pair.copula) == ("backbone", False) else analyzed(a, b, pair.folder, pair.layer, pair.copula, device)
-    file, key = pair.folder/"measures.json", [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
+    if pair.copula: analyzed(a, b, pair.folder, "backbone", True, device)
+    timeline = timeline_of(pair)
+    file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
-        more = {"key": key, "rows": [measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
+        more = {"key": key, "rows": [{} if pair.light else measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
         write_json(file, more)
-    table = rows(timeline, more["rows"])
-    for i, (name, v) in enumerate({"condition": pair.condition, "layer": pair.layer, "copula": pair.copula, "seed_a": pair.seeds[0], "seed_b": pair.seeds[1]}.items()): table.insert(i, name, v)
-    return table
+    return labelled(pair, timeline, more["rows"])
 
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
@@ -273,7 +311,16 @@ def training_seconds(out: Path)->float:
     return round(sum(row.get("seconds", 0) for row in logs), 1)
 
 
-def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: dict[str, pd.DataFrame])->list[claims.Claim]:
+def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict)->dict:
+    "What config.json says of an experiment; `machine` is where it ran."
+    experiment = EXPERIMENTS[name]
+    config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
+    return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
+            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
+            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
+
+
+def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
     "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))
@@ -328,10 +375,8 @@ def reproduce(args)->list[claims.Claim]:
         more, table = decide.tables(experiment.decides, tasks, found[:len(tasks)]), pd.concat(found[len(tasks):], ignore_index=True)
         cross = crossed(pairs, config.device)
     run = Run(pairs[0].runs[0])
-    about = {"experiment": args.experiment, "quick": args.quick, "recipe": experiment.recipe, "data": "cifar10" if args.experiment == "transfer" else name, "trained_on": name,
-             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": seeds, "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "decides": experiment.decides,
-             "config": {k: v for k, v in config.identity().items() if k != "seed"}, "checkpoints": run.epochs,
-             "environment": run.info["environment"] | {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers}, "wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
+    about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers})
+    about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
     judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")

@@ -121,14 +121,21 @@ def _squared_sines(u: Tensor, # (n, k) leading canonical variates of x, ρ desce
     return torch.linalg.svdvals(qv).flip(0).square().clamp(max=1)
 
 # %% ../nbs/api/11_cca.ipynb #58087626
-def _invert_spike(rho2: Tensor, c_x: float, c_y: float)->Tensor:
-    "Population ρ² behind a sample ρ²: ρ̂² = r(1 − c_x + c_x/r)(1 − c_y + c_y/r) solved for r (Bao et al. 2017); 0 where noise alone reaches ρ̂."
-    a, c = (1 - c_x)*(1 - c_y), c_x*c_y
-    b = c_x*(1 - c_y) + c_y*(1 - c_x) - rho2
-    discriminant = b.square() - 4*a*c
-    if c_x + c_y >= 1: return torch.zeros_like(rho2)
-    root = (discriminant.clamp_min(0).sqrt() - b)/(2*a)
-    return torch.where((discriminant >= 0) & (b < 0), root.clamp(0, 1), 0.)
+def _invert_spike(complement: Tensor, # 1 − ρ̂² of the sample
+                  c_x: float, c_y: float, # dimensions over sample size
+                  )->Tensor: # 1 − ρ² of the population; 1 where noise alone reaches ρ̂
+    """ρ̂² = r(1 − c_x + c_x/r)(1 − c_y + c_y/r) solved for r = ρ² (Bao et al. 2017), in t = 1 − r and s = 1 − ρ̂², so that nothing cancels near ρ = 1:
+    (1 − c_x)(1 − c_y) t² − (1 − c_x − c_y + s) t + s = 0."""
+    a, b = (1 - c_x)*(1 - c_y), 1 - c_x - c_y + complement
+    if c_x + c_y >= 1: return torch.ones_like(complement)
+    discriminant, edge2 = b.square() - 4*a*complement, c_x + c_y - 2*c_x*c_y + 2*math.sqrt(c_x*c_y*a)
+    t = 2*complement/(b + discriminant.clamp_min(0).sqrt())
+    return torch.where((discriminant >= 0) & (1 - complement > edge2), t.clamp(0, 1), 1.)
+
+def _hidden_excess(c_x: float, c_y: float)->float: # 0 where n ≤ dimensions: then nothing can be told
+    "β_c − 1 of the weakest population mode that samples can show: ρ² = √(c_x c_y/((1 − c_x)(1 − c_y))) (Bao et al. 2017)."
+    if c_x + c_y >= 1: return 0.
+    return math.inf if c_x*c_y == 0 else max(0., math.sqrt((1 - c_x)*(1 - c_y)/(c_x*c_y)) - 1)
 
 @dataclass(frozen=True)
 class CanonicalCorrelations:
@@ -202,9 +209,13 @@ class CanonicalCorrelations:
     def debiased(self):
         """(m,) estimates of the population ρ: the inflation by finite samples taken out (Bao, Hu, Pan & Zhou 2017); 0 where noise alone explains it.
         With shrinkage an approximation, by effective degrees of freedom."""
-        if self.n is None: return self.rho
-        r = torch.as_tensor(self.rho).square()
-        return self._kind(_invert_spike(r, min(1., self.dof_x/self.n), min(1., self.dof_y/self.n)).sqrt())
+        return self._kind((1 - torch.as_tensor(self.debiased_one_minus_rho2)).sqrt())
+
+    @property
+    def debiased_one_minus_rho2(self):
+        "(m,) 1 − ρ² of `debiased`, without cancellation near ρ = 1; 1 where noise alone explains ρ."
+        s = torch.as_tensor(self.one_minus_rho2)
+        return self._kind(s if self.n is None else _invert_spike(s, min(1., self.dof_x/self.n), min(1., self.dof_y/self.n)))
 
     def transform_x(self, x, # (n, d_x) features
                     )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of x

@@ -150,7 +150,7 @@ def bootstrap_correlations(x, # (n, d_x) features
     if len(theta) < 2: raise InputError(f"modes must leave resampled covariances invertible, got {k} modes for {n} rows")
     sample = torch.as_tensor(cc.rho)[:k].clamp(0, 1 - 1e-15).atanh()
     draws = (theta - theta.median(0).values + sample).clamp_min(0).tanh()
-    rho = _invert_spike(draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n)).sqrt()
+    rho = (1 - _invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
     kind = lambda t: same_kind(t, like=x)
     return BootstrapCorrelations(kind(torch.as_tensor(cc.debiased)[:k]), kind(rho))
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
+from . import __version__
 from .core import InputError, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
 from .data import ImageData, load_images
 from .nets import Encoder, extract_features
@@ -205,7 +206,7 @@ def environment(device: torch.device, # that the run computes on
                 )->dict: # plain values
     "Versions, machine, device, number of processes and threads, and the time."
     gpu = {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if device.type == "cuda" else {}
-    return {**{p: version(p) for p in ("ncib", "torch", "torchvision", "numpy")}, "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
+    return {"ncib": __version__, **{p: version(p) for p in ("torch", "torchvision", "numpy")}, "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
             "processes": ranks()[1], "threads": torch.get_num_threads(), "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 def about_images(data: ImageData, # as loaded

@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'TrainConfig', 'recipe', 'checkpoint_epochs', 'learning_rate', 'nearest_mean_accuracy', 'train']
 
 # %% ../nbs/api/10_train.ipynb #d0089359
-import contextlib, dataclasses, math, os, shutil, time
+import contextlib, dataclasses, math, os, shutil, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -110,9 +110,10 @@ recipes = {
 }
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
 _two_cores = dict(_fast, backbone="conv", batch_size=500, epochs=50, lr=.5)
-_gpu = dict(_fast, backbone="conv-wide", batch_size=1000, epochs=80, lr=.7, cutout=.25)
+_gpu = dict(_fast, backbone="conv", batch_size=1000, epochs=60, lr=.7, cutout=.25)
 recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
             for data in ("cifar10", "cifar100")}
+recipes["cifar100-gpu"]["backbone"] = "conv-wide"
 
 def recipe(name: str, # one of `recipes`
            **changes, # options that differ from the recipe
@@ -246,7 +247,17 @@ def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard d
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
 
 # %% ../nbs/api/10_train.ipynb #a16de0a2
+_state_seconds = 10 # between two state files, except at checkpoints: what a kill can cost
+
+def _does_not_compile(error)->bool: # rather than an error of the network's own
+    return any(t.__module__.startswith(("torch._dynamo", "torch._inductor", "triton")) for t in type(error).__mro__)
+
 def _steps(config, n): return config.epochs*math.ceil(n/config.batch_size)
+
+def _compiles(config, n, device)->bool:
+    if config.compile != "auto": return config.compile == "yes"
+    there = find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+    return device.type == "cuda" and _steps(config, n) >= 2000 and bool(there)
 
 def _check_ranks(config, n, device):
     size = ranks()[1]
@@ -319,23 +330,34 @@ def _fit(config, run, data, labels, recorded, device, progress): # recorded: whi
             return row
         return on_first_rank(write)
 
+    saved = -math.inf
     def commit(epoch, row):
         log.append({"epoch": epoch, **row})
         def write():
+            nonlocal saved
             run.write_log(log)
+            if epoch not in keep and time.monotonic() - saved < _state_seconds: return      # an epoch may be shorter than its file
             save_tensors(state_file, _state(net, optimizer), epoch=epoch)
+            saved = time.monotonic()
         on_first_rank(write)
 
     start = on_first_rank(last_complete)
     if start is None: commit(0, checkpoint(0)); start = 0
     else: _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
     step = nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False) if several else net
-    if config.compile == "yes" or config.compile == "auto" and device.type == "cuda" and _steps(config, len(labels)) >= 2000 and find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")): step = torch.compile(step, dynamic=False)
+    if _compiles(config, len(labels), device): step = torch.compile(step, dynamic=False)
     with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch", disable=not (progress and first)) as bar:
         postfix = {}
         for epoch in range(start + 1, config.epochs + 1):
             began = time.perf_counter()
-            loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
+            try: loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
+            except Exception as e:
+                if config.compile != "auto" or several or step is net or epoch > start + 1 or not _does_not_compile(e): raise
+                warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: {str(e)[:200]})")
+                step = net
+                optimizer.state.clear()                                                     # the state file is of the epoch before
+                _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
+                loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
             if not math.isfinite(loss): raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is {config.lr}) or a higher temperature (it is {config.temperature})")
             row = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "seconds": round(time.perf_counter() - began, 3)}
             postfix["loss"] = f"{loss:.3f}"

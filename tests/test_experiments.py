@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from check_sync import ROOT
-from ncib.coding import gaussianity
+from ncib.coding import gaussianity, packing
 from scipy.stats import linregress, rankdata, spearmanr
 from scipy.stats import t as student
 
@@ -412,6 +412,14 @@ def test_an_ideal_simplex_is_packed_ideally():
     assert measures.kurtosis_ratio(inside) == pytest.approx(g.kurtosis/expected)
 
 
+def test_the_projection_is_that_of_packing():
+    (x,), labels = power.twins(1, 900, 20, nc1=.2, heavy=True)
+    mine, theirs = measures.projected(x, labels), packing(x, labels).gaussianity
+    assert mine["kurtosis_z"] == pytest.approx(theirs.kurtosis_z)
+    for name in ("sliced_wasserstein", "sliced_wasserstein_reference"):
+        assert mine[name] == pytest.approx(getattr(theirs, name), rel=.15)      # other directions and another sample
+
+
 def test_every_claim_has_a_picture():
     t = table(("main", "lr=1", "a"), claims.LAYERS)
     drawn = figures.of_claims(t, CROSS, K)
@@ -477,9 +485,8 @@ def check_results(folder):
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula])
     assert np.allclose(np.sort(swept.final_test_accuracy), np.sort(last.test_accuracy), atol=1e-5) and set(swept.condition) == set(table.condition) == set(pd.read_csv(folder/"summary.csv").condition)
     assert {"processor", "torch", "ncib", "device"} <= set(config["environment"]) and config["wall"] and config["seeds"]
-    if second: assert {p.stem
-                       for p in folder.glob("*.png")} == {*figures.OF_A_PAIR,
-                                                          *figures.of_claims(table, cross, config["num_classes"])}
+    drawn = {*figures.OF_A_PAIR, *figures.of_claims(table, cross, classes)}
+    if second: assert {p.stem for p in folder.glob("*.png")} == drawn
     assert all(p.stat().st_size > 5000 for p in folder.glob("*.png"))       # no empty figure
     for file in folder.iterdir(): assert file.suffix == ".png" or not re.search(r"(?<![\w.])/(tmp|home|work|root|Users)/", file.read_text(encoding="utf-8")), file
 

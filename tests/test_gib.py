@@ -186,7 +186,7 @@ class TestTransitions:
         x = g.normal(size=(500, 5)); y = x*[.9, 0, 0, 0, 0] + g.normal(size=(500, 5))
         gib = GaussianIB.fit(x, y)
         t = gib.transitions()
-        assert t.count == t.significant == 1 and t.gap_ratio == pytest.approx((1/gib.noise_edge**2 - 1)/gib.excess[0])
+        assert t.count == t.significant == 1 and t.gap_ratio == pytest.approx(gib.floor/gib.excess[0])
 
     @pytest.mark.parametrize("k, d, n", [(5, 16, 300), (10, 64, 450), (20, 64, 2000)])
     def test_collapsed_twins_have_k_minus_one(self, k, d, n):
@@ -261,7 +261,7 @@ class TestLabels:
     def test_class_paired_is_what_sampling_pairs_gives(self):
         x, y, labels = classes(n=400, k=4, d=8, within=2., twin=True)
         pairs = np.concatenate([np.stack(np.meshgrid(*[np.flatnonzero(labels == k)]*2), -1).reshape(-1, 2) for k in range(4)])
-        direct, closed = GaussianIB.fit(x[pairs[:, 0]], y[pairs[:, 1]], shrinkage=None), GaussianIB.fit_class_paired(x, y, labels, shrinkage=None)
+        direct, closed = GaussianIB.fit(x[pairs[:, 0]], y[pairs[:, 1]], debias=False), GaussianIB.fit_class_paired(x, y, labels, debias=False)
         assert len(closed.rho) == 3 and np.allclose(closed.rho, direct.rho[:3], atol=1e-9) and (direct.rho[3:] < 1e-7).all()
 
     def test_empty_and_unbalanced_classes(self):

@@ -414,3 +414,47 @@ def test_the_fast_recipes_train(tmp_path, name):
     assert (config.views, config.augmentation, config.data) == (1, "shift", name.split("-")[0])
     run = train(config, tmp_path/"run", progress=False, data=colours(96, side=16))
     assert np.isfinite(run.log_rows()[-1]["loss"]) and run.features(1).train.shape == (20, 512 if "gpu" in name else 256)
+
+
+def test_a_compiler_that_fails_costs_speed_only(tmp_path, short_pair):
+    "The first batches may have been compiled and trained on when it fails; the epoch begins again without it."
+    real, calls = torch.compile, []
+    def backend(graph, inputs):
+        calls.append(1)
+        if len(calls) > 1: raise RuntimeError("no compiler")
+        return graph.forward
+    def failing(module, dynamic): return real(module, backend=backend, dynamic=dynamic)
+    cuda = patch.object(ncib.train, "_compiles", lambda *a: True)
+    data = dataclasses.replace(load_images("digits"))
+    odd = dataclasses.replace(SHORT, batch_size=270)            # 5 batches of two sizes: two graphs
+    plain = train(odd, tmp_path/"plain", progress=False, data=data)
+    torch.compiler.reset()
+    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning, match="torch.compile does not work here, which costs speed only"):
+        run = train(odd, tmp_path/"run", progress=False, data=data)
+    assert len(calls) > 1 and same_tensors(weights(plain), weights(run))
+    with patch.object(torch, "compile", failing), pytest.raises(Exception, match="no compiler"): train(dataclasses.replace(odd, compile="yes"), tmp_path/"asked", progress=False)
+
+
+def test_the_convolutional_network_is_one_graph():
+    net = ncib.train._Objective(ncib.train.Encoder("conv", (3, 16, 16)).whiten(colours(20, side=16).train), None)
+    x = torch.rand(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(torch.compile(net, backend="eager", fullgraph=True, dynamic=False)(x), net(x), atol=1e-6)
+
+
+def test_the_state_is_not_written_after_every_short_epoch(tmp_path):
+    "Between checkpoints it is at most ten seconds old; the run resumes from it, whatever lines the log has beyond it."
+    config, written, real = dataclasses.replace(SHORT, epochs=5, checkpoints=1), [], ncib.train.save_tensors
+    def spy(path, tensors, **more): written.append((path.parent.name, more["epoch"])); return real(path, tensors, **more)
+    with patch.object(ncib.train, "save_tensors", spy): whole = train(config, tmp_path/"whole", progress=False)
+    assert [e for folder, e in written if folder == "state"] == [0, 1, 5]
+    losses = iter([None, None, None])
+    def stops(*a, real=ncib.train._train_epoch):
+        if next(losses, 0) == 0: raise KeyboardInterrupt
+        return real(*a)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt): train(config, tmp_path/"run", progress=False)
+    assert len(Run(tmp_path/"run").log_rows()) == 4 and load_tensors(tmp_path/"run/state/last.safetensors", names=[])[1]["epoch"] == 1
+    resumed = train(config, tmp_path/"run", progress=False)
+    assert same_tensors(weights(whole), weights(resumed)) and [r["epoch"] for r in resumed.log_rows()] == list(range(6))
+    del written[:]
+    with patch.object(ncib.train, "save_tensors", spy), patch.object(ncib.train, "_state_seconds", 0.): train(config, tmp_path/"often", progress=False)
+    assert [e for folder, e in written if folder == "state"] == list(range(6))
