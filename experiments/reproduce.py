@@ -277,10 +277,11 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
     "Encoders of the main condition beside those of another loss and another seed, at the last checkpoint."
-    out, by = [], {(p.condition, p.seeds): p for p in pairs if p.layer == "backbone" and not p.copula}
-    for condition in sorted({c for c, _ in by if c.startswith("loss=")}):
-        for seeds in (s for c, s in by if c == "main"):
-            a, b = Run(by["main", seeds].runs[0]), Run(by[condition, seeds].runs[1])
+    out, plain = [], [p for p in pairs if p.layer == "backbone" and not p.copula]
+    encoders = {(p.condition, s): r for p in plain for s, r in zip(p.seeds, p.runs)}
+    for condition in sorted({p.condition for p in plain if p.condition.startswith("loss=")}):
+        for seeds in (p.seeds for p in plain if p.condition == "main" and (condition, p.seeds[1]) in encoders): # may have fewer seeds
+            a, b = Run(encoders["main", seeds[0]]), Run(encoders[condition, seeds[1]])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
             for layer in claims.LAYERS:
