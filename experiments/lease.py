@@ -64,6 +64,12 @@ def last_line(trace: str)->str: return trace.strip().splitlines()[-1]
 def finished(pair: Pair)->bool: return (pair.folder/"info.json").is_file() and measures_of(pair).is_file()
 
 
+def measures_or_nothing(pair: Pair)->list[dict]: # per checkpoint
+    "What `measure` gave, where there was time for it."
+    if measures_of(pair).is_file(): return read_json(measures_of(pair))["rows"]
+    return [{}]*len(Timeline.load(pair.folder).epochs)
+
+
 def tried(work, device: str):
     "`work(device)`; what fails on the GPU is done on the CPU, more slowly, and the failure is told."
     try: return work(device)
@@ -375,12 +381,12 @@ def collect(out: Path, name: str, results: Path)->None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)/name
         for archive in {t.archive for t in TRAININGS.values() if t.experiment == name and (out/t.archive).is_file()}: unpack(out/archive, Path(folder))
-        pairs = [p for p in all_pairs(experiment, config, experiment.seeds, root, quick) if finished(p)]
+        pairs = [p for p in all_pairs(experiment, config, experiment.seeds, root, quick) if (p.folder/"info.json").is_file()]
         plain = [p for p in pairs if (p.layer, p.copula) == ("backbone", False)]
         pairs = [p for p in pairs if p.condition in {q.condition for q in plain}]             # a head alone is no row of the sweep
         if not any(p.condition == "main" for p in plain): raise InputError(f"{out} holds no analysis of the main condition of {name}")
         timelines = {p.folder: Timeline.load(p.folder) for p in plain}
-        table = pd.concat([reproduce.labelled(p, timeline_of(p), read_json(measures_of(p))["rows"]) for p in pairs], ignore_index=True)
+        table = pd.concat([reproduce.labelled(p, timeline_of(p), measures_or_nothing(p)) for p in pairs], ignore_index=True)
         swept = pd.DataFrame([reproduce.swept_row(p, timelines[p.folder], group_of[p.condition]) for p in plain])
         cross = pd.read_csv(root/"cross.csv") if (root/"cross.csv").is_file() else crossed([], "cpu")
         first, there = timelines[plain[0].folder], state["steps"].get("environment", {}).get("result") or {}
