@@ -7,7 +7,7 @@
 
 The same command again goes on with what is missing. Encoders are trained one after the other in this process, which
 loads the images once. What needs little of the GPU is done beside them: analyses, by --analysts processes on it, and
-the commands of --side on the CPU, at the lowest priority, one thread each. When --minutes are over, all that runs is ended.
+the commands of --side on the CPU, at the lowest priority, one thread each. After --minutes all that runs is ended.
 --out gets at most eight small files, each as soon as there is something to write: lease.json (what was done, skipped
 and measured), log.txt, a .zip of analyses for each kind of trainings, features.safetensors and side.zip. Weights and
 features stay in --work, which is in memory if there is room.
