@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
 from scipy.special import digamma
@@ -40,9 +41,10 @@ from tasks import Task
 
 LAYERS = ("backbone", "head")
 WINDOW = 3 # modes on either side that a separation compares
+ALONE = .1 # a mode of which one image carries a larger share is left out: units that fire for one image make such modes, with ρ near 1
 SHOWN = 20 # leading modes whose excess is written down
 DRAWS = 2 # pairs of views of every test image
-VERSION = 1 # of what is measured here: another one is not taken from what was written before
+VERSION = 3 # of what is measured here: another one is not taken from what was written before
 
 
 # ---- the work and where it lies
@@ -98,14 +100,20 @@ class Spectrum:
     excess: np.ndarray # (s,) significant ones
     edge: float # excess at the noise threshold: a mode behind the last one has at least this
     n: int # rows
+    left_out: int = 0 # significant modes that are one image's own
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor)->"Spectrum|None": # nothing where the rows are too few: some correlations are then 1 whatever the features are
         cc = canonical_correlations(x, y, shrinkage=None)
         if cc.rank_x + cc.rank_y >= cc.n: return None
-        rho = np.asarray(cc.debiased)[np.asarray(cc.significant)]
-        rho = rho[(rho > 0) & (rho < 1)]
-        return cls((1 - rho)*(1 + rho)/rho**2, (1 - cc.threshold**2)/cc.threshold**2, cc.n)
+        rho = np.asarray(cc.debiased)
+        shared = np.ones(len(rho), dtype=bool)
+        for u in (cc.transform_x(x), cc.transform_y(y)):
+            squares = np.square(np.asarray(u))[:, :len(rho)]
+            shared &= squares.max(0) <= ALONE*squares.sum(0)
+        real = np.asarray(cc.significant) & (rho > 0)
+        rho, left_out = rho[real & shared], int((real & ~shared).sum())
+        return cls(np.maximum((1 - rho)*(1 + rho)/rho**2, 1e-12), (1 - cc.threshold**2)/cc.threshold**2, cc.n, left_out)
 
     def separations(self)->np.ndarray: # (s,)
         """For k = 1 … s, how many times the modes behind k lie above those before it: geometric means of up to `WINDOW` modes on either side. A mode that cannot be told from chance counts with the
@@ -126,7 +134,7 @@ def structure(x: Tensor, y: Tensor, # (n, d_x), (n, d_y): features of the same i
     if spectrum is None or not len(spectrum.excess): return out | {"significant": None if spectrum is None else 0}
     s, e = spectrum.separations(), spectrum.excess
     at = lambda k: float(s[k - 1]) if 1 <= k <= len(s) else math.nan
-    out |= {"significant": len(e), "edge_excess": spectrum.edge, "peak": int(s.argmax()) + 1, "peak_separation": float(s.max()), "separation": at(k1)}
+    out |= {"significant": len(e), "left_out": spectrum.left_out, "edge_excess": spectrum.edge, "peak": int(s.argmax()) + 1, "peak_separation": float(s.max()), "separation": at(k1)}
     far = np.array([abs(k - k1) >= WINDOW for k in range(1, len(s) + 1)])
     out |= {"rival": float(s[far].max()) if far.any() else math.nan, "spread": float(e[k1 - 1]/e[0]) if len(e) >= k1 else math.nan}
     both, labelled = GaussianIB.fit(x, y, shrinkage=None), GaussianIB.fit_labels(x, labels)
@@ -441,7 +449,8 @@ def rsa(x: Tensor, y: Tensor, rows: int = 1000)->float: # in [−1, 1]
     return float(spearmanr(*(pdist(v[some].double().numpy()) for v in (x, y))).statistic)
 
 
-MEASURES = ("linear_cka", "rsa", "procrustes", "svcca", "r2_forward", "r2_backward")
+MEASURE_NAMES = {"linear_cka": "CKA", "rsa": "RSA", "procrustes": "Procrustes", "svcca": "SVCCA", "r2_forward": "R²\nforward", "r2_backward": "R²\nbackward"}
+MEASURES = tuple(MEASURE_NAMES)
 
 def similarities(x: Tensor, y: Tensor)->dict[str, float]:
     "Each 1 for equal features; Procrustes as 1 − distance/2."
@@ -483,8 +492,13 @@ def plan(names: tuple[str, ...], work: Work)->list[Task]:
 
 
 def tables(names: tuple[str, ...], tasks: list[Task], results: list)->dict[str, pd.DataFrame]:
-    "One table per experiment, from the tasks that gave rows."
-    return {name: pd.DataFrame([row for t, r in zip(tasks, results) if t.name.startswith(f"{name}/") and isinstance(r, list) for row in r]) for name in names}
+    "One table per experiment, from the tasks that gave rows; the modes' excesses last."
+    out = {}
+    for name in names:
+        t = pd.DataFrame([row for task, r in zip(tasks, results) if task.name.startswith(f"{name}/") and isinstance(r, list) for row in r])
+        modes = [f"e{i}" for i in range(1, SHOWN + 1)]
+        out[name] = t[[c for c in t if c not in modes] + [c for c in modes if c in t]]
+    return out
 
 
 # ---- answers, by rules that were written before the numbers were seen
@@ -639,6 +653,7 @@ def draw_k_sweep(t: pd.DataFrame)->Figure:
             if "peak" in c: _scattered(axes[0], c.modes_expected + .2*i - .1, c.peak, COLOUR[layer], marker, f"{layer}, {'merged' if merges else 'fewer'} classes", i)
         if "second_peak" in g: _scattered(axes[1], g[g.merged].modes_expected + .2*i - .1, g[g.merged].second_peak, COLOUR[layer], "s", layer, i)
     most = int(end.modes_expected.max()) + 1
+    for ax in axes: ax.xaxis.set_major_locator(MaxNLocator(integer=True)); ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].plot([1, most], [1, most], ":", color="black", linewidth=.8, label="as many as the labels have")
     axes[1].axhline(end.fine_modes.max() if "fine_modes" in end and end.fine_modes.notna().any() else 9, color=colours["grey"], linestyle="--", linewidth=.9)
     _tidy(axes[0], "K − 1 of the labels trained with", "modes before the largest separation")
@@ -722,7 +737,7 @@ def draw_similarity(t: pd.DataFrame)->Figure:
             c = g[g.measure == m]
             _scattered(ax, [i - .15]*len(c), c.value, COLOUR[layer], "o", "twins" if not i else None, i)
             _scattered(ax, [i + .15]*len(c), c.labels_alone, "grey", "x", "labels alone" if not i else None, i)
-        ax.set_xticks(range(len(MEASURES)), [m.replace("linear_cka", "CKA").replace("_", "\n") for m in MEASURES], fontsize="xx-small")
+        ax.set_xticks(range(len(MEASURES)), [MEASURE_NAMES[m] for m in MEASURES], fontsize="xx-small")
         _tidy(ax, "", "similarity (1: equal)" if ax is axes[0] else "", layer)
         ax.legend(fontsize="x-small")
     return fig

@@ -29,7 +29,7 @@ def level_behind(excess, # (m,) β_c − 1, smallest first; infinite ones count 
                  k: int, # number of leading modes that are left out
                  )->float: # infinite if there is no mode behind
     "Σγ/Σγ² of the modes behind mode `k`, γ = 1/(β_c − 1): the excess of the strongest of them, averaged where several are alike."
-    e = np.asarray(excess, dtype=np.float64)[k:]
+    e = np.sort(np.asarray(excess, dtype=np.float64)[k:])
     if not len(e) or np.isinf(e[0]): return math.inf
     if e[0] == 0: return 0.
     share = e[0]/e                                                  # γ in units of the largest
