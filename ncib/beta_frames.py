@@ -73,7 +73,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     es = [torch.as_tensor(g.excess, dtype=torch.float64).cpu() for g in gs]
     if any((e == 0).any() for e in es): raise InputError("a mode is perfectly correlated (ρ = 1): its information is infinite at every β > 1, there is nothing to sweep")
     es = [e[torch.isfinite(e)] for e in es]
-    if not all(len(e) for e in es): raise InputError("a bottleneck has no mode at all (every ρ is 0): there is nothing to sweep")
+    if not any(len(e) for e in es): raise InputError("a bottleneck has no mode at all (every ρ is 0): there is nothing to sweep")
     real = xs[0] is not None and gs[0].cca is not None
     if real:
         n = len(check_features(xs[0]))
@@ -98,6 +98,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     shown = torch.cat([e[e < g.chance_excess] for g, e in zip(gs, es)])
     shown = shown if len(shown) else torch.cat(es)
     grid = torch.linspace(math.log10(float(shown.min())) - .4, math.log10(float(shown.max())) + .6, steps, dtype=torch.float64)
+    es = [e if len(e) else torch.full((1,), torch.inf, dtype=torch.float64) for e in es]       # a checkpoint whose modes noise hides: its code stays empty
     curves = [gaussian_ib_curve(e, 10**grid) for e in es]
     enter = [gaussian_ib_curve(e, torch.where(torch.isfinite(v), v, 1.)) for e, v in zip(es, excess)]
     both = lambda curves: (torch.stack(v) for v in zip(*curves))
