@@ -114,7 +114,7 @@ def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, 
     grid, changes = dict(group.grid), dict(group.changes)
     if quick:
         changes = {k: v for k, v in changes.items() if k not in QUICK}
-        if "train_size" in grid: grid = {k: (sorted({QUICK_SIZES.get(v, v) for v in values}) if k == "train_size" else values)[-2:] for k, values in grid.items()}
+        if "train_size" in grid: grid = {k: sorted({QUICK_SIZES.get(v, v) for v in values})[-2:] if k == "train_size" else values[-1:] for k, values in grid.items()}
     return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
 
 
@@ -317,7 +317,7 @@ def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine:
     config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
     return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
-            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
+            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "decides": list(experiment.decides), "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
@@ -401,7 +401,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--encoders", metavar="DIR", help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 beside --out)")
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
-    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray if it is installed, else one per core on a CPU)")
+    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray where it is installed, else one per core on a CPU)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")
