@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-cpu cifar10 cifar10-resnet50 cifar100 controls transfer)
+.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-16 cifar10-cpu cifar10 cifar10-resnet50 cifar10-gpu cifar10-wide cifar100 cifar100-gpu controls transfer)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,7 +32,10 @@ sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and writ
 # The experiments behind the claims. Each goes on where it was stopped; options through ARGS, e.g. make reproduce-cifar10 ARGS="--data FOLDER" or ARGS=--quick
 REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
 
-reproduce-digits: .venv/installed-dev ## all conditions and controls on the digits, 5 seeds (2 cores, under 40 minutes)
+reproduce-digits: .venv/installed-dev ## all conditions, controls and what decides between explanations on the digits, 5 seeds (2 cores, under an hour)
+	$(REPRODUCE)
+
+reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning, 5 seeds (2 cores, about two hours)
 	$(REPRODUCE)
 
 reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)
@@ -44,7 +47,16 @@ reproduce-cifar10: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-10 (one G
 reproduce-cifar10-resnet50: .venv/installed-dev ## a pair of ResNet-50 on CIFAR-10 (one GPU)
 	$(REPRODUCE)
 
+reproduce-cifar10-gpu: .venv/installed-dev ## convolutional networks on CIFAR-10, with controls (one large GPU)
+	$(REPRODUCE)
+
+reproduce-cifar10-wide: .venv/installed-dev ## a pair of wide ones (one large GPU)
+	$(REPRODUCE)
+
 reproduce-cifar100: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-100 (one GPU)
+	$(REPRODUCE)
+
+reproduce-cifar100-gpu: .venv/installed-dev ## a pair of wide convolutional networks on CIFAR-100 (one large GPU)
 	$(REPRODUCE)
 
 reproduce-controls: .venv/installed-dev ## the controls on CIFAR-10 (one GPU)

@@ -1,4 +1,4 @@
-"""What runs beside a training: analyses in processes of their own, and commands on the CPU; and the clock that ends them."""
+"""What runs beside a training: analyses in processes of their own, commands on the CPU; and the clock that ends all."""
 import contextlib, itertools, multiprocessing, os, queue, shlex, signal, subprocess, threading, time, traceback, zipfile
 from pathlib import Path
 
@@ -52,24 +52,30 @@ class Analysts:
     "Tasks by priority (0 comes first) in so many processes; without processes, at once in this one."
     def __init__(self, count: int):
         self.waiting, self.order, self.open = queue.PriorityQueue(), itertools.count(), 0
-        self.lock, self.idle, self.processes = threading.Lock(), threading.Event(), []
+        self.lock, self.idle, self.processes, self.closed = threading.Lock(), threading.Event(), [], False
         self.idle.set()
-        context = multiprocessing.get_context("spawn") # a forked process cannot use CUDA
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs,), daemon=True)
-            process.start(); theirs.close()
-            self.processes.append(process)
-            threading.Thread(target=self._feed, args=(ours,), daemon=True).start()
+        for i in range(count):
+            self.processes.append(None)
+            threading.Thread(target=self._feed, args=(i, self._start(i)), daemon=True).start()
 
-    def _feed(self, connection):
-        ended = False
-        while not ended:
+    def _start(self, i: int): # the connection to process i, which is new
+        context = multiprocessing.get_context("spawn")                          # a forked process cannot use CUDA
+        ours, theirs = context.Pipe()
+        self.processes[i] = context.Process(target=serve, args=(theirs,), daemon=True)
+        self.processes[i].start()
+        theirs.close()
+        return ours
+
+    def _feed(self, i, connection):
+        while True:
             _, _, task, then = self.waiting.get()
             try:
                 connection.send(task)
                 answer = connection.recv()
-            except (EOFError, OSError) as e: answer, ended = (None, f"the analyst's process ended ({type(e).__name__})"), True
+            except (EOFError, OSError) as e:
+                if self.closed: return
+                answer, connection = (None, f"the analyst's process ended ({type(e).__name__})"), self._start(i)
+            except Exception: answer = None, traceback.format_exc()             # a task that cannot be sent
             try: then(*answer)
             except Exception: traceback.print_exc()
             with self.lock:
@@ -90,11 +96,12 @@ class Analysts:
     def wait(self, seconds: float)->bool: return self.idle.wait(max(0, seconds))
 
     def close(self):
+        self.closed = True
         for p in self.processes: p.kill()
 
 
 class Side:
-    "Commands on the CPU, at the lowest priority; `{side}` in one is its folder, from whose small files side.zip is made."
+    "Commands on the CPU, at the lowest priority; `{side}` in one is its folder, whose small files go to side.zip."
     def __init__(self, commands: list[str], folder: Path):
         self.running, alone = [], {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         for i, command in enumerate(commands):
@@ -102,13 +109,14 @@ class Side:
             own.mkdir(parents=True, exist_ok=True)
             words = ["nice", "-n", "19", *shlex.split(command.replace("{side}", str(own)))]
             with open(own/"output.txt", "ab") as out:
-                process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **alone}, start_new_session=True)
+                process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **alone},
+                                           start_new_session=True)
             self.running.append((command, own, process))
 
     def _signal(self, number):
         for _, _, process in self.running:
             if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, number) # it and what it has started
+                with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, number)    # and what it has started
 
     @contextlib.contextmanager
     def paused(self):
@@ -122,8 +130,8 @@ class Side:
         told = []
         for command, _, process in self.running:
             status = process.poll()
-            said = "finished" if status == 0 else "ended at the deadline, unfinished" if status is None else f"failed with status {status}"
-            told.append({"command": command, "status": said})
+            said = "ended at the deadline, unfinished" if status is None else f"failed with status {status}"
+            told.append({"command": command, "status": "finished" if status == 0 else said})
         self._signal(signal.SIGTERM)
         for _, _, process in self.running:
             try: process.wait(2)

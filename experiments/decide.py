@@ -276,7 +276,7 @@ TEMPERATURES = (.05, .1, .3, .5)
 
 def temperature(work: Work)->list[Task]:
     tasks = []
-    for value in TEMPERATURES:
+    for value in (work.config.temperature, TEMPERATURES[-1]) if work.quick else TEMPERATURES:
         c = work.find(temperature=value)
         tasks += [Task(f"temperature/{value:g}/{a}-{b}", functools.partial(temperature_rows, value, (a, b), work.out/"temperature"/f"{value:g}-pair-{a}-{b}.json", c.run(a), c.run(b))) for a, b in ring_pairs(c.seeds)]
     return tasks
@@ -324,7 +324,7 @@ def noise_rows(kind: str, share: float, augmentation: str, seeds: tuple[int, int
 
 def noise_twins(work: Work)->list[Task]:
     tasks = []
-    for share, augmentation in NOISE:
+    for share, augmentation in NOISE[-2:] if work.quick else NOISE:
         c, out = work.find(label_noise=share, augmentation=augmentation), work.out/"noise-twins"/f"{share:g}-{augmentation}"
         other = dataclasses.replace(c.config, label_noise_seed=1, checkpoints=1)
         at = {s: len(tasks) + i for i, s in enumerate(c.seeds)}

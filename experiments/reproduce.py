@@ -40,7 +40,7 @@ class Group:
 
 
 CONTROLS = {
-    "label noise": Group({"label_noise": [.1, .2, .3, 1.]}),
+    "label noise": Group({"label_noise": [1., .1, .2, .3]}),
     "no augmentation": Group({"label_noise": [0., .2, .3], "augmentation": ["none"]}), # the images can be learnt by heart, and wrong labels with them
     "loss": Group({"loss": ["cross-entropy", "nt-xent"]}),
     "temperature": Group({"temperature": [.05, .3, .5]}),
@@ -52,8 +52,8 @@ CONTROLS = {
 COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size": [300, 600, 1000, 1347]},
                                 {"augmentation": "none", "views": 1, "epochs": 200, "batch_size": 64, "weight_decay": 2e-3, "checkpoints": 2}, seeds=3)}
 SPEED = { # how fast an encoder learns, and nothing else
-    "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3),
-    "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3),
+    "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3, light=True),
+    "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3, light=True),
 }
 
 
@@ -110,11 +110,11 @@ def groups(experiment: Experiment)->dict[str, Group]: # by name
 
 
 def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, TrainConfig, tuple[int, ...]]:
-    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs."
+    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs, and the last of several numbers."
     grid, changes = dict(group.grid), dict(group.changes)
     if quick:
         changes = {k: v for k, v in changes.items() if k not in QUICK}
-        if "train_size" in grid: grid = {k: sorted({QUICK_SIZES.get(v, v) for v in values})[-2:] if k == "train_size" else values[-1:] for k, values in grid.items()}
+        grid = {k: values if isinstance(values[0], str) else [QUICK_SIZES.get(values[-1], values[-1])] for k, values in grid.items()}
     return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
 
 
@@ -277,10 +277,11 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
 
 def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
     "Encoders of the main condition beside those of another loss and another seed, at the last checkpoint."
-    out, by = [], {(p.condition, p.seeds): p for p in pairs if p.layer == "backbone" and not p.copula}
-    for condition in sorted({c for c, _ in by if c.startswith("loss=")}):
-        for seeds in (s for c, s in by if c == "main"):
-            a, b = Run(by["main", seeds].runs[0]), Run(by[condition, seeds].runs[1])
+    out, plain = [], [p for p in pairs if p.layer == "backbone" and not p.copula]
+    encoders = {(p.condition, s): r for p in plain for s, r in zip(p.seeds, p.runs)}
+    for condition in sorted({p.condition for p in plain if p.condition.startswith("loss=")}):
+        for seeds in (p.seeds for p in plain if p.condition == "main" and (condition, p.seeds[1]) in encoders): # may have fewer seeds
+            a, b = Run(encoders["main", seeds[0]]), Run(encoders[condition, seeds[1]])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
             for layer in claims.LAYERS:

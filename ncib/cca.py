@@ -266,6 +266,7 @@ def _alpha(shrinkage, n, joint, rows)->float:
 def _solve(sx: Tensor, sxy: Tensor, sy: Tensor, # float64 joint covariance
            mean_x: Tensor, mean_y: Tensor, n, shrinkage, rank, tolerance, like,
            rows=None, # (n', d_x) and (n', d_y) float64 with covariance rowsᵀ rows/n
+           of_data: bool = True, # a covariance of data is positive semi-definite but for rounding; one that is given may not be
            )->CanonicalCorrelations:
     if rank is not None and (int(rank) != rank or rank < 1): raise InputError(f"rank must be a positive integer or None, got {rank!r}")
     sides = []
@@ -282,7 +283,7 @@ def _solve(sx: Tensor, sxy: Tensor, sy: Tensor, # float64 joint covariance
     x = _Block(sx, mean_x, ax, scale_x, *_whiten(sx, alpha, rank, tolerance))
     y = _Block(sy, mean_y, ay, scale_y, *_whiten(sy, alpha, rank, tolerance))
     rho = torch.linalg.svdvals((1 - alpha)*(x.w.T@sxy@y.w))
-    if rho[0] > 1 + 1e-6: raise InputError(f"sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix, got a correlation of {float(rho[0]):.6g}")
+    if not of_data and rho[0] > 1 + 1e-6: raise InputError(f"sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix, got a correlation of {float(rho[0]):.6g}")
     rho = rho.clamp(max=1)
     edge, threshold = (0., 64*torch.finfo(torch.float64).eps*max(len(ax), len(ay))) if n is None else noise_edge(x.shares, y.shares, n)
     kind = lambda v: same_kind(v, like=like)
@@ -317,7 +318,7 @@ def cca_from_covariance(sigma_x, # (d_x, d_x)
         skew = float((s - s.T).abs().max())
         if skew > 1e-6*float(s.abs().max()): raise InputError(f"{name} must be symmetric, got an asymmetry of {skew:.3g}")
         if s.diagonal().min() < 0: raise InputError(f"{name} must have variances on its diagonal, got {float(s.diagonal().min()):.3g}")
-    return _solve(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, shrinkage, rank, rank_tolerance, like=sigma_x)
+    return _solve(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, shrinkage, rank, rank_tolerance, like=sigma_x, of_data=False)
 
 # %% ../nbs/api/11_cca.ipynb #172c48d0
 def _check_pair(x, y)->tuple[Tensor, Tensor]:

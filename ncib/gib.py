@@ -130,8 +130,10 @@ class NC1Identity:
 # %% ../nbs/api/14_gib.ipynb #a252fbc5
 @dataclass(frozen=True)
 class CornerShortfall:
-    "How far the class-mean code falls short of the optimal one at the corner: the rate at which the optimal code holds the first `modes` modes and the next one is about to enter."
-    share: float                                    # shortfall as a share of the optimum there, in [0, 1]; NaN where there is no corner
+    """How far the class-mean code falls short of the optimal one at the corner: the rate at which the optimal code
+    holds the first `modes` modes and the next one is about to enter. There is no corner, and all is NaN, where fewer
+    than `modes` modes can be told from noise, the first is perfect, or none lies behind and no noise hides one."""
+    share: float                                    # shortfall as a share of the optimum there, in [0, 1]
     nats: float                                     # the shortfall itself: optimum − iyt
     rate: float                                     # I(X;T) at the corner, nats
     iyt: float                                      # I(T;Y) of the class-mean code at that rate, nats
@@ -139,8 +141,12 @@ class CornerShortfall:
     excess: float                                   # β − 1 at the corner
     modes: int                                      # K − 1
     hidden: bool = False                            # no further mode can be seen: the corner is where noise would hide it, or farther
-    interval: "Estimate|None" = None                # of the share; `None` without rows to resample
+    interval: "Estimate|None" = None                # of the share, not cut at 0; `None` without rows to resample
     nats_interval: "Estimate|None" = None           # of the nats
+
+    def at_least_zero(self)->"CornerShortfall":
+        "No code beats the optimum: a shortfall below 0 is rounding or chance. The interval keeps it."
+        return self if not self.share < 0 else replace(self, share=0., nats=0., iyt=self.optimum)
 
 def _code_information(rate: float, p: Tensor, q: Tensor)->float: # I(T;Y), nats
     "Information about y of the code T = s M x + ξ whose scale gives this rate: p and q are eigenvalues of the covariance of M x, without and with y known."
@@ -434,18 +440,23 @@ class GaussianIB:
         nats, total = max(0., best - iyt), self.information
         return IBGap(nats/total if 0 < total < math.inf else 0., nats, rate, iyt, best, scale)
 
-    def _code_covariances(self, code)->tuple[Tensor, Tensor]: # eigenvalues of the covariance of M x, and of the same with y known
+    def _code_covariances(self, code,
+                          chance=None, # see `_code_noise`
+                          )->tuple[Tensor, Tensor]: # eigenvalues of the covariance of M x, and of the same with y known
         cc, m = self._directions(), check_features(code, "code").double()
         if m.shape[1] != len(cc.mean_x): raise InputError(f"code must be (m, {len(cc.mean_x)}), got shape {tuple(m.shape)}")
         x, alpha = cc._x, cc.shrinkage
         m = m.to(cc._cross.device)[:, x.alive]*x.scale
         sigma = (1 - alpha)*x.sigma + alpha*torch.eye(len(x.sigma), dtype=x.sigma.dtype, device=x.sigma.device)
-        return self._code_noise(m@sigma@m.T, m@sigma@x.w, (1 - alpha)*x.w.T@cc._cross@cc._y.w, cc.n)
+        chance = None if chance is None else [v*x.scale**4 for v in chance]
+        return self._code_noise(m@sigma@m.T, m@sigma@x.w, (1 - alpha)*x.w.T@cc._cross@cc._y.w, cc.n, chance)
 
     def _code_noise(self, p: Tensor, # (m, m) covariance of the code
                     loads: Tensor, # (m, r_x) its covariance with whitened x
                     cross: Tensor, # (r_x, r_y) whitened cross-covariance
-                    n)->tuple[Tensor, Tensor]: # eigenvalues as above
+                    n, # rows behind them
+                    chance=None, # (m, m) twice: what chance in the code's rows adds to both
+                    )->tuple[Tensor, Tensor]: # eigenvalues as above
         values, vectors = torch.linalg.eigh(p)
         if not values[-1] > 0: raise InputError("code must see some variance of x, got a code of zero variance")
         keep = values > 1e-12*values[-1]
@@ -462,7 +473,11 @@ class GaussianIB:
             left = ((1 - s)*(1 + s)).clamp_min(0)
             if self.debiased and n is not None: left = _invert_spike(left, min(1., len(values)/n), min(1., cross.shape[1]/n))
         noise = torch.eye(len(values), dtype=p.dtype, device=p.device) - (u*(1 - left))@u.T
-        q = torch.linalg.eigvalsh(values.sqrt()[:, None]*noise*values.sqrt()).clamp_min(0)
+        q = values.sqrt()[:, None]*noise*values.sqrt()
+        if chance is not None:
+            q = vectors[:, keep]@q@vectors[:, keep].T
+            return tuple(torch.linalg.eigvalsh(v - c).clamp_min(0) for v, c in zip((p, q), chance))
+        q = torch.linalg.eigvalsh(q).clamp_min(0)
         return values, torch.where(q > 1e-14*values.max(), q, 0.)
 
     def _class_means(self, x, labels)->Tensor: # (K, d_x), less their mean
@@ -490,33 +505,56 @@ class GaussianIB:
                          seed: int = 0, # deals the rows into groups
                          )->CornerShortfall:
         """Suboptimality of the class-mean code T = s M x + ξ at the phase transition where mode K is about to enter: I*(R) − I(T;Y) at the rate R of that corner.
+        With labels, what chance adds to the class means of a sample is taken out; given means are taken as they are.
 
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
         them if that is smaller. The interval needs the fitted rows and their labels."""
-        means = self._class_means(x, labels)
+        f = x if self.reference is None or labels is None else normal_scores(x, self.reference)
+        means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
         if int(k) != k or k < 1: raise InputError(f"modes must be a positive integer, got {modes!r}")
-        e = self._counted().excess
-        out = self._corner(e, k, *self._code_covariances(means))
-        if labels is None or not groups or not self._resamples or math.isnan(out.share): return out
-        return self._corner_interval(out, len(e), self._resampled(groups, seed, labels))
+        chance = None if labels is None else self._chance_in_means(f, labels)
+        out = self._corner(self._counted().excess, k, *self._code_covariances(means, chance))
+        if labels is None or not groups or not self._resamples or math.isnan(out.share): return out.at_least_zero()
+        folds = self._resampled(groups, seed, labels)
+        return self._corner_interval(out, self._counted().significant, folds, chance).at_least_zero()
+
+    def _chance_in_means(self, f, labels)->"list[Tensor]|None": # (K, K) twice, in units of the scaled features
+        """What chance in the class means adds to the covariance of their code M x, without and with y known:
+        tr(Σ_W²)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean. The square of an estimate is too large by the
+        square of its trace over n. `None` for fits whose inflation is not taken out either."""
+        if not self._resamples or self.cut is not None: return None
+        x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels)
+        counts, (n, k) = one_hot.sum(0), one_hot.shape
+        zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
+        if len(zy) != n or k >= n: return None
+        inside, other = (z - one_hot@(one_hot.T@z/counts[:, None]) for z in (zx, zy))
+        back, cross = torch.linalg.pinv(x.w), inside.T@other/(n - k)
+        within = inside.T@inside/(n - k)
+        unknown = (within - cross@cross.T)/(1 - zy.shape[1]/n)
+        spread, given = back.T@within@back, back.T@unknown@back                     # of the scaled features
+        centre = torch.eye(k, dtype=zx.dtype, device=zx.device) - 1/k
+        return [((v*spread).sum() - v.trace()**2/(n - k))*(centre/counts@centre) for v in (spread, given)]
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
         nothing = CornerShortfall(*[math.nan]*6, k)
-        if k > len(e) or e[0] == 0: return nothing
+        if k > len(e) or e[0] < 1e-26: return nothing                             # 1 − ρ² is known to about that
         corner = min(self.floor, level_behind(e, k))
         rate = float(np.log(np.maximum(corner/e[:k], 1.)).sum()/2)
         if not 0 < rate < math.inf: return nothing
         best = float(GaussianIB.from_excess(e).optimal_information(rate))
-        told = min(best, _code_information(rate, p, q))
+        told = _code_information(rate, p, q)
         return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == self.floor)
 
-    def _corner_interval(self, out: CornerShortfall, seen: int, folds)->CornerShortfall:
+    def _corner_interval(self, out: CornerShortfall, seen: int, folds, chance)->CornerShortfall:
         back, found = torch.linalg.pinv(self.cca._x.w), []                        # whitened coordinates to the features' own
         for f in folds:
             loads = f.means_x@(back@back.T)@f.root_x                              # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
-            found.append(self._corner(f.excess[:seen], out.modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows)))
-        share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False) for name in ("share", "nats"))
+            less = None if chance is None else [v*(self.n/f.rows) for v in chance]
+            pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, less)
+            found.append(self._corner(f.excess[:seen], out.modes, *pair))
+        share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False,
+                                          correct=chance is None) for name in ("share", "nats"))
         return replace(out, interval=share, nats_interval=nats)
 
     def pair_story(self, other: "GaussianIB", # the same pair the other way round, `fit(y, x)`
@@ -527,12 +565,16 @@ class GaussianIB:
         "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
         if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
         k = int(torch.as_tensor(labels).unique().numel()) - 1
-        if not groups or not self.debiased: return self.transitions(k, 0), *(g.corner_shortfall(g._means_of_rows(labels)) for g in (self, other))
+        if not groups or not self.debiased:
+            corners = (replace(g, reference=None).corner_shortfall(g._rows[0], labels, groups=0) for g in (self, other))
+            return self.transitions(k, 0), *corners
         folds, t = list(self._resampled(groups, seed, labels)), replace(self._counted(), modes=k)
         corners = []
         for g, own in ((self, folds), (other, [f.turned() for f in folds])):
-            plain = g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels)))
-            corners.append(plain if math.isnan(plain.share) else g._corner_interval(plain, t.significant, own))
+            chance = g._chance_in_means(g._rows[0], labels)
+            plain = g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance))
+            found = plain if math.isnan(plain.share) else g._corner_interval(plain, t.significant, own, chance)
+            corners.append(found.at_least_zero())
         return (self._with_intervals(t, folds) if t.significant else t, *corners)
 
     @staticmethod

@@ -29,7 +29,7 @@ def level_behind(excess, # (m,) β_c − 1, smallest first; infinite ones count 
                  k: int, # number of leading modes that are left out
                  )->float: # infinite if there is no mode behind
     "Σγ/Σγ² of the modes behind mode `k`, γ = 1/(β_c − 1): the excess of the strongest of them, averaged where several are alike."
-    e = np.asarray(excess, dtype=np.float64)[k:]
+    e = np.sort(np.asarray(excess, dtype=np.float64)[k:])
     if not len(e) or np.isinf(e[0]): return math.inf
     if e[0] == 0: return 0.
     share = e[0]/e                                                  # γ in units of the largest
@@ -51,7 +51,7 @@ class Estimate:
     "A positive quantity with its interval, from a jackknife of its logarithm."
     value: float                                    # the part of the bias that falls as 1/n taken out
     low: float                                      # 95 % interval; NaN where a value is missing in some group
-    high: float
+    high: float                                     # the other end of it
     raw: float                                      # from all rows, without the correction
 
     def __repr__(self): return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
@@ -60,6 +60,7 @@ def jackknife_estimate(raw: float, # the quantity from all rows
                        without, # (G,) the quantity without each group of rows
                        level: float = 0.95, # of confidence
                        logarithm: bool = True, # work with the logarithm, for positive quantities; else with the quantity itself
+                       correct: bool = True, # take its estimate of the bias out of the value
                        )->Estimate:
     "Delete-a-group jackknife: bias-corrected value and Student interval with G − 1 degrees of freedom."
     v, g = np.asarray(without, dtype=np.float64), len(without)
@@ -70,8 +71,9 @@ def jackknife_estimate(raw: float, # the quantity from all rows
     with np.errstate(divide="ignore", invalid="ignore"): u, all_rows = to(v), float(to(np.float64(raw)))
     if not (np.isfinite(u).all() and math.isfinite(all_rows)): return Estimate(raw, math.nan, math.nan, raw)
     centre = g*all_rows - (g - 1)*u.mean()
-    error = math.sqrt((g - 1)/g*np.square(u - u.mean()).sum() + (centre - all_rows)**2/4)
+    error = math.sqrt((g - 1)/g*np.square(u - u.mean()).sum() + (centre - all_rows)**2)
     half = student.ppf((1 + level)/2, g - 1)*error
+    if not correct: centre = all_rows
     return Estimate(back(centre), back(centre - half), back(centre + half), raw)
 
 # %% ../nbs/api/13a_transitions.ipynb #fcd5740b
@@ -94,10 +96,11 @@ def count_shares(excess, # (m,) β_c − 1 of the modes that can be told from no
                  seed: int = 0, # of the draws
                  )->dict[int, float]: # share of the draws by count, most frequent first
     "How often each count would come out of another sample of the same size."
-    logs, around = (np.minimum(_logs(e), _logs(floor)) for e in (excess, without))        # a mode that noise hides without some rows lies at the floor
+    edge = math.log(floor) if floor > 0 else math.inf
+    logs, around = (np.minimum(_logs(e), edge) for e in (excess, without))   # hidden by noise: at the floor
     around = around - around.mean(0)
     weights = np.random.default_rng(seed).normal(size=(draws, len(around)))*math.sqrt((len(around) - 1)/len(around))
-    counts = _largest_gap(np.sort(logs + weights@around, axis=1), math.log(floor) if floor > 0 else -math.inf)
+    counts = _largest_gap(np.sort(np.minimum(logs + weights@around, edge), axis=1), edge)
     values, times = np.unique(counts, return_counts=True)
     return {int(values[i]): float(times[i]/draws) for i in np.argsort(-times, kind="stable")}
 
@@ -166,7 +169,8 @@ def _separation_sentence(t: Transitions)->str:
     if math.isnan(s.low): return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} in β_c − 1 below {behind}; without some rows they are lost in noise, so there is no interval."
     return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} (95 %: {s.low:.3g} to {s.high:.3g}) in β_c − 1 below {behind}."
 
-def transition_sentences(t: Transitions)->list[str]:
+def transition_sentences(t: Transitions, # of a spectrum, with or without intervals
+                         )->list[str]: # the count first, then the separation
     "What transitions say, one finding per sentence."
     if not t.significant: return ["No mode that x and y share can be told from noise."]
     return [_count_sentence(t)] + ([_separation_sentence(t)] if t.modes else [])

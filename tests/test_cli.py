@@ -99,7 +99,7 @@ def test_every_option_of_train_is_a_field():
     parse = lambda *more: _config(parser().parse_args(["train", "--out", "x", *more]))
     assert parse() == TrainConfig()
     for f in fields(TrainConfig):
-        name, value = "--" + f.name.replace("_", "-"), {int: 3, float: .5}.get(type(f.default), (f.metadata["choices"] or ["digits"])[-1])
+        name, value = "--" + f.name.replace("_", "-"), f.metadata["choices"][-1] if f.metadata["choices"] else {int: 3, float: .5}.get(type(f.default), "digits")
         if f.default is None: value = 3
         if isinstance(f.default, bool): assert getattr(parse(name), f.name) is True and getattr(parse("--no-" + name[2:]), f.name) is False
         else: assert getattr(parse(name, str(value)), f.name) == value

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from ncib.collapse import collapse_metrics
 from ncib.core import InputError
 from ncib.gib import GaussianIB, gaussian_ib_curve
 from ncib.identifiability import bootstrap_correlations
@@ -357,3 +358,126 @@ class TestGapAndTransform:
     def test_bad_input(self, call, message):
         x, y, _ = classes(twin=True)
         with pytest.raises(InputError, match=message): call(GaussianIB.fit(x, y), x)
+
+
+def mixture(n, excess, d, k=10, seed=0, classes=None, scale=1.):
+    "Features of two encoders with the given excesses: the first K − 1 modes are class means, the rest normal."
+    g, rho = np.random.default_rng(seed), np.zeros(d)
+    rho[:len(excess)] = 1/np.sqrt(1 + np.asarray(excess))
+    labels = g.integers(0, k, n) if classes is None else classes
+    simplex = (np.eye(k) - 1/k)@np.linalg.svd(np.eye(k) - 1/k)[0][:, :k - 1]*math.sqrt(k)
+    shared, units = g.normal(size=(n, d)), np.where(np.arange(d) < k - 1, 1, scale)
+    shared[:, :k - 1] = simplex[labels]
+    x, y = ((np.sqrt(rho)*shared + np.sqrt(1 - rho)*g.normal(size=(n, d)))*units for _ in "xy")
+    means = np.zeros((k, d))
+    means[:, :k - 1] = simplex*np.sqrt(rho[:k - 1])
+    return x, y, labels, means*units, rho
+
+
+class TestCorner:
+    def test_against_determinants(self):
+        "The class-mean code of a population, brought to the rate of the corner by bisection, against the curve there."
+        e, d, k = np.r_[.01, .02, .05, [.2]*4], 9, 4
+        _, _, _, means, rho = mixture(50, e, d, k)
+        units = np.linspace(1, 2, d)
+        means, s = means*units, np.diag(units**2)
+        cross = np.diag(rho*units**2)
+        ib = GaussianIB.from_covariance(s, cross, s)
+        c = ib.corner_shortfall(means)
+        level = np.sum(1/e[3:])/np.sum(1/e[3:]**2)
+        rate = np.log(level/e[:3]).sum()/2
+        low, high = -20., 20.
+        for _ in range(80):
+            middle = (low + high)/2
+            if informations(math.exp(middle)*means, s, given(s, cross, s))[0] < rate: low = middle
+            else: high = middle
+        told = informations(math.exp(low)*means, s, given(s, cross, s))[1]
+        best = sum((math.log(level/v) - math.log((1 + level)/(1 + v)))/2 for v in e[:3])
+        assert c.rate == pytest.approx(rate) and c.excess == pytest.approx(level) and c.modes == 3 and not c.hidden
+        assert c.iyt == pytest.approx(told, rel=1e-8) and c.optimum == pytest.approx(best)
+        assert c.share == pytest.approx(1 - told/best, rel=1e-6)
+        assert .001 < c.share < 1 and c.interval is None
+
+    def test_optimal_codes(self):
+        "One mode has one code; tied modes with isotropic means have theirs."
+        x, y, labels, means, rho = mixture(500, [.02], 8, 2)
+        ib = GaussianIB.from_covariance(np.eye(8), np.diag(np.r_[rho[:1], [.5]*7]), np.eye(8))
+        assert ib.corner_shortfall(means).share == pytest.approx(0, abs=1e-12)
+        found = GaussianIB.fit(x, y).corner_shortfall(x, labels)
+        assert 0 <= found.share < .5 and found.hidden and found.interval.low <= 0 <= found.interval.high
+        _, _, _, means, rho = mixture(50, np.r_[[.02]*9, .1], 12)
+        tied = GaussianIB.from_covariance(np.eye(12), np.diag(rho), np.eye(12))
+        assert tied.corner_shortfall(means).share == pytest.approx(0, abs=1e-9)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_scale_of_the_features_means_nothing(self, seed):
+        x, y, labels, _, _ = mixture(400, np.r_[np.geomspace(.01, .04, 9), [.2]*6], 24, seed=seed)
+        a = GaussianIB.fit(x, y).corner_shortfall(x, labels)
+        b = GaussianIB.fit(1e3*x, 1e-3*y).corner_shortfall(1e3*x, labels)
+        g = np.random.default_rng(seed)
+        turn, other = np.linalg.qr(g.normal(size=(24, 24)))[0], g.normal(size=(24, 24))
+        c = GaussianIB.fit(x@turn, y@other).corner_shortfall(x@turn, labels)
+        for v in (b, c):
+            assert v.share == pytest.approx(a.share, abs=1e-7)
+            assert v.rate == pytest.approx(a.rate) and v.optimum == pytest.approx(a.optimum)
+            assert v.interval.low == pytest.approx(a.interval.low, abs=1e-6)
+            assert v.interval.high == pytest.approx(a.interval.high, abs=1e-6)
+
+    def test_chance_in_class_means_is_taken_out(self):
+        "Class means of thirty rows are noisy in every direction. Taken as they are, they make an optimal code a poor one."
+        e, shares, plain, covered = np.r_[[.0181]*9, [.0628]*20], [], [], []
+        for seed in range(12):
+            x, y, labels, _, _ = mixture(300, e, 48, seed=seed)
+            ib, found = GaussianIB.fit(x, y), np.stack([x[labels == k].mean(0) for k in range(10)])
+            c = ib.corner_shortfall(x, labels)
+            shares.append(c.share); plain.append(ib.corner_shortfall(found).share)
+            covered.append(c.interval.low <= 0 <= c.interval.high)
+        assert np.mean(shares) < .03 < .08 < np.mean(plain) and np.mean(covered) >= .9
+
+    def test_pair_story_says_the_same(self):
+        x, y, labels, _, _ = mixture(300, np.r_[np.geomspace(.01, .04, 9), [.2]*6], 24)
+        one, two = GaussianIB.fit(x, y), GaussianIB.fit(y, x)
+        for groups in (0, 20):
+            t, a, b = one.pair_story(two, labels, groups=groups)
+            for got, ib, v in ((a, one, x), (b, two, y)):
+                own = ib.corner_shortfall(v, labels, groups=groups)
+                assert got.share == pytest.approx(own.share, abs=1e-9) and (groups == 0) == (got.interval is None)
+                assert groups == 0 or v is y or got.interval.high == pytest.approx(own.interval.high, abs=1e-9)
+
+    def test_no_corner(self):
+        g = np.random.default_rng(0)
+        x, labels = g.normal(size=(200, 6)), np.arange(200) % 4
+        nothing = GaussianIB.fit(x, g.normal(size=(200, 6))).corner_shortfall(x, labels)   # no mode seen
+        assert math.isnan(nothing.share) and math.isnan(nothing.rate) and nothing.interval is None and nothing.modes == 3
+        assert math.isnan(GaussianIB.fit(x, x).corner_shortfall(x, labels).share)                     # infinite information
+        population = GaussianIB.from_covariance(np.eye(3), np.diag([.9, .8, .7]), np.eye(3))
+        last = population.corner_shortfall(np.eye(4)[:, :3])
+        assert math.isnan(last.share) and last.modes == 3                                             # no mode behind
+        with pytest.raises(InputError, match="modes must be"): GaussianIB.fit(x, x).corner_shortfall(x, labels, modes=0)
+
+
+class TestInequality:
+    "Σ (β_c − 1) ≤ K·NC1 holds where Σ_B weighs classes by their samples."
+    def draw(self, seed, share):
+        g, k = np.random.default_rng(seed), int(np.random.default_rng(seed).integers(2, 7))
+        counts = np.r_[g.integers(20, 60, k - 1), 40] if share is None else np.r_[[20]*(k - 1), 20*share]
+        labels, d = np.repeat(np.arange(k), counts), int(g.integers(k, 16))
+        within = g.uniform(.05, 1)*g.normal(size=(len(labels), d))@g.normal(size=(d, d))/math.sqrt(d)
+        return g.normal(size=(k, d))[labels] + within, labels, k
+
+    @pytest.mark.parametrize("share", [None, 1, 20])
+    def test_holds_with_weights(self, share):
+        for seed in range(200):
+            x, labels, k = self.draw(seed, share)
+            both = GaussianIB.nc1_identity(x, labels)
+            assert both.critical <= both.trace*(1 + 1e-9) and both.trace == pytest.approx(k*both.nc1)
+            assert GaussianIB.fit_labels(x, labels).excess.sum() <= k*both.nc1*(1 + 1e-9)
+
+    def test_does_not_hold_with_the_mean_of_class_means(self):
+        "NC1 with classes weighted alike is the default of `collapse_metrics`; one class has 20 times the rows."
+        violated = 0
+        for seed in range(40):
+            x, labels, k = self.draw(seed, 20)
+            nc1 = {w: float(collapse_metrics(x, labels, global_mean=w).nc1) for w in ("classes", "samples")}
+            violated += GaussianIB.fit_labels(x, labels).excess.sum() > k*nc1["classes"]
+        assert violated >= 20
