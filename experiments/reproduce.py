@@ -50,7 +50,7 @@ CONTROLS = {
 # Wrong labels that are learnt by heart until the training features collapse, from few images to all. Only the end matters. With a share of 0.3 the
 # backbone stayed above an NC1 of 0.1 in trials of these lengths.
 COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size": [300, 600, 1000, 1347]},
-                                {"augmentation": "none", "views": 1, "epochs": 200, "batch_size": 64, "weight_decay": 2e-3, "checkpoints": 2}, seeds=3)}
+                                {"augmentation": "none", "views": 1, "epochs": 250, "batch_size": 64, "lr": .2, "weight_decay": 1e-3, "checkpoints": 2}, seeds=3)}
 SPEED = { # how fast an encoder learns, and nothing else
     "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3, light=True),
     "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3, light=True),
