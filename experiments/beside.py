@@ -116,7 +116,7 @@ class Side:
     def _signal(self, number):
         for _, _, process in self.running:
             if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, number)    # and what it has started
+                with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, number) # and what it has started
 
     @contextlib.contextmanager
     def paused(self):

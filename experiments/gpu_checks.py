@@ -1,4 +1,4 @@
-"""Is what a GPU computes right, and how fast is it: errors against float64 on the CPU, and the benchmarks in one process."""
+"""Is what a GPU computes right, and how fast: errors against float64 on the CPU, and the benchmarks in one process."""
 import contextlib, csv, functools, importlib.util, io, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def settings_kept():
 def driver()->dict:
     "What nvidia-smi says of the GPU; nothing where there is none."
     asked = "name,driver_version,memory.total,clocks.max.sm"
-    try: said = subprocess.run(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=True).stdout
+    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"]
+    try: said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError): return {}
     return dict(zip(asked.split(","), next(csv.reader(io.StringIO(said), skipinitialspace=True), ())))
 
@@ -56,19 +57,21 @@ def machine(device: torch.device, quick: bool)->dict:
     "Where this runs, and the two rates that bound everything: of matrix products, and of copies in memory."
     small = quick or device.type == "cpu"
     rates, calls = {}, 1 if small else 5
+    kinds = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32, "float64": torch.float64}
     with settings_kept():
-        for name, dtype in (("bfloat16", torch.bfloat16), ("tf32", torch.float32), ("float32", torch.float32), ("float64", torch.float64)):
+        for name, dtype in kinds.items():
             if name == "tf32" and device.type == "cpu": continue
             side = 256 if small else 4096 if name == "float64" else 8192
-            a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))       # random: zeros multiply faster
+            a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2)) # random: zeros multiply faster
             torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
             def products():
                 for _ in range(calls): a@b
             rates[name] = {"side": side, "tflops": 2*side**3*calls/median_seconds(products, device)/1e12}
     a = torch.empty(2**22 if small else 2**31, dtype=torch.uint8, device=device).random_(256)
     b = torch.empty_like(a)
-    copied = 2*len(a)/median_seconds(lambda: b.copy_(a), device)/1e9                          # bytes read and bytes written
-    return environment(device) | {"processor": processor(), "cores": os.cpu_count(), "driver": driver(), "products": rates, "copy_gb_per_second": copied}
+    copied = 2*len(a)/median_seconds(lambda: b.copy_(a), device)/1e9                     # bytes read and bytes written
+    return environment(device) | {"processor": processor(), "cores": os.cpu_count(), "driver": driver(),
+                                  "products": rates, "copy_gb_per_second": copied}
 
 
 # ---- right
@@ -80,10 +83,11 @@ def distance(found, reference)->float:
 
 
 def loss_errors(device: torch.device, g: torch.Generator)->list[dict]:
-    "Value and gradient of the contrastive losses, whole and in blocks; rows in bfloat16 are compared with a reference on the same rounded rows."
+    "Value and gradient of the contrastive losses, whole and in blocks; a reference has the same rounded rows."
     rows, labels = [], torch.randint(10, (1500,), generator=g)
     unit = F.normalize(torch.randn(1500, 64, generator=g, dtype=torch.float64), dim=1)
-    variants = {"out": supcon_loss, "in": functools.partial(supcon_loss, variant="in"), "nt-xent": lambda z, y, chunk_size=None: nt_xent_loss(z, chunk_size=chunk_size)}
+    variants = {"out": supcon_loss, "in": functools.partial(supcon_loss, variant="in"),
+                "nt-xent": lambda z, y, chunk_size=None: nt_xent_loss(z, chunk_size=chunk_size)}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         for name, loss in variants.items():
             exact = unit.to(dtype).double().clone().requires_grad_()
@@ -93,8 +97,9 @@ def loss_errors(device: torch.device, g: torch.Generator)->list[dict]:
                 z = unit.to(device, dtype, copy=True).requires_grad_()
                 value = loss(z, labels.to(device), chunk_size=chunk)
                 value.backward()
-                rows.append({"what": "contrastive loss", "variant": name, "dtype": str(dtype).removeprefix("torch."), "chunk_size": chunk,
-                             "value": distance(value, reference), "gradient": distance(z.grad, exact.grad)})
+                rows.append({"what": "contrastive loss", "variant": name, "dtype": str(dtype).removeprefix("torch."),
+                             "chunk_size": chunk, "value": distance(value, reference),
+                             "gradient": distance(z.grad, exact.grad)})
     return rows
 
 
@@ -113,7 +118,8 @@ def analysis_errors(device: torch.device, g: torch.Generator)->list[dict]:
         add("canonical_correlations", rho=distance(found.rho, reference.rho))
         found, reference = GaussianIB.fit(*there), GaussianIB.fit(*exact)
         finite = torch.isfinite(torch.as_tensor(reference.excess))
-        add("GaussianIB.fit", excess=distance(torch.as_tensor(found.excess).cpu()[finite], torch.as_tensor(reference.excess)[finite]),
+        pair = [torch.as_tensor(g.excess).cpu()[finite] for g in (found, reference)]
+        add("GaussianIB.fit", excess=distance(*pair),
             information=distance(found.information, reference.information),
             count_difference=found.transitions().count - reference.transitions().count)
         found, reference = linear_identifiability(*there), linear_identifiability(*exact)
@@ -144,9 +150,10 @@ def benchmark(name: str, words: list[str])->dict:
 
 
 def loss_benchmark(device: torch.device, quick: bool, measured: dict)->dict: # measured: what `machine` gave, or nothing
-    "benchmarks/loss.py up to 65,536 rows, and its share of the measured rate of float32 products, of which the loss needs three of 2n²d operations."
+    "benchmarks/loss.py, and its share of the rate of float32 products, of which it needs three of 2n²d operations."
     sizes = ["256"] if quick else ["4096", "16384", "65536"]
-    words = ["--device", device.type, "--sizes", *sizes, "--dtypes", "float32", "bfloat16", "--turns", "2" if quick else "5", "--budget", "10"]
+    words = ["--device", device.type, "--sizes", *sizes, "--dtypes", "float32", "bfloat16"]
+    words += ["--turns", "2" if quick else "5", "--budget", "10"]
     found = benchmark("loss", words + (["--no-memory"] if device.type == "cpu" else []))
     rate = measured.get("products", {}).get("float32", {}).get("tflops")
     for row in found["rows"] if rate else ():
@@ -157,7 +164,8 @@ def loss_benchmark(device: torch.device, quick: bool, measured: dict)->dict: # m
 def throughput(device: torch.device, quick: bool)->dict:
     "benchmarks/train.py: images a second of SupCon steps."
     sizes = ["--backbones", "light", "--batches", "32", "--steps", "1", "--turns", "1", "--precisions", "float32"]
-    if not quick: sizes = ["--backbones", "resnet18", "resnet50", "--batches", "512", "1024", "--steps", "6", "--turns", "3"]
+    if not quick:
+        sizes = ["--backbones", "resnet18", "resnet50", "--batches", "512", "1024", "--steps", "6", "--turns", "3"]
     return benchmark("train", ["--device", device.type, *sizes, "--no-plain"])
 
 

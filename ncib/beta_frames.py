@@ -95,7 +95,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
             x = (x if g.reference is None else torch.as_tensor(normal_scores(x)))[rows.to(x.device)]
             variates[i, :, :here] = torch.as_tensor(g.cca.transform_x(x)).cpu()[:, :here]
         else: variates[i, :, :here] = model[:, :here]
-    shown = torch.cat([e[e < (1/g.threshold**2 - 1 if g.threshold > 0 else math.inf)] for g, e in zip(gs, es)])
+    shown = torch.cat([e[e < g.chance_excess] for g, e in zip(gs, es)])
     shown = shown if len(shown) else torch.cat(es)
     grid = torch.linspace(math.log10(float(shown.min())) - .4, math.log10(float(shown.max())) + .6, steps, dtype=torch.float64)
     curves = [gaussian_ib_curve(e, 10**grid) for e in es]

@@ -24,9 +24,9 @@ def _options(leave_out=()):
     hints = typing.get_type_hints(TrainConfig)
     return [(f, next(t for t in (typing.get_args(hints[f.name]) or (hints[f.name],)) if t is not types.NoneType)) for f in dataclasses.fields(TrainConfig) if f.name not in leave_out]
 
-def _add_config(parser, leave_out=()):
+def _add_config(parser, leave_out=(), recipe="digits"):
     "`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is absent from the result, so that the recipe decides."
-    parser.add_argument("--recipe", choices=tuple(recipes), default="digits", help="what the options below default to; those in brackets are the defaults of digits (default: %(default)s)")
+    parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="what the options below default to; those in brackets are the defaults of digits (default: %(default)s)")
     for f, kind in _options(leave_out):
         choices, help = f.metadata["choices"], f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
         how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
@@ -38,11 +38,12 @@ def _config(args, **more)->TrainConfig:
 # %% ../nbs/api/23_cli.ipynb #b41228cb
 def _print_timeline(timeline: Timeline):
     import pandas as pd
-    with pd.option_context("display.width", 200, "display.max_columns", 20): print(timeline.short_table().to_string(index=False, float_format="{:.3g}".format))
-    print(*("", *timeline.verdict()), sep="\n")
+    with pd.option_context("display.width", 200, "display.max_columns", 20):
+        for layer in timeline.layers: print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
+    print(*timeline.verdict(), sep="\n")
 
 def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and the report
-         config: TrainConfig = TrainConfig(), # its seed is replaced
+         config: TrainConfig = recipe("demo"), # its seed is replaced
          seeds: tuple[int, int] = (0, 1), # of the two encoders
          progress: bool = True, # show progress bars
          )->Timeline: # of the pair
@@ -143,7 +144,7 @@ def parser()->argparse.ArgumentParser:
 
     p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits")
     p.add_argument("--out", default="runs/demo", metavar="DIR", help="folder for everything (default: %(default)s)")
-    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED", help="of the two encoders (default: 0 1)"); _add_config(p, leave_out=("seed",)); quiet(p)
+    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED", help="of the two encoders (default: 0 1)"); _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
 
     p = command("sweep", _sweep, "train and analyse several seeds under every combination of options; writes one table, sweep.csv")
     p.add_argument("--vary", nargs="+", action="append", default=[], metavar=("OPTION", "VALUE"), help="an option of ncib train and the values to try; may be repeated, for every combination")
@@ -175,68 +176,5 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
     return 0
 
 # %% ../nbs/api/23_cli.ipynb #5911dbff
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules: sys.exit(main())

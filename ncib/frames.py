@@ -100,10 +100,10 @@ def mode_frames(runs, # as for `simplex_frames`
             for side, f, own in (("a", x, "x"), ("b", z, "y")):
                 for name in relevances:
                     g, at = (fits[name], own) if name != "labels" else (fits[name] if side == "a" else GaussianIB.fit_labels(f, y, copula=copula), "x")
-                    t, key, rows = g.transitions(), f"{part}/{side}/{name}", modes_shown(k) if name == "twin" else k - 1
+                    t, key, rows = g.transitions(groups=0), f"{part}/{side}/{name}", modes_shown(k) if name == "twin" else k - 1
                     put(i, f"{key}/excess", g.excess, rows, torch.inf)
                     put(i, f"{key}/means", mode_means(g, f, y, at), rows)
-                    put(i, f"{key}/threshold", 1/g.threshold**2 - 1 if g.threshold > 0 else torch.inf)
+                    put(i, f"{key}/threshold", g.chance_excess)
                     put(i, f"{key}/count", t.count)
                     put(i, f"{key}/gap", t.gap_after(k - 1))
     return out

@@ -314,6 +314,11 @@ class GaussianIB:
         return (self.rho if self.cca is None else self.cca.rho[:len(self.rho)]) > self.threshold
 
     @property
+    def chance_excess(self)->float:
+        "β_c − 1 from which a mode cannot be told from chance; ∞ for a population."
+        return self.floor if self.debiased else 1/self.threshold**2 - 1 if self.threshold > 0 else math.inf
+
+    @property
     def information(self)->float:
         "I(X;Y) = −½ Σ log(1 − ρ²), nats; ∞ if some ρ = 1."
         e = torch.as_tensor(self.excess)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['colours', 'save_figure', 'plot_accuracy', 'plot_collapse', 'plot_cosines', 'plot_transitions', 'plot_information',
-           'plot_gap']
+           'plot_gap', 'plot_shortfall', 'plot_sensitivity']
 
 # %% ../nbs/api/19_plots.ipynb #e34d29e6
 import io, itertools
@@ -120,6 +120,12 @@ def plot_cosines(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #b6a3b848
+def _chance(arrays, part, relevance)->float: # β_c − 1; infinite where there is none
+    "Where modes can no longer be told from chance."
+    if f"{part}_{relevance}_floor" in arrays: return float(arrays[f"{part}_{relevance}_floor"])
+    threshold = float(arrays[f"{part}_{relevance}_threshold"])                # an analysis that was saved before the floor was
+    return 1/threshold**2 - 1 if threshold > 0 else np.inf
+
 def plot_transitions(timeline: Timeline, # of a pair of runs
                      part: str = "test", # `train` or `test`
                      relevance: str = "twin", # `twin`, `paired` or `labels`
@@ -136,13 +142,12 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2)
     ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1"); ax.plot([], [], color=colours["grey"], label="further modes")
     if m > k1: ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], color=colours["orange"], alpha=.35, linewidth=0, label="gap behind mode K−1")
-    threshold = np.array([float(a[f"{part}_{relevance}_threshold"]) for a in timeline.arrays])
-    if (threshold > 0).any():
-        ax.plot(e, np.log10(1/np.where(threshold > 0, threshold, np.nan)**2 - 1), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
+    chance = np.array([_chance(a, part, relevance) for a in timeline.arrays])
+    if np.isfinite(chance).any(): ax.plot(e, np.log10(np.where(np.isfinite(chance), chance, np.nan)), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
     _mark(ax, timeline)
     shown = grid[np.isfinite(grid)]
-    chance = np.log10(1/threshold[threshold > 0].min()**2 - 1) if (threshold > 0).any() else np.inf
-    if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(chance, np.nanmax(grid[:, :k1])) + .6) + .1)
+    highest = np.log10(chance.max()) if np.isfinite(chance).all() else np.inf
+    if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
     _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
@@ -152,6 +157,20 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #e31c3898
+def _mark_corner(ax, row, part):
+    "The corner of encoder A at one checkpoint: the best code there, the class-mean code below it, and what lies between."
+    if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return
+    rate, nats, share = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats", "shortfall"))
+    best = nats/share if share > 0 else np.nan
+    if not np.isfinite(best): return
+    ax.plot([rate, rate], [best - nats, best], color="black", linewidth=1)
+    ax.plot(rate, best, "*", ms=11, color="black", label="corner: the best code")
+    ax.plot(rate, best - nats, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6, label=f"the class-mean code, {share:.1%} short")
+
+def _corner_legend(ax):
+    pairs = [(h, l) for h, l in zip(*ax.get_legend_handles_labels()) if "code" in l]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
 def plot_information(timeline: Timeline, # of a pair of runs
                      part: str = "test", # `train` or `test`
                      relevance: str = "twin", # `twin`, `paired` or `labels`
@@ -165,8 +184,7 @@ def plot_information(timeline: Timeline, # of a pair of runs
     entered = 0.
     for i, colour in zip(rows, itertools.cycle(("grey", "orange", "blue", "green", "purple", "sky"))):
         x = np.asarray(timeline.arrays[i][f"{part}_{relevance}_excess"])
-        threshold = float(timeline.arrays[i][f"{part}_{relevance}_threshold"])
-        x = x[np.isfinite(x) & (x > 0) & (x < (1/threshold**2 - 1 if threshold > 0 else np.inf))]
+        x = x[np.isfinite(x) & (x > 0) & (x < _chance(timeline.arrays[i], part, relevance))]
         if not len(x): continue
         at_modes = [np.asarray(v) for v in gaussian_ib_curve(x, x)]
         curve = [np.asarray(v) for v in gaussian_ib_curve(x, np.geomspace(x[0], x[-1]*10, 400))]
@@ -175,6 +193,7 @@ def plot_information(timeline: Timeline, # of a pair of runs
             a.plot(*curve, color=colours[colour], label=f"epoch {timeline.epochs[i]}")
             a.plot(at_modes[0][:k1], at_modes[1][:k1], "o", ms=4, color=colours[colour])
             a.plot(at_modes[0][k1:], at_modes[1][k1:], "o", ms=3, mfc="white", color=colours[colour])
+    if relevance == "twin": _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part)
     limit = ax.get_xlim()[1]
     for a, title in ((ax, "whole curve"), (ax_near, "where the first modes enter")):
         a.plot([0, limit], [0, limit], color="black", linewidth=.6, linestyle=":", label="I(T;Y) = I(X;T)")
@@ -184,22 +203,65 @@ def plot_information(timeline: Timeline, # of a pair of runs
     near = max(entered*1.5, 1e-3)
     ax_near.set_xlim(0, near); ax_near.set_ylim(0, min(near, top*1.08))
     ax.legend(fontsize="x-small", loc="lower right")
+    if ax_near.get_legend_handles_labels()[0]: ax_near.legend(*_corner_legend(ax_near), fontsize="x-small", loc="lower right")
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #0b513a86
 def plot_gap(timeline: Timeline, # of a pair of runs
              )->Figure:
-    "Test accuracy against the IB gap of the class-mean code, one dot per checkpoint and encoder, and the gap over epochs."
+    "Test accuracy against the IB gap of the class-mean code at any rate, one dot per checkpoint and encoder, and the gap over epochs."
     if timeline.info["copula"]: raise InputError("there is no IB gap in a copula analysis: the class-mean code lives in the features' own coordinates")
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e, t = timeline.epochs, timeline.table
     for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=f"{part} features")
     _mark(ax_time, timeline)
-    _tidy(ax_time, "epoch", "IB gap (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
+    _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
     for side, marker in (("a", "o"), ("b", "s")):
         dots = ax.scatter(t[f"test_ib_gap_{side}"], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
-    _tidy(ax, "IB gap, test features", "test accuracy (%)"); ax.legend(fontsize="x-small")
+    _tidy(ax, "IB gap at any rate, test features", "test accuracy (%)"); ax.legend(fontsize="x-small")
     show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
     bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
+    return fig
+
+# %% ../nbs/api/19_plots.ipynb #c0ffee01
+def plot_shortfall(timeline: Timeline, # of a pair of runs
+                   )->Figure:
+    "How far the class-mean code falls short of the optimal one at the corner, over epochs with its 95 % interval, and test accuracy against it."
+    fig = _figure()
+    ax_time, ax = fig.subplots(1, 2)
+    e, t = timeline.epochs, timeline.table
+    for side, colour, marker in (("a", "blue", "o"), ("b", "orange", "s")):
+        ax_time.plot(e, 100*t[f"test_shortfall_{side}"], f"{marker}-", ms=4, color=colours[colour], label=f"encoder {side.upper()}")
+        low, high = (100*t[f"test_shortfall_{end}_{side}"].clip(0, 1) for end in ("low", "high"))
+        ax_time.fill_between(e, low, high, color=colours[colour], alpha=.2, linewidth=0)
+        dots = ax.scatter(100*t[f"test_shortfall_{side}"], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
+    _mark(ax_time, timeline)
+    _tidy(ax_time, "epoch", "corner shortfall (% of the optimum)"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
+    _tidy(ax, "corner shortfall (% of the optimum)", "test accuracy (%)"); ax.legend(fontsize="x-small")
+    show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
+    bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
+    return fig
+
+# %% ../nbs/api/19_plots.ipynb #c0ffee02
+def plot_sensitivity(timeline: Timeline, # of a pair of runs
+                     )->Figure:
+    "What hangs on the estimate: the separation behind K − 1 over epochs, and the critical βs at the last checkpoint, by four estimates."
+    fig = _figure()
+    ax_time, ax = fig.subplots(1, 2)
+    e, t, last, k1 = timeline.epochs, timeline.table, timeline.arrays[-1], timeline.num_classes - 1
+    seen = int(t["test_twin_significant"].iloc[-1])
+    styles = {"": ("blue", "o-", "invariant, inflation taken out (judged)"), "_ridge": ("orange", "^--", "with a ridge"),
+              "_unshrunk": ("grey", "s:", "unshrunk, with its inflation"), "_held_out": ("green", "D-.", "held out")}
+    for suffix, (colour, style, label) in styles.items():
+        if f"test_twin_separation{suffix}" not in t: continue
+        ax_time.plot(e, t[f"test_twin_separation{suffix}"], style, ms=3.5, color=colours[colour], label=label, linewidth=1.6 if not suffix else 1)
+        x = np.asarray(last[f"test_twin_excess{suffix}"])[:seen]
+        ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan), style, ms=3, color=colours[colour], linewidth=1)
+    ax_time.fill_between(e, t["test_twin_separation_low"], t["test_twin_separation_high"], color=colours["blue"], alpha=.2, linewidth=0)
+    ax_time.set_yscale("log"); ax.set_yscale("log")
+    ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")
+    _tidy(ax_time, "epoch", "separation of the first K − 1 (factor)"); _epoch_axis(ax_time, e)
+    _tidy(ax, "mode", "$\\beta_c - 1$", f"epoch {e[-1]}")
+    fig.legend(*ax_time.get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside upper center", frameon=False)
     return fig

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from .core import InputError, write_text
 from .pages import timeline_fragment
-from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_transitions
+from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity, plot_shortfall, plot_transitions
 from .timeline import Timeline
 
 # %% ../nbs/api/20_report.ipynb #7adfefcf
@@ -30,8 +30,12 @@ _captions = (
      "coloured lines run together at the bottom, and the shaded gap opens between them and everything else that the two encoders share. Modes above the dashed line cannot be told from chance at this sample size. Lower panel: how many modes "
      "lie before the largest gap."),
     (plot_information, "The information curve", "The most that a code can tell about encoder B, I(T;Y), when it keeps I(X;T) of encoder A. Dots mark where a mode enters: filled for the first K−1, open for later ones. The closer the curve stays to the "
-     "dotted diagonal, the less is wasted. Right: the beginning of the curve, where the class modes enter."),
-    (plot_gap, "Are the class means an optimal code?", "The IB gap: how much less a code that keeps only the features' projections on the class means tells about the other encoder than the best code of the same rate, as a share of all they share; the "
+     "dotted diagonal, the less is wasted. Right: the beginning of the curve, where the class modes enter, with the corner of the last checkpoint: the star is the best code of that rate, the triangle the class-mean code."),
+    (plot_shortfall, "Are the class means an optimal code?", "The corner is the rate at which the optimal code holds the K−1 class modes and the next mode is about to enter. The shortfall is what the code made of the class means leaves out there, as a share of "
+     "what the best code of this rate tells; bands are 95 % intervals. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots on the right should rise to the left."),
+    (plot_sensitivity, "What hangs on the estimate", "Four estimates of the same critical βs on test images. Judged is the one that linear maps of the features do not move, with the inflation by finite samples taken out; the band is its 95 % interval. A ridge prefers directions "
+     "of large variance, so it opens gaps where only the scale of the features has changed. Held-out correlations are lowered by directions that are learnt from less data. Where the four disagree about the order of things, believe none of them."),
+    (plot_gap, "The same comparison at any rate", "The IB gap at any rate: how much less a code that keeps only the features' projections on the class means tells about the other encoder than the best code of the same rate, as a share of all they share; the "
      "largest such shortfall over all scales of the code, which may lie at rates far above those where the class modes enter. 0 would mean that no code tells more at any rate. Right: accuracy against the gap, one dot per checkpoint "
      "and encoder. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots should rise to the left."))
 
@@ -49,14 +53,18 @@ _terms = (
     ("Mode, ρ", "A direction in X with its partner in Y, uncorrelated with all others; ρ is their (canonical) correlation.", "api/cca.html#the-question"),
     ("β, β_c", "For jointly Gaussian X and Y the optimal code, which minimises I(X;T) − β I(T;Y), is linear with noise. A mode enters it, which is a phase transition, when β exceeds its critical value β_c = 1/ρ².", "api/gib.html#the-problem-and-its-answer"),
     ("Chance level", "Critical β of the correlation that unrelated features of this size exceed in 5 cases of 100.", "api/cca.html#where-noise-ends"),
-    ("Transitions, gap", "Number of modes before the largest gap of log(β_c − 1) among those that can be told from chance, and the size of that gap as a factor; clear from 3 on. Behind the last of them the gap is counted to the edge of the noise, close to the chance level.", "api/gib.html#which-gap-counts"),
+    ("Transitions", "Number of modes before the largest gap of log(β_c − 1) among those that can be told from chance. Behind the last of them the gap is counted to where noise hides modes. How often other samples would give another number is found by leaving out each twentieth of the images in turn.", "api/gib.html#which-gap-counts"),
+    ("Separation of K − 1", "Level of the modes behind mode K − 1 (their signal-to-noise ratios 1/(β_c − 1), weighted by themselves) over the geometric mean of the first K − 1, in β_c − 1. K − 1 modes stand apart clearly if it is surely above 3 and 95 % of resamples count K − 1.", "api/transitions.html#the-separation"),
+    ("Corner shortfall", "(I*(R) − I(T;Y))/I*(R) for T = sMX + noise, M the centred class means, at the rate R at which the K − 1 class modes are in the optimal code and the next one is about to enter.", "api/gib.html#the-corner"),
     ("Class alignment", "Mean squared cosine of the principal angles between the first K − 1 modes and those found from labels alone.", "api/timeline.html#one-checkpoint"),
     ("Relevant: twin, paired, labels", "What the code should tell about: B's features of the same image, of another image of its class, or the label.", "api/gib.html#what-y-is"),
-    ("IB gap", "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum over the scale s.", "api/gib.html#distance-from-the-optimum"),
+    ("IB gap at any rate", "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum over the scale s.", "api/gib.html#distance-from-the-optimum"),
     ("Plateau", "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of its best.", "api/timeline.html#from-the-table-to-the-claim"),
     ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
 
-_css = """:root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}h1{line-height:1.2}h2{margin-top:2.2rem}
+_css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}
+body:has(#layer-backbone:checked) .of-head,body:has(#layer-head:checked) .of-backbone{display:none}@media print{.switch{display:none}}
+:root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}h1{line-height:1.2}h2{margin-top:2.2rem}
 figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:4px}figcaption{font-size:.92rem;margin:.4rem 0 0}.verdict li{margin:.35rem 0}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884}th{vertical-align:bottom}.small{font-size:.85rem}dt{font-weight:600;margin-top:.5rem}dd{margin-left:1.2rem}"""
 
@@ -71,6 +79,16 @@ def _explorer(timeline)->str:
     try: return f"{head}<p>{words}</p>{timeline_fragment(timeline)}</section>"
     except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
+def _of_layer(timeline, layer, content)->str: # shown only while the switch stands at its layer, if there is one
+    return content if len(timeline.layers) == 1 else f'<div class="of-{layer}">{content}</div>'
+
+def _switch(timeline)->str:
+    "Chooses the layer of everything below; without a script."
+    if len(timeline.layers) == 1: return ""
+    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{layer}"{" checked" if on else ""}> {layer}</label>'
+    return (f'<fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == timeline.layers[0]) for layer in timeline.layers)}'
+            "<span>The loss acts on the head; the backbone is what is used afterwards.</span></fieldset>")
+
 def report_html(timeline: Timeline, # with the runs it was made of
                 title: str = "Neural collapse and the information bottleneck", # of the page
                 )->str: # the document
@@ -84,20 +102,21 @@ def report_html(timeline: Timeline, # with the runs it was made of
     parts = []
     for plot, heading, caption in _captions:
         if plot is plot_gap and timeline.info["copula"]: continue
-        parts.append(f"<section><h2>{e(heading)}</h2><figure>{_image(plot(timeline), heading)}<figcaption>{e(caption)}</figcaption></figure></section>")
+        images = "".join(_of_layer(timeline, layer, _image(plot(timeline.of(layer)), f"{heading}, {layer}")) for layer in timeline.layers)
+        parts.append(f"<section><h2>{e(heading)}</h2><figure>{images}<figcaption>{e(caption)}</figcaption></figure></section>")
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
-    gap = "" if timeline.info["copula"] else " and IB gap"
-    kind = f"{timeline.info['layer']} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
+    kind = f"{' and '.join(timeline.layers)} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
 <h1>{e(title)}</h1>
 <p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
-<h2>What was found</h2><p class="small">Accuracies, NC1, distances{gap} are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
-{_explorer(timeline)}
+<h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
+{_switch(timeline)}
+{"".join(_of_layer(timeline, layer, _explorer(timeline.of(layer))) for layer in timeline.layers)}
 {"".join(parts)}
-<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images){gap} are means of both encoders; transitions, gaps, alignment{gap} are on test images. The file timeline.csv has every column.</p><div class="scroll">{timeline._repr_html_()}</div></section>
-<section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap' or not timeline.info['copula'])}</dl></section>
+<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images. The file timeline.csv has every column.</p>{"".join((f"<h3>{layer}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
+<section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap at any rate' or not timeline.info['copula'])}</dl></section>
 <section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
 </body></html>
 """

@@ -54,7 +54,7 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
     for name, g in bottlenecks.items():
         t = g.transitions(k - 1, groups=0)
         row |= {f"{part}_{name}_count": t.count, f"{part}_{name}_gap": t.gap_ratio, f"{part}_{name}_significant": t.significant, f"{part}_{name}_gap_after_k1": t.gap_after(k - 1)}
-        arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess), f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64)}
+        arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess), f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64), f"{part}_{name}_floor": torch.tensor(g.chance_excess, dtype=torch.float64)}
         if name != "labels": row[f"{part}_{name}_class_alignment"] = class_alignment(g, bottlenecks["labels"], k - 1)
         if name == "twin": row |= _twin_columns(part, g, GaussianIB.fit(b, a, copula=copula), a, b, labels, k, copula, arrays)
     return row, {k: v.cpu() for k, v in arrays.items()}, metrics
@@ -71,7 +71,6 @@ def _twin_columns(part, g, other, a, b, labels, k, copula, arrays)->dict:
         i = c.interval
         row |= {f"{part}_shortfall_{side}": c.share, f"{part}_shortfall_nats_{side}": c.nats, f"{part}_corner_rate_{side}": c.rate,
                 f"{part}_shortfall_low_{side}": i.low if i else math.nan, f"{part}_shortfall_high_{side}": i.high if i else math.nan}
-    arrays[f"{name}_floor"] = torch.tensor(g.floor, dtype=torch.float64)
     if t.counts: arrays[f"{name}_counts"] = torch.tensor(sorted(t.counts.items()), dtype=torch.float64)
     if not copula:                                                        # the class-mean code lives in the features' own coordinates
         row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap, f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}

@@ -104,6 +104,7 @@ class TrainConfig:
 # %% ../nbs/api/10_train.ipynb #da0a03b7
 recipes = {
     "digits": {},
+    "demo": dict(temperature=.5), # milder than the digits' .1: classes that are apart still repel one another, so the head's means become a simplex
     "supcon-cifar": dict(data="cifar10", backbone="resnet50", epochs=1000, batch_size=1024, lr=.5, final_lr=1e-3, warmup=.01, nesterov=False, weight_decay=1e-4, base_temperature=.07),
     "cifar-short": dict(data="cifar10", backbone="resnet18", epochs=100, batch_size=512, lr=.5, warmup=.05),
     "cifar-cpu": dict(data="cifar10", train_size=10_000, epochs=80),
