@@ -259,7 +259,8 @@ def plot_sensitivity(timeline: Timeline, # of a pair of runs
         x = np.asarray(last[f"test_twin_excess{suffix}"])[:seen]
         ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan), style, ms=3, color=colours[colour], linewidth=1)
     ax_time.fill_between(e, t["test_twin_separation_low"], t["test_twin_separation_high"], color=colours["blue"], alpha=.2, linewidth=0)
-    ax_time.set_yscale("log"); ax.set_yscale("log")
+    for a in (ax_time, ax):
+        if any((np.asarray(line.get_ydata(), dtype=float) > 0).any() for line in a.lines): a.set_yscale("log")
     ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")
     _tidy(ax_time, "epoch", "separation of the first K − 1 (factor)"); _epoch_axis(ax_time, e)
     _tidy(ax, "mode", "$\\beta_c - 1$", f"epoch {e[-1]}")

@@ -21,7 +21,7 @@ from .gib import GaussianIB
 from .identifiability import held_out_correlations
 from .probe import linear_probe
 from .runs import Run, load_tensors, save_tensors
-from .transitions import Estimate, Transitions, separation, transition_sentences
+from .transitions import Estimate, Transitions, mode_level, separation, transition_sentences
 
 # %% ../nbs/api/18_timeline.ipynb #ad458e45
 relevances = ("twin", "paired", "labels")
@@ -32,7 +32,8 @@ _collapse_columns = ("nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "
 def _bottlenecks(a, b, labels, copula)->dict[str, GaussianIB]:
     return {"twin": GaussianIB.fit(a, b, copula=copula), "paired": GaussianIB.fit_class_paired(a, b, labels, copula=copula), "labels": GaussianIB.fit_labels(a, labels, copula=copula)}
 
-def sensitivity(a, b, # (n, d_a), (n, d_b): features of two encoders
+def sensitivity(a, # (n, d_a) features of one encoder
+                b, # (n, d_b) features of the other
                 bottleneck: GaussianIB, # `GaussianIB.fit(a, b)`
                 copula: bool = False, # as it was fitted
                 )->dict[str, np.ndarray]: # β_c − 1 of every mode by estimate, smallest first
@@ -62,15 +63,17 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
 def _twin_columns(part, g, other, a, b, labels, k, copula, arrays)->dict:
     "What is measured between the two encoders; with intervals on test images, which the verdict is about."
     t, *corners = g.pair_story(other, labels, groups=20 if part == "test" else 0)
-    ratio, level = (getattr(t, name) for name in ("separation", "level"))
-    plain, name = separation(t.excess, k - 1, g.floor), f"{part}_twin"
-    row = {f"{name}_separation": ratio.value if ratio else plain, f"{name}_separation_low": ratio.low if ratio else math.nan, f"{name}_separation_high": ratio.high if ratio else math.nan,
-           f"{name}_level": level.value if level else math.nan, f"{name}_level_low": level.low if level else math.nan, f"{name}_level_high": level.high if level else math.nan,
-           f"{name}_spread": t.spread, f"{name}_count_share": t.counts.get(k - 1, 0.) if t.counts else math.nan, f"{part}_information": g.information}
+    name, plain = f"{part}_twin", {"separation": separation(t.excess, k - 1, g.floor), "level": mode_level(t.excess, k - 1)}
+    row = {f"{name}_spread": t.spread, f"{part}_information": g.information, f"{name}_cut": int(g.cut is not None)}
+    for what, raw in plain.items():
+        found = getattr(t, what)
+        row[f"{name}_{what}"] = found.value if found else raw
+        if part == "test": row |= {f"{name}_{what}_low": found.low if found else math.nan, f"{name}_{what}_high": found.high if found else math.nan}
+    if part == "test": row[f"{name}_count_share"] = t.counts.get(k - 1, 0.) if t.counts else math.nan
     for side, c in zip("ab", corners):
         i = c.interval
-        row |= {f"{part}_shortfall_{side}": c.share, f"{part}_shortfall_nats_{side}": c.nats, f"{part}_corner_rate_{side}": c.rate,
-                f"{part}_shortfall_low_{side}": i.low if i else math.nan, f"{part}_shortfall_high_{side}": i.high if i else math.nan}
+        row |= {f"{part}_shortfall_{side}": c.share, f"{part}_shortfall_nats_{side}": c.nats, f"{part}_corner_rate_{side}": c.rate}
+        if part == "test": row |= {f"{part}_shortfall_low_{side}": i.low if i else math.nan, f"{part}_shortfall_high_{side}": i.high if i else math.nan}
     if t.counts: arrays[f"{name}_counts"] = torch.tensor(sorted(t.counts.items()), dtype=torch.float64)
     if not copula:                                                        # the class-mean code lives in the features' own coordinates
         row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap, f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}
@@ -188,7 +191,7 @@ class Timeline:
                "plateau_epoch": plateau, "all_transitions_epoch": transitions, "clear_transitions_epoch": self.clear_transitions_epoch(), "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
                **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
                "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()), "twin_significant": int(last["test_twin_significant"]), "train_twin_transition_count": int(last["train_twin_count"]),
-               "transition_sentences": self.transition_sentences(),
+               "transition_sentences": self.transition_sentences(), "twin_cut": bool(last.get("test_twin_cut", 0)),
                **{f"twin_{what}": float(last[f"test_twin_{what}"]) for what in ("separation", "separation_low", "separation_high", "level", "level_low", "level_high", "spread", "count_share", *(f"separation_{e}" for e in sensitivities)) if f"test_twin_{what}" in t},
                **first_last("separation", t["test_twin_separation"].to_numpy()),
                **{f"{name}_{when}": float(self.mean(f"test_{name}")[i]) for name in ("shortfall", "shortfall_low", "shortfall_high", "shortfall_nats", "corner_rate") for when, i in (("first", 0), ("last", -1))},
@@ -210,7 +213,7 @@ class Timeline:
         seen = int(t[f"{name}_significant"])
         e, floor = arr[f"{name}_excess"][:seen].numpy(), float(arr.get(f"{name}_floor", math.inf))
         with np.errstate(divide="ignore", invalid="ignore"): ratios = np.append(np.where(e[1:] == e[:-1], 1., e[1:]/e[:-1]), max(1., floor/e[-1])) if seen else e
-        limits = {what: Estimate(*(float(t[f"{name}_{what}{end}"]) for end in ("", "_low", "_high")), raw=math.nan) for what in ("separation", "level")}
+        limits = {what: Estimate(*(float(t.get(f"{name}_{what}{end}", math.nan)) for end in ("", "_low", "_high")), raw=math.nan) for what in ("separation", "level")}
         counts = {int(c): float(share) for c, share in sorted(arr[f"{name}_counts"].tolist(), key=lambda v: -v[1])} if f"{name}_counts" in arr else {}
         known = seen >= self.num_classes - 1 and bool(counts)
         return Transitions(int(t[f"{name}_count"]), float(t[f"{name}_gap"]), seen, e, ratios, math.nan, floor, self.num_classes - 1, *(limits.values() if known else (None, None)), counts)
@@ -298,6 +301,7 @@ def _transition_sentences(s)->list[str]:
     k1, aligned = s["num_classes"] - 1, s["twin_class_alignment_last"]
     where = "On test images" + ("" if s["layer"] == "backbone" else f", in the {s['layer']}")
     out = [f"{where}, at the end: {t[0].lower()}{t[1:]}" for t in s["transition_sentences"]]
+    if s.get("twin_cut"): out.insert(0, f"{where} there are too few images for the width of the features: only their leading principal directions were compared, so correlations are lower bounds.")
     if s["twin_significant"] < k1: return out
     are = "are" if aligned >= .9 else "overlap with" if aligned >= .5 else "are not"
     modes = "The first mode" if k1 == 1 else f"The first {k1} modes"
@@ -342,7 +346,9 @@ def _layer(name, first, epoch, runs, features, k, copula, device)->tuple[dict, d
         row[f"test_accuracy_{side}"] = probe.accuracy(parts["test"][i], fa.test_labels)
         row[f"train_accuracy_{side}"] = probe.accuracy(parts["train"][i], fa.train_labels)
     for part, xs in parts.items():
-        r, ar, metrics = _measure(part, *xs, getattr(fa, f"{part}_labels"), k, copula)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*rows are too few for ranks")         # the column `…_cut` and the verdict say it
+            r, ar, metrics = _measure(part, *xs, getattr(fa, f"{part}_labels"), k, copula)
         row |= r; arr |= ar
         if part == "train":
             for side, m, x in zip("ab", metrics, parts["test"]): row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu() == fa.test_labels).double().mean())

@@ -76,7 +76,8 @@ def test_the_table_is_that_of_analyses_by_hand(swept, tiny, tmp_path):
     by_hand = [train(dataclasses.replace(tiny, temperature=0.5, label_noise=0.2, seed=s), tmp_path/str(s), progress=False) for s in (0, 1)]
     s, row = analyze(*by_hand, progress=False).summary(), table.iloc[3]
     for q in quantities:
-        wanted = np.nan if s[q] is None else np.mean(s[q])
+        value = s["head"][q.removeprefix("head_")] if q.startswith("head_") else s[q]
+        wanted = np.nan if value is None else np.mean(value)
         assert row[q] == wanted or np.isnan(row[q]) and np.isnan(wanted), q
     assert table.final_test_accuracy.between(1/3, 1).all() and table.nc1_last.nunique() == 4
     pd.testing.assert_frame_equal(pd.read_csv(out/"sweep.csv"), table, check_dtype=False)
@@ -197,7 +198,7 @@ def test_the_table_grows_pair_by_pair(tiny, tmp_path, monkeypatch):
     (dict(seeds=(0,)), "seeds must be at least two"),
     (dict(seeds=(0, 1, 0)), "seeds must differ, got 0 2 times"),
     (dict(seeds=(0, "1")), "seed must be an integer, got '1'"),
-    (dict(layer="hidden"), "layer must be backbone or head, got 'hidden'"),
+    (dict(layer="hidden"), "layer must be backbone, head or both, got 'hidden'"),
     (dict(ray=True, config=TrainConfig(device="cuda:1")), "device must be auto, cpu or cuda with Ray"),
     (dict(config=TrainConfig(data="nowhere.npz")), "nowhere.npz: no such file"),
     (dict(grid={"data": ["digits", "nowhere.npz"]}), "nowhere.npz: no such file"),
