@@ -24,7 +24,8 @@ from ncib.core import InputError, atomic_write, read_json, resolve_device, write
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
 from ncib.runs import Run, record_features
-from ncib.sweep import _plan, conditions, quantities, quantities_of, ring_pairs, summarise, sweep # _plan: the sweep's own tasks, to be done in processes
+from ncib.sweep import _plan # a sweep's own tasks, to be done in processes
+from ncib.sweep import conditions, quantities, quantities_of, ring_pairs, summarise, sweep
 from ncib.timeline import Timeline, analyze
 from ncib.train import TrainConfig, recipe, recipes
 from tasks import Task, run_tasks
@@ -40,20 +41,22 @@ class Group:
 
 
 CONTROLS = {
-    "label noise": Group({"label_noise": [.1, .2, .3, 1.]}),
-    "no augmentation": Group({"label_noise": [0., .2, .3], "augmentation": ["none"]}), # the images can be learnt by heart, and wrong labels with them
+    "label noise": Group({"label_noise": [1., .1, .2, .3]}),
+    # the images can be learnt by heart, and wrong labels with them
+    "no augmentation": Group({"label_noise": [0., .2, .3], "augmentation": ["none"]}),
     "loss": Group({"loss": ["cross-entropy", "nt-xent"]}),
     "temperature": Group({"temperature": [.05, .3, .5]}),
     "narrow features": Group({"feature_dim": [4]}),
     "long tail": Group({"imbalance": [10.]}),
 }
-# Wrong labels that are learnt by heart until the training features collapse, from few images to all. Only the end matters. With a share of 0.3 the
-# backbone stayed above an NC1 of 0.1 in trials of these lengths.
+# Wrong labels that are learnt by heart until the training features collapse, from few images to all. Only the end
+# matters. With a share of 0.3 the backbone stayed above an NC1 of 0.1 in trials of these lengths.
 COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size": [300, 600, 1000, 1347]},
-                                {"augmentation": "none", "views": 1, "epochs": 200, "batch_size": 64, "weight_decay": 2e-3, "checkpoints": 2}, seeds=3)}
+                                {"augmentation": "none", "views": 1, "epochs": 250, "batch_size": 64, "lr": .2,
+                                 "weight_decay": 1e-3, "checkpoints": 2}, seeds=3)}
 SPEED = { # how fast an encoder learns, and nothing else
-    "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3),
-    "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3),
+    "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3, light=True),
+    "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [12_500, 25_000]}, seeds=3, light=True),
 }
 
 
@@ -78,9 +81,12 @@ class Experiment:
 
 
 EXPERIMENTS = {
-    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), CONTROLS | COLLAPSED, "main condition, all controls and what decides between explanations on scikit-learn's digits; 2 cores, under an hour", tuple(decide.PLANS)),
+    "digits": Experiment("digits", {}, (0, 1, 2, 3, 4), CONTROLS | COLLAPSED,
+                         "main condition, all controls and what decides between explanations on scikit-learn's digits; "
+                         "2 cores, under an hour", tuple(decide.PLANS)),
     "cifar10-16": Experiment("cifar10-2core", {"backbone": "light", "batch_size": 512, "epochs": 24}, (0, 1, 2, 3, 4), SPEED,
-                             "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, about two hours", ("k_sweep", "views", "nats", "similarity")),
+                             "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, "
+                             "about two hours", ("k_sweep", "views", "nats", "similarity")),
     "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
     "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
     "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
@@ -110,11 +116,11 @@ def groups(experiment: Experiment)->dict[str, Group]: # by name
 
 
 def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, TrainConfig, tuple[int, ...]]:
-    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs."
+    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs, and the last of several numbers."
     grid, changes = dict(group.grid), dict(group.changes)
     if quick:
         changes = {k: v for k, v in changes.items() if k not in QUICK}
-        if "train_size" in grid: grid = {k: (sorted({QUICK_SIZES.get(v, v) for v in values}) if k == "train_size" else values)[-2:] for k, values in grid.items()}
+        grid = {k: values if isinstance(values[0], str) else [QUICK_SIZES.get(values[-1], values[-1])] for k, values in grid.items()}
     return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
 
 
@@ -122,16 +128,20 @@ def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
 
 
 def averaged(spec: str, out: Path, block: int = 2)->Path:
-    """A folder with the images of `spec` made smaller: every `block` × `block` pixels are one, their mean. What is there is not made again, unless it was made of other images."""
+    """A folder with the images of `spec` made smaller: every `block` × `block` pixels are one, their mean. What is
+    there is not made again, unless it was made of other images."""
     data, made = load_images(spec), Path(out)
     _, height, width = data.shape
-    if height%block or width%block: raise InputError(f"{spec}: images of {height} × {width} pixels do not divide into blocks of {block} × {block}")
+    if height%block or width%block:
+        raise InputError(f"{spec}: images of {height} × {width} pixels do not divide into blocks of {block} × {block}")
     of = {"fingerprint": data.fingerprint(), "block": block}
     with contextlib.suppress(InputError):
         if read_json(made/"of.json") == of: return made
     for part in ("train", "test"):
         x = torch.nn.functional.avg_pool2d(getattr(data, part).float(), block).round().byte().permute(0, 2, 3, 1).numpy()
-        with atomic_write(made/f"{part}.npz") as tmp, open(tmp, "wb") as f: np.savez(f, images=x, labels=getattr(data, f"{part}_labels").numpy(), classes=np.array(data.classes))
+        labels = getattr(data, f"{part}_labels").numpy()
+        with atomic_write(made/f"{part}.npz") as tmp, open(tmp, "wb") as f:
+            np.savez(f, images=x, labels=labels, classes=np.array(data.classes))
     write_json(made/"of.json", of)
     return made
 
@@ -160,7 +170,8 @@ def start_ray(wanted: str, config: TrainConfig)->bool:
 
 
 def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how: "How", progress: bool)->pd.DataFrame:
-    "Every group's sweep; one table, with the group in front. With several processes the tasks of all sweeps run side by side; each sweep then finds its own done and writes its table."
+    """Every group's sweep; one table, with the group in front. With several processes the tasks of all sweeps run side
+    by side; each sweep then finds its own done and writes its table."""
     options = {"num_cpus": 1} if resolve_device(config.device).type == "cpu" else {}
     plans = {name: planned(group, config, seeds, how.quick) for name, group in groups(experiment).items()}
     if how.workers > 1:
@@ -174,7 +185,8 @@ def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how
     tables = []
     for name, (grid, c, some) in plans.items():
         if progress: print(f"{name}: {grid or 'as the recipe says'}", flush=True)
-        tables.append(sweep(grid, folder_of(out, name), c, some, ray=how.ray, ray_options=options, progress=progress).assign(group=name))
+        table = sweep(grid, folder_of(out, name), c, some, ray=how.ray, ray_options=options, progress=progress)
+        tables.append(table.assign(group=name))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -184,7 +196,8 @@ def deciding(experiment: Experiment, config: TrainConfig, seeds, out: Path, quic
     found = []
     for name, group in groups(experiment).items():
         grid, c, some = planned(group, config, seeds, quick)
-        found += [decide.Condition(of, folder_of(out, name)/condition, some) for condition, (_, of) in conditions(grid, c).items()]
+        found += [decide.Condition(of, folder_of(out, name)/condition, some)
+                  for condition, (_, of) in conditions(grid, c).items()]
     return decide.plan(experiment.decides, decide.Work(config, tuple(seeds), out/"decide", tuple(found), quick))
 
 
@@ -318,7 +331,7 @@ def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine:
     config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
     return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
-            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
+            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "decides": list(experiment.decides), "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
@@ -373,7 +386,8 @@ def reproduce(args)->list[claims.Claim]:
         tasks = deciding(experiment, config, seeds, out, args.quick)
         if show: print("measuring" + (f", and what decides: {', '.join(experiment.decides)}" if tasks else ""), flush=True)
         found = run_tasks(tasks + measuring(pairs, config.device), how.workers, ray, resolve_device(config.device).type == "cuda", show)
-        more, table = decide.tables(experiment.decides, tasks, found[:len(tasks)]), pd.concat(found[len(tasks):], ignore_index=True)
+        more = decide.tables(experiment.decides, tasks, found[:len(tasks)])
+        table = pd.concat(found[len(tasks):], ignore_index=True)
         cross = crossed(pairs, config.device)
     run = Run(pairs[0].runs[0])
     about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers})
@@ -402,7 +416,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--encoders", metavar="DIR", help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 beside --out)")
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
-    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray if it is installed, else one per core on a CPU)")
+    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray where it is installed, else one per core on a CPU)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")

@@ -23,7 +23,8 @@ def run_tasks(tasks: list, # of `Task`, or anything with its three fields
               ray: bool = False, # on the Ray cluster that is running, instead
               gpu: bool = False, # with Ray: a GPU for each task
               progress: bool = True)->list: # results, in the order of the tasks
-    "All results. When some tasks fail the rest is still done, and an `InputError` names each; what needs a failed task is left out."
+    """All results. When some tasks fail the rest is still done, and an `InputError` names each; what needs a failed
+    task is left out."""
     done, failed = {}, {}
     steps = _on_ray(tasks, gpu) if ray else _in_processes(tasks, workers) if workers > 1 else _in_turn(tasks)
     with tqdm(total=len(tasks), unit="task", disable=not progress) as bar:
@@ -35,8 +36,10 @@ def run_tasks(tasks: list, # of `Task`, or anything with its three fields
         finally: steps.close()
     own = {i: e for i, e in sorted(failed.items()) if not any(j in failed for j in tasks[i].needs)}
     if own:
-        told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}" for i, e in own.items())
-        raise InputError(f"{len(own)} of {len(tasks)} tasks failed; the same command tries them again:{told}") from own[min(own)]
+        told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}"
+                       for i, e in own.items())
+        raise InputError(f"{len(own)} of {len(tasks)} tasks failed; the same command tries them "
+                         f"again:{told}") from own[min(own)]
     return [done[i] for i in range(len(tasks))]
 
 
@@ -69,7 +72,8 @@ def _alone():
 def _in_processes(tasks, workers)->Iterator[tuple[int, object]]:
     before = set(multiprocessing.active_children())
     threads = {v: os.environ.get(v) for v in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(threads, "1"))            # read by a worker's libraries when they are loaded, before `_alone`
+    # read by a worker's libraries when they are loaded, before `_alone`
+    os.environ.update(dict.fromkeys(threads, "1"))
     pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _alone)
     results, running, left = {}, {}, list(range(len(tasks)))
     def submit():
@@ -93,7 +97,8 @@ def _in_processes(tasks, workers)->Iterator[tuple[int, object]]:
                 i = running.pop(future)
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    raise InputError(f"a process ended abruptly, perhaps for want of memory (--workers was {workers}); the same command goes on") from error
+                    raise InputError(f"a process ended abruptly, perhaps for want of memory (--workers was "
+                                     f"{workers}); the same command goes on") from error
                 results[i] = error or future.result()
                 yield i, results[i]
     except BaseException:                                      # an error or Ctrl-C: nothing goes on in the background

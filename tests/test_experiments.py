@@ -1,4 +1,5 @@
 "The claims on tables whose truth is known, the experiments' command end to end at a tiny scale, and the committed results."
+import dataclasses
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from scipy.stats import t as student
 sys.path.insert(0, str(ROOT/"experiments"))
 import claims
 import claims_first
+import decide
 import figures
 import measures
 import power
@@ -457,12 +459,13 @@ def test_quick_goes_the_whole_way(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     check_results(tmp_path/"results")
     t = pd.read_csv(tmp_path/"results"/"timeline.csv")
-    assert t.condition.nunique() == 12 and set(t.layer) == {"backbone", "head"} and set(t.copula) == {False, True}
+    assert t.condition.nunique() == sum(len(reproduce.conditions(reproduce.planned(g, reproduce.recipe("digits"), (0, 1), True)[0])) for g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).values())
+    assert set(t.layer) == {"backbone", "head"} and set(t.copula) == {False, True}
     assert len(pd.read_csv(tmp_path/"results"/"cross.csv")) == 4
     before = {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}
     assert reproduce.main([*words, "--results", str(tmp_path/"again")]) == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}       # nothing is done twice
-    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "claims.json"): assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
+    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "claims.json", "decisions.json", *(f"{n}.csv" for n in decide.PLANS)): assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
 
 
 # ---- committed results
@@ -485,7 +488,11 @@ def check_results(folder):
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula])
     assert np.allclose(np.sort(swept.final_test_accuracy), np.sort(last.test_accuracy), atol=1e-5) and set(swept.condition) == set(table.condition) == set(pd.read_csv(folder/"summary.csv").condition)
     assert {"processor", "torch", "ncib", "device"} <= set(config["environment"]) and config["wall"] and config["seeds"]
-    drawn = {*figures.OF_A_PAIR, *figures.of_claims(table, cross, classes)}
+    more = {name: pd.read_csv(folder/f"{name}.csv") for name in config.get("decides", ())}
+    for there, now in zip(json.loads((folder/"decisions.json").read_text(encoding="utf-8")) if more else (), decide.judge(more)):
+        assert (there["question"], there["rule"], there["answer"]) == (now.question, now.rule, now.answer)
+        same(there["numbers"], now.numbers)
+    drawn = {*figures.OF_A_PAIR, *figures.of_claims(table, cross, classes), *more}
     if second: assert {p.stem for p in folder.glob("*.png")} == drawn
     assert all(p.stat().st_size > 5000 for p in folder.glob("*.png"))       # no empty figure
     for file in folder.iterdir(): assert file.suffix == ".png" or not re.search(r"(?<![\w.])/(tmp|home|work|root|Users)/", file.read_text(encoding="utf-8")), file
@@ -512,6 +519,9 @@ def test_committed_results_agree_with_their_tables(folder): check_results(folder
 
 def test_the_digits_are_there_in_full_and_all_results_are_small():
     config = json.loads((ROOT/"results"/"digits"/"config.json").read_text(encoding="utf-8"))
-    assert not config["quick"] and len(config["seeds"]) >= 5 and set(config["groups"]) <= set(reproduce.groups(reproduce.EXPERIMENTS["digits"]))
-    assert sum(p.stat().st_size for p in (ROOT/"results").rglob("*") if p.is_file()) < 3e6
+    groups = {k: dataclasses.asdict(g) for k, g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).items()}
+    assert not config["quick"] and len(config["seeds"]) >= 5 and set(config["groups"]) <= set(groups)
+    if "decides" in config:                                          # else results of version 0.1.0, with fewer groups
+        assert config["groups"] == json.loads(json.dumps(groups)) and config["decides"] == list(decide.PLANS)
+    assert sum(p.stat().st_size for p in (ROOT/"results").rglob("*") if p.is_file()) < 8e6
     assert not any(json.loads((p/"config.json").read_text(encoding="utf-8"))["quick"] for p in COMMITTED)
