@@ -157,15 +157,16 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #e31c3898
-def _mark_corner(ax, row, part):
+def _mark_corner(ax, row, part)->float: # its rate, 0 where there is none
     "The corner of encoder A at one checkpoint: the best code there, the class-mean code below it, and what lies between."
-    if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return
+    if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return 0.
     rate, nats, share = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats", "shortfall"))
     best = nats/share if share > 0 else np.nan
-    if not np.isfinite(best): return
+    if not np.isfinite(best): return 0.
     ax.plot([rate, rate], [best - nats, best], color="black", linewidth=1)
     ax.plot(rate, best, "*", ms=11, color="black", label="corner: the best code")
     ax.plot(rate, best - nats, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6, label=f"the class-mean code, {share:.1%} short")
+    return rate
 
 def _corner_legend(ax):
     pairs = [(h, l) for h, l in zip(*ax.get_legend_handles_labels()) if "code" in l]
@@ -193,14 +194,14 @@ def plot_information(timeline: Timeline, # of a pair of runs
             a.plot(*curve, color=colours[colour], label=f"epoch {timeline.epochs[i]}")
             a.plot(at_modes[0][:k1], at_modes[1][:k1], "o", ms=4, color=colours[colour])
             a.plot(at_modes[0][k1:], at_modes[1][k1:], "o", ms=3, mfc="white", color=colours[colour])
-    if relevance == "twin": _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part)
+    corner = _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part) if relevance == "twin" else 0.
     limit = ax.get_xlim()[1]
     for a, title in ((ax, "whole curve"), (ax_near, "where the first modes enter")):
         a.plot([0, limit], [0, limit], color="black", linewidth=.6, linestyle=":", label="I(T;Y) = I(X;T)")
         _tidy(a, "I(X;T) (nats)", "I(T;Y) (nats)", title)
     top = max((line.get_ydata().max() for line in ax.lines[:-1] if len(line.get_ydata())), default=1.)
     ax.set_xlim(0, limit); ax.set_ylim(0, top*1.08)
-    near = max(entered*1.5, 1e-3)
+    near = max(entered*1.5, corner*1.25, 1e-3)
     ax_near.set_xlim(0, near); ax_near.set_ylim(0, min(near, top*1.08))
     ax.legend(fontsize="x-small", loc="lower right")
     if ax_near.get_legend_handles_labels()[0]: ax_near.legend(*_corner_legend(ax_near), fontsize="x-small", loc="lower right")
