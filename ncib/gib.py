@@ -586,7 +586,7 @@ class GaussianIB:
     def nc1_identity(x, # (n, d) features
                      labels, # (n,) integers
                      )->NC1Identity:
-        "Within-class variability NC1 and the critical βs of the labels, which are the same thing seen twice."
+        "Within-class variability NC1 bounds the sum of the critical βs of the labels, and equals it on the span of the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the bound fails."
         f = check_features(x, "x")
         one_hot, f = _one_hot(f, labels), _centred(f)[1]
         p = one_hot.mean(0)
