@@ -297,7 +297,8 @@ def wait():
     time.sleep(60)
 if __name__ == '__main__': run_tasks([Task("a", wait), Task("b", wait)], 2, progress=False)
 """)
-    command = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)                # what is started in the background may be deaf to Ctrl-C
+    command = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, preexec_fn=listening)
     def until(condition, seconds=120):
         end = time.time() + seconds
         while not condition():

@@ -235,7 +235,7 @@ def test_recipes():
     assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False, 3, "digits")
     assert learning_rate(r, 1.) == pytest.approx(.5e-3) and learning_rate(r, .01) == pytest.approx(.5)
     for name in recipes: recipe(name)
-    with pytest.raises(InputError, match="recipe must be one of digits, supcon-cifar, cifar-short, cifar-cpu, .*, got 'best'"): recipe("best")
+    with pytest.raises(InputError, match="recipe must be one of digits, demo, supcon-cifar, cifar-short, cifar-cpu, .*, got 'best'"): recipe("best")
 
 
 @pytest.mark.parametrize("kind", ["digits", "natural", "shift"])
