@@ -48,7 +48,7 @@ WINDOW = 3 # modes on either side that a separation compares
 ALONE = .1
 SHOWN = 20 # leading modes whose excess is written down
 DRAWS = 2 # pairs of views of every test image
-VERSION = 3 # of what is measured here: another one is not taken from what was written before
+VERSION = 4 # of what is measured here: another one is not taken from what was written before
 
 
 # ---- the work and where it lies
@@ -113,6 +113,7 @@ class Spectrum:
     def of(cls, x: Tensor, y: Tensor)->"Spectrum|None":
         cc = canonical_correlations(x, y, shrinkage=None)
         if cc.rank_x + cc.rank_y >= cc.n: return None
+        cc = cc.with_tails(x, y)
         rho = np.asarray(cc.debiased)
         shared = np.ones(len(rho), dtype=bool)
         for u in (cc.transform_x(x), cc.transform_y(y)):

@@ -156,6 +156,7 @@ class CanonicalCorrelations:
     _x: _Block = field(repr=False)
     _y: _Block = field(repr=False)
     _cross: Tensor = field(repr=False)             # scaled covariance of the varying columns, before shrinkage
+    tails: float = 1.                              # sampling noise of the rows beside that of Gaussian ones, at least 1: n rows count as n/tails
 
     def _kind(self, v): return same_kind(v, like=self.rho)
 
@@ -215,7 +216,26 @@ class CanonicalCorrelations:
     def debiased_one_minus_rho2(self):
         "(m,) 1 − ρ² of `debiased`, without cancellation near ρ = 1; 1 where noise alone explains ρ."
         s = torch.as_tensor(self.one_minus_rho2)
-        return self._kind(s if self.n is None else _invert_spike(s, min(1., self.dof_x/self.n), min(1., self.dof_y/self.n)))
+        return self._kind(s if self.n is None else _invert_spike(s, *self._ratios))
+
+    @property
+    def _ratios(self)->tuple[float, float]:
+        "Dimensions over sample size, as the noise has them."
+        return min(1., self.dof_x*self.tails/self.n), min(1., self.dof_y*self.tails/self.n)
+
+    def with_tails(self, x, # (n, d_x) the rows that were fitted
+                   y, # (n, d_y) their partners
+                   )->"CanonicalCorrelations": # with `tails`, noise edge and threshold of these rows
+        """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for Gaussian rows of these correlations, for whitened z. Light tails count as
+        Gaussian. In elliptical families all variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
+        a, b = self._leverages(x, y)
+        tails = max(1., float((a*b).mean()/(a.mean()*b.mean() + 2*torch.as_tensor(self.rho).square().sum()/self.n**2)))
+        edge, threshold = noise_edge(self._x.shares, self._y.shares, self.n/tails)
+        return replace(self, tails=tails, noise_edge=edge, threshold=threshold)
+
+    def _leverages(self, x, y)->tuple[Tensor, Tensor]: # (n,) each, in [0, 1]
+        "How much of a direction of its own each row is, 1 if it alone makes one: ‖z‖²/n."
+        return tuple(((_centred(check_features(v, name))[1][:, s.alive]/s.scale)@s.w).square().sum(1)/self.n for v, name, s in ((x, "x", self._x), (y, "y", self._y)))
 
     def transform_x(self, x, # (n, d_x) features
                     )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of x

@@ -75,6 +75,7 @@ class _Groups:
     zy: Tensor # (n, r_y)
     one_hot: "Tensor|None" # (n, K)
     parts: list[Tensor] # row numbers of each group
+    tails: float # n rows count as n/tails
 
     def folds(self)->Iterator[_Fold]: # for each group that is left out
         total = self._sums(slice(None))
@@ -88,7 +89,7 @@ class _Groups:
             small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
             left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
             excess = torch.full((min(len(sx), len(sy)),), math.inf, dtype=sx.dtype, device=sx.device)
-            excess[:len(left)] = _excess(_invert_spike(left, min(1., len(cross)/n), min(1., len(cross.T)/n)))
+            excess[:len(left)] = _excess(_invert_spike(left, *(min(1., r*self.tails/n) for r in cross.shape)))
             yield _Fold(excess.cpu().numpy(), root_x, root_y, cross, *means, int(n))
 
     def _sums(self, rows):
@@ -109,6 +110,32 @@ def _root(sigma: Tensor)->tuple[Tensor, Tensor]: # R with R Rᵀ = Σ, (r, r'), 
     values, vectors = torch.linalg.eigh(sigma)
     vectors, values = vectors[:, values > 1e-8], values[values > 1e-8].sqrt()
     return vectors*values, vectors/values
+
+# %% ../nbs/api/14_gib.ipynb #5e1a7c3d
+def _with_enough_rows(cc, rows, rank, correlations)->tuple: # canonical correlations, and the ranks before the cut or `None`
+    "Cut to leading principal directions where the rows are too few for all."
+    n = cc.n/cc.tails
+    if cc.rank_x + cc.rank_y <= .75*(n - 1): return cc, None
+    short = correlations(rows, min(max(1, int(n - 1)//4), rank or cc.n))
+    heavy = "" if cc.tails < 1.1 else f", with tails so heavy that they count as {n:.0f},"
+    warnings.warn(f"{cc.n} rows{heavy} are too few for ranks {cc.rank_x} and {cc.rank_y}: the leading {short.rank_x} and {short.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=3)
+    return short, (cc.rank_x, cc.rank_y)
+
+def _others(n: int, out)->Tensor: # (n − len(out),)
+    "All rows but some."
+    return torch.tensor(sorted(set(range(n)) - set(out)))
+
+def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correlations, rows that stay, numbers of the others
+    "Rows whose leverage is above .9 on both sides are left out, as often as there are any."
+    out, whole = (), rows
+    while len(lone := (torch.minimum(*cc._leverages(*rows)) > .9).nonzero()[:, 0].cpu()):
+        there = _others(len(whole[0]), out)
+        out = tuple(sorted({*out, *there[lone].tolist()}))
+        if 2*len(out) > len(whole[0]): raise InputError(f"x and y must have rows that vary together, got {len(out)} of {len(whole[0])} that each vary alone")
+        rows = tuple(v[_others(len(whole[0]), out)] for v in whole)
+        cc = correlations(rows, rank)
+    if out: warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: {', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
+    return cc, rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
 def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64, classes without samples left out
@@ -184,6 +211,7 @@ class GaussianIB:
     debiased: bool = False                                              # the inflation by finite samples is taken out of rho and excess
     floor: float = math.inf                                             # β_c − 1 from which noise hides a mode; ∞ for a population
     cut: "tuple[int, int]|None" = None                                  # ranks of x and y before they were cut because n is too small for them
+    left_out: tuple = ()                                                # rows that alone would make a mode, and were not fitted
     _rows: "tuple|None" = field(default=None, repr=False)               # x and y as they were fitted, for resampling
     _paired: "tuple|None" = field(default=None, repr=False)             # class-paired: both sides' factors in label space
 
@@ -197,21 +225,27 @@ class GaussianIB:
             )->"GaussianIB":
         """The bottleneck between two sets of features. The estimate does not change under invertible linear maps of x or y.
 
-        Where n is too small for the ranks of both sides (together above ¾(n − 1)), each side is cut to its (n − 1)/4 leading principal directions, with a warning: correlations are then those of
-        these directions, lower bounds of the full ones, and depend on the units of the features."""
+        Rows with heavy tails are noisier than Gaussian ones: n of them count as n/`cca.tails`. Where that is too small for the ranks of both sides (together above ¾(n − 1)), each side is cut to its
+        (n − 1)/4 leading principal directions, with a warning: correlations are then those of these directions, lower bounds of the full ones, and depend on the units of the features. A row that alone
+        makes up a direction of both sides (leverages above .9, as a unit gives that fires for one input) would be a mode of its own: it is left out, with a warning."""
         if copula not in (False, True, "normal-scores", "spearman", "kendall"): raise InputError(f"copula must be True, False, normal-scores, spearman or kendall, got {copula!r}")
-        u, v = (x, y) if copula not in (True, "normal-scores") else (normal_scores(x), normal_scores(y))
-        def correlations(rank):
-            if copula in ("spearman", "kendall"): return rank_correlations(x, y, copula, shrinkage=shrinkage, rank=rank)
-            return canonical_correlations(u, v, shrinkage=shrinkage, rank=rank)
-        if copula in ("spearman", "kendall"): shrinkage, debias = "auto" if shrinkage is None else shrinkage, bool(debias)     # a repaired matrix is singular: its ρ would be 1
+        by_rank = copula in ("spearman", "kendall")
+        if by_rank: shrinkage, debias = "auto" if shrinkage is None else shrinkage, bool(debias)     # a repaired matrix is singular: its ρ would be 1
         debias = shrinkage is None if debias is None else bool(debias)
-        cc, cut = correlations(rank), None
-        if debias and cc.rank_x + cc.rank_y > .75*(cc.n - 1):
-            cut, cc = (cc.rank_x, cc.rank_y), correlations(min(max(1, (cc.n - 1)//4), rank or cc.n))
-            warnings.warn(f"{cc.n} rows are too few for ranks {cut[0]} and {cut[1]}: the leading {cc.rank_x} and {cc.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=2)
-        rows = None if copula in ("spearman", "kendall") or isinstance(x, JointStats) else (u, v)
-        return cls._of(cc, "twin", reference=x if copula else None, debias=debias, cut=cut, rows=rows)
+        def correlations(rows, rank):
+            if by_rank: return rank_correlations(*rows, copula, shrinkage=shrinkage, rank=rank)
+            return canonical_correlations(*rows, shrinkage=shrinkage, rank=rank)
+        rows, out, cut = (normal_scores(x), normal_scores(y)) if copula in (True, "normal-scores") else (x, y), (), None
+        cc, plain = correlations(rows, rank), not by_rank and not isinstance(x, JointStats)
+        if debias:
+            cc, cut = _with_enough_rows(cc, rows, rank, correlations)
+            if plain:
+                cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
+                cc = cc.with_tails(*rows)
+                if cut is None:
+                    cc, cut = _with_enough_rows(cc, rows, rank, correlations)
+                    if cut: cc = cc.with_tails(*rows)
+        return cls._of(cc, "twin", reference=x if copula else None, debias=debias, cut=cut, rows=rows if plain else None, left_out=out)
 
     @classmethod
     def fit_labels(cls, x, # (n, d) features
@@ -294,14 +328,14 @@ class GaussianIB:
         return cls(rho=1/np.sqrt(1 + e), excess=e)
 
     @classmethod
-    def _of(cls, cc, relevance, modes=None, edge=None, threshold=None, reference=None, debias=False, cut=None, rows=None):
+    def _of(cls, cc, relevance, modes=None, edge=None, threshold=None, reference=None, debias=False, cut=None, rows=None, left_out=()):
         complement = torch.as_tensor(cc.debiased_one_minus_rho2 if debias else cc.one_minus_rho2)[:modes]
         kind, edge = lambda v: same_kind(v, like=cc.rho), cc.noise_edge if edge is None else edge
         rho = kind((1 - complement).sqrt()) if debias else cc.rho[:modes]
         if cc.n is None: floor = math.inf
-        else: floor = _hidden_excess(min(1., cc.dof_x/cc.n), min(1., cc.dof_y/cc.n)) if debias else 1/edge**2 - 1 if edge else math.inf
+        else: floor = _hidden_excess(*cc._ratios) if debias else 1/edge**2 - 1 if edge else math.inf
         return cls(rho=rho, excess=kind(_excess(complement) if debias else complement/torch.as_tensor(rho).square()), noise_edge=edge, threshold=cc.threshold if threshold is None else threshold,
-                   n=cc.n, relevance=relevance, cca=cc, reference=reference, debiased=debias, floor=floor, cut=cut, _rows=rows)
+                   n=cc.n, relevance=relevance, cca=cc, reference=reference, debiased=debias, floor=floor, cut=cut, left_out=left_out, _rows=rows)
 
     @property
     def critical_betas(self):
@@ -398,12 +432,17 @@ class GaussianIB:
     @property
     def _resamples(self)->bool: return self._rows is not None and self.debiased
 
+    def _fitted(self, v): # without the rows that were left out
+        "Rows or labels of all inputs, those of the fit."
+        if not self.left_out or len(v) != len(self._rows[0]) + len(self.left_out): return v
+        return (v if isinstance(v, Tensor) else np.asarray(v))[_others(len(v), self.left_out)]
+
     def _resampled(self, groups, seed, labels=None)->Iterator[_Fold]:
         "The fit without each group of rows in turn."
         zx, zy = ((_centred(check_features(v, name))[1][:, b.alive]/b.scale)@b.w for v, name, b in zip(self._rows, "xy", (self.cca._x, self.cca._y)))
         if int(groups) != groups or not 2 <= groups <= len(zx): raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
-        return _Groups(zx, zy, None if labels is None else _one_hot(zx, labels), list(order.tensor_split(groups))).folds()
+        return _Groups(zx, zy, None if labels is None else _one_hot(zx, self._fitted(labels)), list(order.tensor_split(groups)), self.cca.tails).folds()
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
@@ -476,7 +515,7 @@ class GaussianIB:
         else:
             u, s, _ = torch.linalg.svd(seen@cross, full_matrices=False)
             left = ((1 - s)*(1 + s)).clamp_min(0)
-            if self.debiased and n is not None: left = _invert_spike(left, min(1., len(values)/n), min(1., cross.shape[1]/n))
+            if self.debiased and n is not None: left = _invert_spike(left, *(min(1., r*self.cca.tails/n) for r in (len(values), cross.shape[1])))
         noise = torch.eye(len(values), dtype=p.dtype, device=p.device) - (u*(1 - left))@u.T
         q = values.sqrt()[:, None]*noise*values.sqrt()
         if chance is not None:
@@ -495,7 +534,7 @@ class GaussianIB:
         return means - means.mean(0)
 
     def _means_of_rows(self, labels)->Tensor: # of rows as they were fitted: normal scores already
-        return replace(self, reference=None)._class_means(self._rows[0], labels)
+        return replace(self, reference=None)._class_means(self._rows[0], self._fitted(labels))
 
     def class_mean_gap(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
                        labels=None, # (n,) integers
@@ -529,6 +568,7 @@ class GaussianIB:
         tr(Σ_W²)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean. The square of an estimate is too large by the
         square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
+        f, labels = self._fitted(f), self._fitted(labels)
         x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels)
         counts, (n, k) = one_hot.sum(0), one_hot.shape
         zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
@@ -569,7 +609,8 @@ class GaussianIB:
                    )->tuple[Transitions, CornerShortfall, CornerShortfall]:
         "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
         if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
-        k = int(torch.as_tensor(labels).unique().numel()) - 1
+        labels = self._fitted(torch.as_tensor(labels))
+        k = int(labels.unique().numel()) - 1
         if not groups or not self.debiased:
             corners = (replace(g, reference=None).corner_shortfall(g._rows[0], labels, groups=0) for g in (self, other))
             return self.transitions(k, 0), *corners

@@ -481,3 +481,59 @@ class TestInequality:
             nc1 = {w: float(collapse_metrics(x, labels, global_mean=w).nc1) for w in ("classes", "samples")}
             violated += GaussianIB.fit_labels(x, labels).excess.sum() > k*nc1["classes"]
         assert violated >= 20
+
+
+class TestRows:
+    "Rows that are noisier than Gaussian ones, and rows that are a mode of their own."
+    @staticmethod
+    def pair(n, excess, seed, heavy):
+        g = np.random.default_rng(seed)
+        rho, shared = 1/np.sqrt(1 + excess), g.normal(size=(n, len(excess)))
+        chi = g.chisquare(5, size=(n, 1))/5 if heavy else 1.
+        return tuple((np.sqrt(rho)*shared + np.sqrt(1 - rho)*g.normal(size=shared.shape))/np.sqrt(chi) for _ in "xy")
+
+    def test_heavy_tails_bias_no_level(self):
+        excess = np.concatenate([np.full(9, .02), np.full(23, .1), np.full(32, np.inf)])
+        log = {False: [], True: []}
+        for seed in range(12):
+            x, y = self.pair(800, excess, seed, heavy=True)
+            ib = GaussianIB.fit(x, y)
+            assert 1.3 < ib.cca.tails < 2.2
+            blind = GaussianIB.fit(JointStats(64, 64).update(x, y)).critical_betas.numpy() - 1            # moments say nothing about tails
+            for corrected, e in ((True, ib.excess), (False, blind)): log[corrected].append(np.log(e[:9]).mean() - np.log(.02))
+        assert abs(np.mean(log[True])) < .06 < .1 < abs(np.mean(log[False]))
+
+    def test_independent_rows_with_common_tails_share_few_modes(self):
+        many = 0
+        for seed in range(20):
+            x, y = self.pair(300, np.full(16, np.inf), seed, heavy=True)
+            many += GaussianIB.fit(x, y).significant.sum()
+        assert many <= 12                                           # 2.5 a draw as Gaussian rows
+
+    def test_gaussian_rows_count_in_full_and_maps_change_nothing(self):
+        excess = np.concatenate([np.full(9, .02), np.full(11, np.inf)])
+        x, y = self.pair(2000, excess, 0, heavy=False)
+        assert GaussianIB.fit(x, y).cca.tails < 1.02
+        x, y = self.pair(500, excess, 0, heavy=True)
+        g = np.random.default_rng(1)
+        plain, mapped = (GaussianIB.fit(*v) for v in ((x, y), (x@g.normal(size=(20, 20)), y@g.normal(size=(20, 20)))))
+        assert mapped.cca.tails == pytest.approx(plain.cca.tails, rel=1e-9)
+
+    def test_a_unit_that_fires_for_one_input_is_no_mode(self):
+        x, y, labels = classes(twin=True, within=.5)
+        one = np.zeros((len(x), 1))
+        one[17] = 3.
+        with_unit = [np.hstack([v, one + 1e-9*np.random.default_rng(i).normal(size=one.shape)]) for i, v in enumerate((x, y))]
+        plain = GaussianIB.fit(x, y)
+        with pytest.warns(UserWarning, match="1 of 600 rows alone make up a direction of x and of y and are left out: 17"):
+            ib, back = GaussianIB.fit(*with_unit), GaussianIB.fit(*with_unit[::-1])
+        assert ib.left_out == (17,) and ib.n == 599 and not plain.left_out
+        assert ib.excess[0] == pytest.approx(plain.excess[0], rel=.05)
+        for found, expected in zip(ib.pair_story(back, labels), plain.pair_story(GaussianIB.fit(y, x), labels)):   # labels of all rows
+            a, b = (getattr(v, "separation", None) or v.interval for v in (found, expected))
+            assert a.value == pytest.approx(b.value, abs=.02 + .05*abs(b.value))
+        shares = [b.corner_shortfall(f, l).share for b, f, l in ((ib, with_unit[0], labels), (ib, torch.tensor(with_unit[0]), torch.tensor(labels)))]
+        assert shares[0] == pytest.approx(shares[1])
+
+    def test_nothing_but_such_rows(self):
+        with pytest.warns(UserWarning, match="too few"), pytest.raises(InputError, match="of 80 that each vary alone"): GaussianIB.fit(*[np.diag(np.arange(1., 81))]*2)
