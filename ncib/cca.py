@@ -228,7 +228,9 @@ class CanonicalCorrelations:
                    )->"CanonicalCorrelations": # with `tails`, noise edge and threshold of these rows
         """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for Gaussian rows of these correlations, for whitened z. Light tails count as
         Gaussian. In elliptical families all variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
-        a, b = self._leverages(x, y)
+        return self._with_tails(*self._leverages(x, y))
+
+    def _with_tails(self, a: Tensor, b: Tensor)->"CanonicalCorrelations":
         tails = max(1., float((a*b).mean()/(a.mean()*b.mean() + 2*torch.as_tensor(self.rho).square().sum()/self.n**2)))
         edge, threshold = noise_edge(self._x.shares, self._y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, threshold=threshold)

@@ -125,17 +125,17 @@ def _others(n: int, out)->Tensor: # (n − len(out),)
     "All rows but some."
     return torch.tensor(sorted(set(range(n)) - set(out)))
 
-def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correlations, rows that stay, numbers of the others
+def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correlations with tails, rows that stay, numbers of the others
     "Rows whose leverage is above .9 on both sides are left out, as often as there are any."
     out, whole = (), rows
-    while len(lone := (torch.minimum(*cc._leverages(*rows)) > .9).nonzero()[:, 0].cpu()):
+    while len(lone := (torch.minimum(*(leverages := cc._leverages(*rows))) > .9).nonzero()[:, 0].cpu()):
         there = _others(len(whole[0]), out)
         out = tuple(sorted({*out, *there[lone].tolist()}))
         if 2*len(out) > len(whole[0]): raise InputError(f"x and y must have rows that vary together, got {len(out)} of {len(whole[0])} that each vary alone")
         rows = tuple(v[_others(len(whole[0]), out)] for v in whole)
         cc = correlations(rows, rank)
     if out: warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: {', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
-    return cc, rows, out
+    return cc._with_tails(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
 def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64, classes without samples left out
@@ -241,7 +241,6 @@ class GaussianIB:
             cc, cut = _with_enough_rows(cc, rows, rank, correlations)
             if plain:
                 cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
-                cc = cc.with_tails(*rows)
                 if cut is None:
                     cc, cut = _with_enough_rows(cc, rows, rank, correlations)
                     if cut: cc = cc.with_tails(*rows)
