@@ -35,7 +35,7 @@ REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
 reproduce-digits: .venv/installed-dev ## all conditions, controls and what decides between explanations on the digits, 8 seeds (2 cores, under an hour)
 	$(REPRODUCE)
 
-reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning, 5 seeds (2 cores, about two hours)
+reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour)
 	$(REPRODUCE)
 
 reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)

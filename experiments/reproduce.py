@@ -86,7 +86,7 @@ EXPERIMENTS = {
                          "2 cores, under an hour", tuple(decide.PLANS)),
     "cifar10-16": Experiment("cifar10-2core", {"backbone": "light", "batch_size": 512, "epochs": 24}, (0, 1, 2, 3, 4), SPEED,
                              "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, "
-                             "about two hours", ("k_sweep", "views", "nats", "similarity")),
+                             "an hour", ("views", "nats", "similarity")),
     "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
     "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
     "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
