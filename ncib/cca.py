@@ -137,6 +137,25 @@ def _hidden_excess(c_x: float, c_y: float)->float: # 0 where n ≤ dimensions: t
     if c_x + c_y >= 1: return 0.
     return math.inf if c_x*c_y == 0 else max(0., math.sqrt((1 - c_x)*(1 - c_y)/(c_x*c_y)) - 1)
 
+def _tails(a: Tensor, b: Tensor, # (n,) leverages of rows on both sides
+           shared: float, # Σρ²
+           )->float: # at least 1
+    "Mean of ‖z_x‖²‖z_y‖² over its value for Gaussian rows, rank_x rank_y + 2 Σρ²."
+    return max(1., float((a*b).mean()/(a.mean()*b.mean() + 2*shared/len(a)**2)))
+
+def _leverages_without(h: Tensor, # (n,) leverages among all rows
+                       stay: Tensor, # (n',) numbers of the rows that stay
+                       )->Tensor: # (n',) leverages among those, about
+    "h/(1 − h) is what a row adds to a direction beside all others; where rows go it grows by one factor for all, so that leverages still add up to the rank."
+    odds, rank, log_c = (h/(1 - h).clamp_min(1e-12))[stay], float(h.sum()), 0.
+    for _ in range(30):                                                            # Newton's method
+        there = 1/(1 + 1/(math.exp(log_c)*odds).clamp_min(1e-300))
+        slope = float((there*(1 - there)).sum())
+        step = (rank - float(there.sum()))/slope if slope > 1e-9 else 0.
+        log_c += max(-1., min(1., step))
+        if abs(step) < 1e-9: break
+    return there
+
 @dataclass(frozen=True)
 class CanonicalCorrelations:
     """Canonical correlations of x and y, largest first, with the canonical directions and what the sample size says about them.
@@ -231,7 +250,7 @@ class CanonicalCorrelations:
         return self._with_tails(*self._leverages(x, y))
 
     def _with_tails(self, a: Tensor, b: Tensor)->"CanonicalCorrelations":
-        tails = max(1., float((a*b).mean()/(a.mean()*b.mean() + 2*torch.as_tensor(self.rho).square().sum()/self.n**2)))
+        tails = _tails(a, b, float(torch.as_tensor(self.rho).square().sum()))
         edge, threshold = noise_edge(self._x.shares, self._y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, threshold=threshold)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
-from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _gram, _hidden_excess, _invert_spike, _project, _solve
+from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _gram, _hidden_excess, _invert_spike, _leverages_without, _project, _solve, _tails
 from .copula import normal_scores, rank_correlations
 from .stats import JointStats
 from .transitions import Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level, separation
@@ -64,9 +64,10 @@ class _Fold(NamedTuple):
     means_x: "Tensor|None" # (K, r_x) class means less their mean
     means_y: "Tensor|None" # (K, r_y)
     rows: int
+    tails: float # the rows count as rows/tails
 
     def turned(self)->"_Fold": # x and y exchanged
-        return _Fold(self.excess, self.root_y, self.root_x, self.cross.T, self.means_y, self.means_x, self.rows)
+        return _Fold(self.excess, self.root_y, self.root_x, self.cross.T, self.means_y, self.means_x, self.rows, self.tails)
 
 @dataclass(frozen=True)
 class _Groups:
@@ -75,12 +76,14 @@ class _Groups:
     zy: Tensor # (n, r_y)
     one_hot: "Tensor|None" # (n, K)
     parts: list[Tensor] # row numbers of each group
-    tails: float # n rows count as n/tails
+    shared: float # Σρ²
+    heavy: bool # rows have tails
 
     def folds(self)->Iterator[_Fold]: # for each group that is left out
         total = self._sums(slice(None))
         for part in self.parts:
             n, *sums = (t - p for t, p in zip(total, self._sums(part)))
+            tails = self._tails_without(part)
             sum_x, sum_y, xx, xy, yy = (v/n for v in sums[:5])
             means = (None, None) if self.one_hot is None else (self._means(sums[5], v) for v in sums[6:])
             sx, sxy, sy = xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y
@@ -89,13 +92,19 @@ class _Groups:
             small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
             left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
             excess = torch.full((min(len(sx), len(sy)),), math.inf, dtype=sx.dtype, device=sx.device)
-            excess[:len(left)] = _excess(_invert_spike(left, *(min(1., r*self.tails/n) for r in cross.shape)))
-            yield _Fold(excess.cpu().numpy(), root_x, root_y, cross, *means, int(n))
+            excess[:len(left)] = _excess(_invert_spike(left, *(min(1., r*tails/n) for r in cross.shape)))
+            yield _Fold(excess.cpu().numpy(), root_x, root_y, cross, *means, int(n), tails)
 
     def _sums(self, rows):
         x, y = self.zx[rows], self.zy[rows]
         out = [len(x), x.sum(0), y.sum(0), x.T@x, x.T@y, y.T@y]
         return out if self.one_hot is None else out + [self.one_hot[rows].sum(0), self.one_hot[rows].T@x, self.one_hot[rows].T@y]
+
+    def _tails_without(self, part)->float:
+        if not self.heavy: return 1.
+        stay = torch.ones(len(self.zx), dtype=torch.bool)
+        stay[part.cpu()] = False
+        return _tails(*(_leverages_without(z.square().sum(1).cpu()/len(z), stay) for z in (self.zx, self.zy)), self.shared)
 
     @staticmethod
     def _means(counts, sums):
@@ -441,7 +450,7 @@ class GaussianIB:
         zx, zy = ((_centred(check_features(v, name))[1][:, b.alive]/b.scale)@b.w for v, name, b in zip(self._rows, "xy", (self.cca._x, self.cca._y)))
         if int(groups) != groups or not 2 <= groups <= len(zx): raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
-        return _Groups(zx, zy, None if labels is None else _one_hot(zx, self._fitted(labels)), list(order.tensor_split(groups)), self.cca.tails).folds()
+        return _Groups(zx, zy, None if labels is None else _one_hot(zx, self._fitted(labels)), list(order.tensor_split(groups)), float(torch.as_tensor(self.cca.rho).square().sum()), self.cca.tails > 1).folds()
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
@@ -492,12 +501,13 @@ class GaussianIB:
         m = m.to(cc._cross.device)[:, x.alive]*x.scale
         sigma = (1 - alpha)*x.sigma + alpha*torch.eye(len(x.sigma), dtype=x.sigma.dtype, device=x.sigma.device)
         chance = None if chance is None else [v*x.scale**4 for v in chance]
-        return self._code_noise(m@sigma@m.T, m@sigma@x.w, (1 - alpha)*x.w.T@cc._cross@cc._y.w, cc.n, chance)
+        return self._code_noise(m@sigma@m.T, m@sigma@x.w, (1 - alpha)*x.w.T@cc._cross@cc._y.w, cc.n, cc.tails, chance)
 
     def _code_noise(self, p: Tensor, # (m, m) covariance of the code
                     loads: Tensor, # (m, r_x) its covariance with whitened x
                     cross: Tensor, # (r_x, r_y) whitened cross-covariance
                     n, # rows behind them
+                    tails: float, # which count as n/tails
                     chance=None, # (m, m) twice: what chance in the code's rows adds to both
                     )->tuple[Tensor, Tensor]: # eigenvalues as above
         values, vectors = torch.linalg.eigh(p)
@@ -514,7 +524,7 @@ class GaussianIB:
         else:
             u, s, _ = torch.linalg.svd(seen@cross, full_matrices=False)
             left = ((1 - s)*(1 + s)).clamp_min(0)
-            if self.debiased and n is not None: left = _invert_spike(left, *(min(1., r*self.cca.tails/n) for r in (len(values), cross.shape[1])))
+            if self.debiased and n is not None: left = _invert_spike(left, *(min(1., r*tails/n) for r in (len(values), cross.shape[1])))
         noise = torch.eye(len(values), dtype=p.dtype, device=p.device) - (u*(1 - left))@u.T
         q = values.sqrt()[:, None]*noise*values.sqrt()
         if chance is not None:
@@ -595,7 +605,7 @@ class GaussianIB:
         for f in folds:
             loads = f.means_x@(back@back.T)@f.root_x                              # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
             less = None if chance is None else [v*(self.n/f.rows) for v in chance]
-            pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, less)
+            pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails, less)
             found.append(self._corner(f.excess[:seen], out.modes, *pair))
         share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False,
                                           correct=chance is None) for name in ("share", "nats"))
