@@ -94,7 +94,7 @@ def _prepare(images, transform, colour)->Callable: # (part, i) → (C, H, W) flo
     def prepare(part, i):
         pixels = images.load(part, i)
         if transform is None:
-            x = torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).float()/255
+            x = torch.tensor(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).float()/255
             return x.expand(3, -1, -1) if colour and len(x) == 1 else x
         picture = Image.fromarray(pixels)
         try: x = transform(picture.convert("RGB") if colour else picture)
@@ -317,7 +317,7 @@ class _Encoding:
             for part, y in labels.items():
                 for w in writers.values(): w.write(f"{part}_labels", 0, y)
                 start = min(w.rows[part] for w in writers.values())
-                self.bar.update(start)
+                if not self.bar.disable: self.bar.initial, self.bar.n, self.bar.last_print_n = self.bar.initial + start, self.bar.n + start, self.bar.n + start      # done before: not part of the rate
                 for row, x in _batches(self.images, self.prepare, part, start, lambda: self.rows, self.shape, pool):
                     for layer, f in self._features(tap, x).items():
                         if layer in writers: writers[layer].write(part, row, self._stored(layer, f, part, row))
