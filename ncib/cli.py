@@ -6,7 +6,7 @@
 __all__ = ['demo', 'parser', 'main']
 
 # %% ../nbs/api/23_cli.ipynb #8204ff3a
-import argparse, dataclasses, os, sys, types, typing
+import argparse, dataclasses, os, sys, types, typing, warnings
 from pathlib import Path
 
 import torch
@@ -80,7 +80,9 @@ def _features(args):
         return
     if missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]: raise InputError(f"{' and '.join(missing)} must be given")
     if args.run_ is not None: print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, not args.quiet, args.backbone)); return
-    made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype, progress=not args.quiet, **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"ncib features: {message}", file=sys.stderr)
+        made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype, progress=not args.quiet, **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
     for run in [made] if isinstance(made, Run) else made.values(): print(f"{run}, layer {run.config['layer']}")
 
 def _analyze(args):
@@ -147,7 +149,7 @@ def parser()->argparse.ArgumentParser:
     which.add_argument("--run", dest="run_", metavar="DIR", help="a run that ncib trained, all checkpoints of which are used")
     p.add_argument("--data", help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"] + "; with --model, the images of a folder may have several sizes, and val may stand for test")
     p.add_argument("--out", metavar="DIR", help="run directory for the features; with several layers, folder of run directories")
-    p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME", help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with shapes if --data is given (default: penultimate for torchvision, timm and hf, output otherwise)")
+    p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME", help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with shapes if --data is given (default: penultimate for torchvision, timm, hf and any network that ends in a linear layer with one output per class, output otherwise)")
     p.add_argument("--weights", metavar="FILE", help="default, none (random initialisation) or a file: a state dict as .safetensors or of torch.save, read without running code in it (default: default, the pretrained ones of torchvision, timm or hf, or those that your function gives)")
     p.add_argument("--checkpoints", metavar="DIR", help="folder of somebody's training, in place of --weights: .pt, .pth, .ckpt, .safetensors, or checkpoint-N/model.safetensors; the run has all their epochs")
     p.add_argument("--epoch-pattern", metavar="REGEX", help="whose first group is the epoch in the names of checkpoints, e.g. 'step([0-9]+)' (default: the number behind epoch, step or the like)")

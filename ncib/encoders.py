@@ -198,13 +198,17 @@ def _first_images(images, prepare, loaded, device)->Tensor: # a batch of two, or
 
 def _in_its_size(x, batch): return x if batch is None else torch.cat([x, x[-1:].expand(batch - len(x), *x.shape[1:])])
 
-def _resolve(loaded, layers, x)->list[str]:
+def _resolve(loaded, layers, x, num_classes)->list[str]:
     "Layers as `tapped` wants them, after one batch has been through."
     asked = [layers] if isinstance(layers, str) else list(layers or [loaded.layer])
     modules = dict(loaded.net.named_modules())
     try:
-        with torch.inference_mode(): loaded.net(x)
+        with torch.inference_mode(): out = loaded.net(x)
     except Exception as e: raise InputError(f"{loaded.name} does not take images of shape {tuple(x.shape[1:])} ({_one_line(e)}); see preprocess") from e
+    if asked == ["auto"]:
+        asked = ["output"]
+        if isinstance(out, Tensor) and tuple(out.shape) == (len(x), num_classes):
+            with contextlib.suppress(InputError): asked = [penultimate_layer(loaded.net, x)]
     names = [layer if layer in modules or layer not in ("penultimate", "output") else penultimate_layer(loaded.net, x) if layer == "penultimate" else "" for layer in asked]
     if len(set(names)) < len(names): raise InputError(f"layers must differ, got {', '.join(asked)}, which are {', '.join(map(_shown, names))}")
     return names
@@ -249,7 +253,7 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
     net = loaded.net.to(device)
     with _exact():
         first = _first_images(images, prepare, loaded, device)
-        names = _resolve(loaded, layers, first)
+        names = _resolve(loaded, layers, first, len(images.classes))
         with tapped(net, names, pools[pool]) as tap: widths = _widths(tap(first), len(first))
         config = {"model": loaded.name, "weights": f"{loaded.weights} (seed {seed})" if loaded.weights == "none" and not files else "checkpoints" if files else loaded.weights, "preprocess": preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", type(preprocess).__name__),
                   "pool": pool, "feature_dtype": feature_dtype} | ({} if files else {"weights_sha256": weights_hash(net)})
@@ -327,7 +331,7 @@ class _Encoding:
                         synced = time.monotonic()
             for w in writers.values(): w.finish()
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):                                   # a full disk, or a file that is already finished
                 for w in writers.values(): w.sync()
             raise
         finally:
@@ -351,7 +355,7 @@ def describe_layers(model: "str|nn.Module", # as for `load_model`; its weights d
     if data is None: return layer_table(loaded.net)
     images = _images(data)
     x = _first_images(images, _prepare(images, *_transform(preprocess, loaded)), loaded, "cpu")
-    _resolve(loaded, "output", x)
+    _resolve(loaded, "output", x, len(images.classes))
     try: special = {"penultimate": penultimate_layer(loaded.net, x)}
     except InputError: special = {}
     return special | layer_table(loaded.net, x)

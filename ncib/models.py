@@ -31,6 +31,7 @@ def _tensors_only()->Iterator[None]:
         del os.environ[force]
         os.environ.update({k: v for k, v in before.items() if v is not None})
 
+_hugging_face = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _nested = ("state_dict", "model_state_dict", "model", "net", "network", "module", "encoder", "backbone", "weights")
 
 def _unpickled(file: Path)->dict[str, Tensor]:
@@ -53,8 +54,9 @@ def read_weights(file: "str|Path", # .safetensors, or what torch.save wrote (.pt
     "The named weights in a file. No code in it is run. Raises `InputError` that names the file if it is missing, damaged, or holds something else."
     file = Path(file)
     if file.is_dir():
-        names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-        file = next((file/n for n in names if (file/n).is_file()), None) or _none_in(file, names)
+        found = next((file/n for n in _hugging_face if (file/n).is_file()), None)
+        if found is None: raise InputError(f"{file} holds none of {', '.join(_hugging_face)}")
+        file = found
     if file.name.endswith(".index.json"):
         shards = sorted(set((read_json(file).get("weight_map") or {}).values()))
         if not shards or any(Path(s).name != s for s in shards): raise InputError(f"{file} is damaged: it names no shards beside it")
@@ -65,7 +67,6 @@ def read_weights(file: "str|Path", # .safetensors, or what torch.save wrote (.pt
     except FileNotFoundError: raise InputError(f"{file}: no such file") from None
     except (SafetensorError, OSError) as e: raise InputError(f"{file} is damaged or not a safetensors file ({e})") from None
 
-def _none_in(folder, names): raise InputError(f"{folder} holds none of {', '.join(names)}")
 
 # %% ../nbs/api/09a_models.ipynb #2ba55297
 def _prefix(names, wanted)->str: # that, taken off, makes most of `names` some of `wanted`; "" if it does as well as any
@@ -129,7 +130,7 @@ def find_checkpoints(folder: "str|Path", # of somebody's training
     if not folder.is_dir(): raise InputError(f"{folder}: no such folder of checkpoints")
     def inside(root):
         files = [p for p in root.iterdir() if p.is_file() and p.suffix in _checkpoint_suffixes and not p.name.startswith(".")]
-        return files + [p for p in root.iterdir() if p.is_dir() and any((p/n).is_file() for n in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"))]
+        return files + [p for p in root.iterdir() if p.is_dir() and any((p/n).is_file() for n in _hugging_face)]
     files = sorted(inside(folder) or (inside(folder/"checkpoints") if (folder/"checkpoints").is_dir() else []))
     if not files: raise InputError(f"{folder} holds no checkpoints: no {', '.join(_checkpoint_suffixes)} files, and no folders with model.safetensors")
     out = {}
@@ -149,7 +150,7 @@ class LoadedModel:
     preprocess: "Callable|None" = None # PIL image → (C, H, W) float tensor, as the network wants it; `None`: not known
     colour: bool = False # it takes images of three channels only
     batch: int|None = None # it takes batches of this size only
-    layer: str = "output" # what its features are, unless asked otherwise: `penultimate` or `output`
+    layer: str = "auto" # what its features are, unless asked otherwise: `penultimate`, `output`, or `auto`: the first if its output has one number per class
     weights: str = "default" # what it was given: `default`, `none` or a file's name
     left_out: str = "" # what of the weights did not fit, in words
 

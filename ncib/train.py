@@ -275,7 +275,7 @@ def train(config: TrainConfig, # what to train
     """Trains an encoder into a run directory, resuming where an earlier call with the same configuration was stopped. Under torchrun, over all its processes.
 
     On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads and processes. Raises `InputError` if the data cannot be used, if `out` holds
-    something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, and if the loss becomes NaN or infinite."""
+    something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own cannot be trained, and if the loss becomes NaN or infinite."""
     with processes(config.device) as device, contextlib.ExitStack() as held:
         data = subset(data or load_images(config.data), config.train_size, config.imbalance)
         labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)

@@ -141,6 +141,14 @@ def test_layers_are_listed_and_read_together(capsys, data, mine, tmp_path):
     with pytest.raises(InputError, match="several layers need a folder of their own"): encode(mine("net"), data, tmp_path/"alone", ["1", "2"])
 
 
+def test_a_classifier_is_told_from_an_encoder(data, mine, folder, tmp_path):
+    "By one output per class; a layer that is named is the one that is read."
+    assert encode(mine("net"), data, tmp_path/"a").config["layer"] == "input of 3"
+    assert encode(mine("net"), data, tmp_path/"b", "output").features(1).train.shape[1] == 10
+    assert encode(mine("Parts"), data, tmp_path/"c").config["layer"] == "output"
+    assert encode(mine("Colour"), folder, tmp_path/"d", preprocess="imagenet:16").features(1).train.shape == (6, 4)
+
+
 def test_analysis_report_and_explorer_take_the_runs(capsys, data, mine, tmp_path):
     np.savez(tmp_path/"d.npz", images=torch.cat([data.train, data.test])[:, 0].numpy(), labels=torch.cat([data.train_labels, data.test_labels]).numpy())
     for seed in (0, 1):
@@ -327,7 +335,7 @@ def test_checkpoints_of_every_layout_become_one_run(capsys, data, mine, tmp_path
         made = Run(tmp_path/f"run-{source.name}")
         for e, w in zip((1, 2, 10), nets):
             trained.load_state_dict(w)
-            with torch.no_grad(): assert torch.allclose(made.features(e).test, trained(x), atol=1e-5)
+            with torch.no_grad(): assert torch.allclose(made.features(e).test, trained[:3](x), atol=1e-5)              # ten outputs, ten classes: a classifier
     torch.save(state(trained), plain/"ckpt_11.pt")                                             # the training goes on
     assert run(capsys, "features", "--model", mine("net"), "--checkpoints", plain, "--data", tmp_path/"d.npz", "--out", tmp_path/"run-plain", "--device", "cpu", "--quiet")[0] == 0
     assert Run(tmp_path/"run-plain").epochs == [1, 2, 10, 11]
@@ -361,6 +369,8 @@ def test_weights_that_do_not_fit(capsys, data, mine, tmp_path, trained):
     (tmp_path/"cut.safetensors").write_bytes(b"\0"*40); (tmp_path/"cut.pt").write_bytes(b"PK\x03\x04 not a zip")
     for name, message in (("cut.safetensors", "is damaged"), ("cut.pt", "not a checkpoint of torch"), ("nowhere.pt", "no such file"), ("nowhere.safetensors", "no such file")):
         with pytest.raises(InputError, match=f"{name}.*{message}"): encode(mine("net"), data, tmp_path/"r", weights=tmp_path/name)
+    status, out, err = run(capsys, "features", "--model", mine("net"), "--weights", tmp_path/"extra.pt", "--strict", "no", "--data", "digits", "--out", tmp_path/"loose", "--device", "cpu", "--quiet")
+    assert status == 0 and err == "ncib features: extra.pt does not fit the network, what fits was taken: 2 unexpected (head.w, head.b)\n"
     with pytest.warns(UserWarning, match="1 of another shape"): made = encode(mine("net"), data, tmp_path/"r", "1", weights=tmp_path/"shape.pt", strict=False)
     with torch.no_grad(): assert torch.allclose(made.features(1).test, trained[:2](data.test.float()/255), atol=1e-5)
 
