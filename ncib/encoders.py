@@ -232,7 +232,7 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
                   seed: int = 0, # of random initialisation
                   progress: bool = True, # show a progress bar with rate and remaining time
                   )->"Run|dict[str, Run]": # the run directory, or one for each of several layers, by name
-    """Features of all images in layers of a network, as run directories. Resumable: what is on disk is not done again. Memory: two batches, and the labels.
+    """Features of all images in layers of a network, as run directories. Resumable: what is on disk is not done again. Memory: two batches, the labels, and what `load_images` loads whole.
 
     Raises `InputError` for what `load_model` and `find_checkpoints` refuse, images that cannot be read or have several sizes after preprocessing, unknown layers and such that give no tensor or
     another number of rows than images, NaN or infinity in features (it names the image), and an `out` that holds another run."""
@@ -255,8 +255,8 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
         first = _first_images(images, prepare, loaded, device)
         names = _resolve(loaded, layers, first, len(images.classes))
         with tapped(net, names, pools[pool]) as tap: widths = _widths(tap(first), len(first))
-        config = {"model": loaded.name, "weights": f"{loaded.weights} (seed {seed})" if loaded.weights == "none" and not files else "checkpoints" if files else loaded.weights, "preprocess": preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", type(preprocess).__name__),
-                  "pool": pool, "feature_dtype": feature_dtype} | ({} if files else {"weights_sha256": weights_hash(net)})
+        given = {"weights": "checkpoints"} if files else {"weights": loaded.weights + (f" (seed {seed})" if loaded.weights == "none" else ""), "weights_sha256": weights_hash(net)}
+        config = {"model": loaded.name, **given, "preprocess": preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", type(preprocess).__name__), "pool": pool, "feature_dtype": feature_dtype}
         folder = lambda name: Path(out) if len(names) == 1 else Path(out)/re.sub(r"[^\w.+-]", "_", _shown(name))
         if len(names) > 1 and (Path(out)/"config.json").is_file(): raise InputError(f"{out} is a run directory; several layers need a folder of their own")
         runs = {name: Run.create(folder(name), images.classes, {**config, "layer": _shown(name)}, images.about, environment(device)) for name in names}
@@ -283,6 +283,8 @@ def _same_source(runs, epoch, file):
     for run in runs.values():
         if file is None or not run.file("features", epoch).is_file(): continue
         if (was := load_tensors(run.file("features", epoch), names=[])[1].get("checkpoint")) != file.name: raise InputError(f"{run.path} has features of epoch {epoch} from {was}, not from {file.name}")
+
+_note_seconds = 10 # between two notes of how far the files are: what a kill can cost
 
 @dataclass
 class _Encoding:
@@ -326,7 +328,7 @@ class _Encoding:
                     for layer, f in self._features(tap, x).items():
                         if layer in writers: writers[layer].write(part, row, self._stored(layer, f, part, row))
                     self.bar.update(len(x))
-                    if time.monotonic() - synced > 10:
+                    if time.monotonic() - synced > _note_seconds:
                         for w in writers.values(): w.sync()
                         synced = time.monotonic()
             for w in writers.values(): w.finish()

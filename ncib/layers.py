@@ -36,7 +36,9 @@ def tapped(model: nn.Module, # takes a batch of inputs
     def hook(layer, before):
         def catch(value):
             if not isinstance(value, Tensor): raise InputError(f"layer {layer!r} must give a tensor, got {type(value).__name__}")
-            caught[layer] = pool(value)
+            f = pool(value)
+            shares = isinstance(f, Tensor) and f.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+            caught[layer] = f.clone() if shares else f                     # a later module may work in place
         if before: return lambda module, args, kwargs: catch(next(iter((*args, *kwargs.values())), None))
         return lambda module, args, output: catch(output)
     taps = {layer: (layer.removeprefix(_before), layer not in modules and layer.startswith(_before)) for layer in layers}
