@@ -6,12 +6,13 @@
 __all__ = ['demo', 'parser', 'main']
 
 # %% ../nbs/api/23_cli.ipynb #8204ff3a
-import argparse, dataclasses, os, sys, types, typing
+import argparse, dataclasses, os, sys, types, typing, warnings
 from pathlib import Path
 
 import torch
 from . import __version__
 from .core import InputError
+from .encoders import describe_layers, encode_images, pools
 from .report import write_report
 from .runs import Run, record_features
 from .sweep import summarise, sweep
@@ -65,8 +66,24 @@ def _train(args):
     last = run.log_rows()[-1]
     print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest class mean {last['test_nearest_mean_accuracy']:.4f}")
 
+def _images_at_a_time(text)->"int|str":
+    return text if text == "auto" else int(text)
+
 def _features(args):
-    print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, progress=not args.quiet))
+    own = {k: v for k in ("layers", "weights", "checkpoints", "epoch_pattern", "epoch", "strict", "preprocess", "pool", "batch_size", "seed") if (v := getattr(args, k)) is not None}
+    option = lambda k: "--" + k.replace("_", "-")
+    if args.run_ is not None and own: raise InputError(f"{', '.join(map(option, own))} comes with --model, not with --run, whose weights and layers are known")
+    if args.run_ is None and args.backbone is not None: raise InputError("--backbone comes with --run; a network of your own is --model module:function")
+    if own.get("layers") == ["list"]:
+        table = describe_layers(args.model, args.data, own.get("preprocess", "model"))
+        for name, kind in table.items(): print(f"{name:{max(map(len, table))}}  {kind}")
+        return
+    if missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]: raise InputError(f"{' and '.join(missing)} must be given")
+    if args.run_ is not None: print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, not args.quiet, args.backbone)); return
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"ncib features: {message}", file=sys.stderr)
+        made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype, progress=not args.quiet, **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
+    for run in [made] if isinstance(made, Run) else made.values(): print(f"{run}, layer {run.config['layer']}")
 
 def _analyze(args):
     runs = Run(args.run_a), Run(args.run_b)
@@ -126,9 +143,23 @@ def parser()->argparse.ArgumentParser:
     p = command("train", _train, "train one encoder into a run directory; the same command again resumes")
     p.add_argument("--out", required=True, metavar="DIR", help="run directory"); _add_config(p); quiet(p)
 
-    p = command("features", _features, "send another data set through every kept checkpoint of a run; writes a run directory that ncib analyze takes")
-    p.add_argument("--run", required=True, dest="run_", metavar="DIR", help="the run whose weights are used"); p.add_argument("--data", required=True, help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"])
-    p.add_argument("--out", required=True, metavar="DIR", help="run directory for the features")
+    p = command("features", _features, "send images through any network, or through every kept checkpoint of a run; writes a run directory that ncib analyze takes; the same command again goes on")
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", metavar="NAME", help="torchvision:NAME, timm:NAME, hf:NAME (or hf:FOLDER), module:function or file.py:function of your own, weights.safetensors+module:function, or a .pt2 file of torch.export")
+    which.add_argument("--run", dest="run_", metavar="DIR", help="a run that ncib trained, all checkpoints of which are used")
+    p.add_argument("--data", help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"] + "; with --model, the images of a folder may have several sizes, and val may stand for test")
+    p.add_argument("--out", metavar="DIR", help="run directory for the features; with several layers, folder of run directories")
+    p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME", help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with shapes if --data is given (default: penultimate for torchvision, timm, hf and any network that ends in a linear layer with one output per class, output otherwise)")
+    p.add_argument("--weights", metavar="FILE", help="default, none (random initialisation) or a file: a state dict as .safetensors or of torch.save, read without running code in it (default: default, the pretrained ones of torchvision, timm or hf, or those that your function gives)")
+    p.add_argument("--checkpoints", metavar="DIR", help="folder of somebody's training, in place of --weights: .pt, .pth, .ckpt, .safetensors, or checkpoint-N/model.safetensors; the run has all their epochs")
+    p.add_argument("--epoch-pattern", metavar="REGEX", help="whose first group is the epoch in the names of checkpoints, e.g. 'step([0-9]+)' (default: the number behind epoch, step or the like)")
+    p.add_argument("--epoch", type=int, metavar="N", help="what the run calls its only checkpoint (default: 0 with --weights none, else 1)")
+    p.add_argument("--strict", choices=("yes", "no"), help="with no, weights that are missing, unexpected or of another shape are left out, and named (default: yes)")
+    p.add_argument("--preprocess", metavar="HOW", help="model (the model's own), none (scaled to [0, 1]), imagenet, imagenet:SIZE, or module:function from a PIL image to a tensor (default: model)")
+    p.add_argument("--pool", choices=tuple(pools), help="how a layer's output becomes one vector per image: mean over positions, first token, mean where channels come last, everything (default: mean)")
+    p.add_argument("--batch-size", type=_images_at_a_time, metavar="N", help="images at a time, or auto (default: auto)")
+    p.add_argument("--seed", type=int, metavar="N", help="of random initialisation (default: 0)")
+    p.add_argument("--backbone", metavar="NAME", help="with --run, where that was trained with module:function: the same again")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="in which features are stored (default: %(default)s)"); quiet(p)
 

@@ -19,6 +19,9 @@ from torch import Tensor
 class InputError(ValueError):
     "Input that cannot be used; the message names the argument or file, what was wanted and what came."
 
+def _one_line(error)->str: # kind and first line of an error's text
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
+
 # %% ../nbs/api/00_core.ipynb #24fc0b3c
 def as_tensor(values, # tensor, NumPy array or list
               )->Tensor: # without a copy where possible, and without a graph

@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from . import __version__
-from .core import InputError, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
+from .core import InputError, _one_line, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
 from .data import ImageData, load_images
-from .nets import Encoder, extract_features
+from .nets import Encoder, backbones, extract_features
 
 # %% ../nbs/api/09_runs.ipynb #df166ccc
 def save_tensors(path: "str|Path", # file to write, atomically
@@ -159,13 +159,17 @@ class Run:
 
     def encoder(self, epoch: "int|str" = "last", # a recorded epoch, or `last`
                 device: "str|torch.device" = "cpu", # where to put it
+                backbone: str|None = None, # `module:function` that the run was trained with, if it was one's own; it is never called only because a file names it
                 )->Encoder:
         "The encoder with the weights of a checkpoint, in eval mode."
         c = self.config
         if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys(): raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell {', '.join(sorted(missing))}")
+        if c["backbone"] != (backbone or c["backbone"]): raise InputError(f"{self.path} was trained with backbone {c['backbone']}, got {backbone}")
+        if c["backbone"] not in backbones and backbone is None: raise InputError(f"{self.path} was trained with a backbone of one's own code: name it again, backbone {c['backbone']!r}, to have it called")
         net = Encoder(c["backbone"], tuple(self.data["shape"]), c["feature_dim"], c["projection_dim"])
         weights, _ = load_tensors(self.file("checkpoints", epoch))
-        net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
+        try: net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
+        except RuntimeError as e: raise InputError(f"{self.file('checkpoints', epoch)} does not fit backbone {c['backbone']} ({_one_line(e)})") from None
         return net.to(device).eval()
 
     def log_rows(self)->list[dict]:
@@ -221,6 +225,7 @@ def record_features(run: Run, # whose encoder; trained by ncib
                     device: str = "auto", # auto, cpu, cuda or cuda:N
                     feature_dtype: str = "float32", # in which they are stored: `float32` or `float16`
                     progress: bool = True, # a progress bar
+                    backbone: str|None = None, # as for `Run.encoder`
                     )->Run: # the run directory written
     """Features of another data set at every kept checkpoint of `run`, as a run directory. Resumable: what is there is not done again.
 
@@ -228,14 +233,15 @@ def record_features(run: Run, # whose encoder; trained by ncib
     if feature_dtype not in ("float32", "float16"): raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
     device = resolve_device(device)
     data = load_images(data) if isinstance(data, (str, Path)) else data
-    if data.shape[0] != run.data["shape"][0]: raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
     if not (epochs := [e for e in run.epochs if run.file("checkpoints", e).is_file()]): raise InputError(f"{run.path} keeps no weights, only features")
+    if data.shape[0] != run.data["shape"][0]: raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
+    run.encoder(epochs[0], backbone=backbone)                                            # what is wrong with it shows before anything is written
     config = {**run.config, "features_of": run.data["name"], "trained_on": run.data["fingerprint"], "feature_dtype": feature_dtype}
     made = Run.create(out, data.classes, config, about_images(data), environment(device))
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue
-            encoder = run.encoder(epoch, device)
+            encoder = run.encoder(epoch, device, backbone)
             (train, train_head), (test, test_head) = (extract_features(encoder, x) for x in (data.train, data.test))
             made.save_features(epoch, train, data.train_labels, test, data.test_labels, train_head, test_head, dtype=getattr(torch, feature_dtype))
     return made

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from .core import InputError, fixed_seed, generator, on_first_rank, processes, ranks
 from .data import ImageData, _chosen, augment, augmentations, load_images, noisy_labels, subset
 from .losses import nt_xent_loss, supcon_loss
-from .nets import Encoder, backbones, extract_features_together
+from .nets import Encoder, _OrOwn, backbones, extract_features_together
 from .probe import linear_probe
 from .runs import Run, about_images, environment, load_tensors, save_tensors
 from .stats import nearest_class_mean
@@ -47,7 +47,8 @@ class TrainConfig:
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "of the contrastive losses")
     base_temperature: float|None = _opt(None, "multiply the gradient by temperature/base_temperature, as the reference code does with 0.07; default: do not")
-    backbone: str = _opt("light", "what the features are the pooled output of", tuple(backbones))
+    backbone: str = _opt("light", "what the features are the pooled output of; or module:function (or file.py:function) of your own, which returns a torch.nn.Module from normalised images (n, C, H, W) to features (n, d), "
+                         "and is given shape=(C, H, W) if it has such a parameter", _OrOwn(backbones))
     feature_dim: int|None = _opt(None, "width of the features; default: the backbone's own")
     projection_dim: int = _opt(128, "width of the projection head's output")
     augmentation: str = _opt("auto", "kind of random views; auto: by kind of image; shift: moved by up to an eighth of "
@@ -274,7 +275,7 @@ def train(config: TrainConfig, # what to train
     """Trains an encoder into a run directory, resuming where an earlier call with the same configuration was stopped. Under torchrun, over all its processes.
 
     On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads and processes. Raises `InputError` if the data cannot be used, if `out` holds
-    something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, and if the loss becomes NaN or infinite."""
+    something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own cannot be trained, and if the loss becomes NaN or infinite."""
     with processes(config.device) as device, contextlib.ExitStack() as held:
         data = subset(data or load_images(config.data), config.train_size, config.imbalance)
         labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
@@ -282,6 +283,7 @@ def train(config: TrainConfig, # what to train
             raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")
         _check_ranks(config, len(labels), device)
         recorded = None if config.feature_train_size is None else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size")
+        if config.backbone not in backbones: Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, seed=config.seed).check_gradients(f"backbone {config.backbone!r}")
         about = about_images(data)
         size = data.train.nbytes + data.test.nbytes
         resident = config.images == "device" or config.images == "auto" and (device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3)

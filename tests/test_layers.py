@@ -79,3 +79,12 @@ def test_more_faults_are_named(setting):
     with pytest.raises(InputError, match="'pair' must give a tensor, got tuple"): measure(Unused(), loader, "pair", 4, progress=False)
     broken = [(torch.full_like(images, np.nan), torch.arange(120) % 4)]
     with pytest.raises(InputError, match="finite"): measure(net, broken, "4", 4, progress=False)
+
+def test_a_module_that_works_in_place_does_not_change_what_was_caught():
+    "As the classifiers of VGG and AlexNet do; at the layer itself, and at what the next one is given."
+    with fixed_seed(1): net, x = nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True)), torch.randn(40, 6)
+    y = torch.arange(40) % 2
+    with torch.no_grad(): before = net[0](x)
+    got = measure(net, [(x, y)], ["0", "input of 1"], 2, progress=False)
+    assert (before < 0).any() and got["0"].nc1 == got["input of 1"].nc1 == pytest.approx(collapse_metrics(before, y).nc1)
+    with pytest.raises(InputError, match="got 'input of 7'"): measure(net, [(x, y)], "input of 7", 2, progress=False)
