@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BetaFrames', 'gaussian_frames', 'frame_code', 'timeline_frames', 'track_clusters', 'merge_clusters',
-           'discrete_frames', 'plot_sweep']
+           'discrete_frames', 'corner_words', 'plot_sweep']
 
 # %% ../nbs/api/19c_beta_frames.ipynb #5faa99ff
-import math, warnings
+import math, textwrap, warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 from .core import InputError, check_features, check_labels, generator, resolve_device, to_bits
 from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs
-from .gib import GaussianIB, gaussian_ib_curve
+from .gib import CornerShortfall, GaussianIB, gaussian_ib_curve
 from .ib import DiscreteIB
-from .plots import colours, _figure, _tidy
+from .plots import colours, _draw_corner, _figure, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
 from .timeline import Timeline, relevances
 
@@ -36,7 +36,8 @@ class BetaFrames:
 
     Both kinds: `log_excess` (g,) the slider's values of log₁₀(β − 1); `ixt`, `iyt` (c, g) nats, c checkpoints or 1.
     Gaussian: `excess`, `enter_ixt`, `enter_iyt` (c, m) of every mode shown; `variates` (c, n, m),
-    `noise` (n, m), `labels` (n,), `axes` (c, m, 2). Discrete: `encoder` (g, x, t), `decoder` (g, t, y), `weight` (g, t), `hard` (g, x), `order` (x,)."""
+    `noise` (n, m), `labels` (n,), `axes` (c, m, 2), and the corner (`CornerShortfall`), NaN where there is none: `corner_ixt` its rate, `corner_best` and `corner_iyt` what the best code
+    and the class-mean code tell there, nats, `corner_log_excess` where the slider stands at that rate, (c,) each, with the reasons in `info["no_corner"]`; `info["corner_hidden"]`: it is where noise would hide the next mode. Discrete: `encoder` (g, x, t), `decoder` (g, t, y), `weight` (g, t), `hard` (g, x), `order` (x,)."""
     info: dict # kind, epochs, classes, relevance, notes
     arrays: dict[str, Tensor] # by name, see above
 
@@ -56,6 +57,15 @@ def _plane(v, labels, k)->Tensor:
     means = torch.stack([v[labels == c].mean(0) for c in range(k)])
     corners = simplex_vertices(k)
     return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)], eye)[0])
+
+def _corner(g, x, labels)->CornerShortfall: # all NaN, and `why` says so, where there is none
+    "The corner of one checkpoint; x None: there are no features, labels None: no classes."
+    nothing = lambda why: CornerShortfall(*[math.nan]*6, 0, why=why)
+    if g.relevance in ("labels", "class-paired"): return nothing("labels alone carry at most K−1 modes, no further one is about to enter")
+    if labels is None: return nothing("without labels there are no class modes")
+    if x is None: return nothing("without features there is no class-mean code")
+    try: return g.corner_shortfall(x, labels, groups=0)
+    except InputError as e: return nothing(str(e))
 
 def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one per checkpoint
                     features=None, # (n, d) the X behind it, or one per checkpoint; `None`: Gaussian samples of the model
@@ -77,9 +87,9 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     real = xs[0] is not None and gs[0].cca is not None
     if real:
         n = len(check_features(xs[0]))
-        y = torch.zeros(n, dtype=torch.int64) if labels is None else check_labels(labels, n).cpu()
-        rows = stratified_rows(y, limit, seed)
-        y = y[rows]
+        every = torch.zeros(n, dtype=torch.int64) if labels is None else check_labels(labels, n).cpu()
+        rows = stratified_rows(every, limit, seed)
+        y = every[rows]
     else: y = torch.zeros(limit, dtype=torch.int64)
     k = int(y.max()) + 1
     m = max(2, min(modes_shown(k) if k > 1 else 20, max(map(len, es))))
@@ -103,10 +113,15 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     enter = [gaussian_ib_curve(e, torch.where(torch.isfinite(v), v, 1.)) for e, v in zip(es, excess)]
     both = lambda curves: (torch.stack(v) for v in zip(*curves))
     (ixt, iyt), (enter_ixt, enter_iyt) = both(curves), both(enter)
-    arrays = {"log_excess": grid, "ixt": ixt, "iyt": iyt, "excess": excess, "enter_ixt": enter_ixt, "enter_iyt": enter_iyt,
+    known = every if real and len(every.unique()) > 1 else labels if not real else None
+    corners = [_corner(g, x if real else None, known) for g, x in zip(gs, xs)]
+    rate, best, told = torch.tensor([[c.rate, c.optimum, c.iyt] for c in corners], dtype=torch.float64).T
+    stand = torch.stack([torch.as_tensor(np.interp(float(r), v.numpy(), grid.numpy())) for r, v in zip(rate, ixt)])
+    arrays = {"corner_ixt": rate, "corner_best": best, "corner_iyt": told, "corner_log_excess": stand.where(rate.isfinite(), math.nan),
+              "log_excess": grid, "ixt": ixt, "iyt": iyt, "excess": excess, "enter_ixt": enter_ixt, "enter_iyt": enter_iyt,
               "variates": variates, "noise": noise, "labels": y, "axes": torch.stack([_plane(v, y, k) for v in variates])}
     info = {"kind": "gaussian", "epochs": epochs, "classes": list(classes or map(str, range(k))),
-            "relevance": gs[0].relevance, "total": max(map(len, es)), "simulated": not real, "k1": max(0, k - 1)}
+            "no_corner": [c.why for c in corners], "corner_hidden": [c.hidden for c in corners], "relevance": gs[0].relevance, "total": max(map(len, es)), "simulated": not real, "k1": max(0, k - 1)}
     return BetaFrames(info, arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #bdf0a9b9
@@ -132,8 +147,8 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
                     part: str = "test", # `train` or `test`
                     side: str = "a", # the encoder whose features are compressed, `a` or `b`
                     relevance: str = "twin", # `twin`, `paired` or `labels`
-                    layer: str = "backbone", # not asked where a timeline is given
-                    copula: bool = False, # likewise
+                    layer: "str|None" = None, # `backbone` or `head`; `None`: the timeline's first, or the backbone
+                    copula: bool = False, # not asked where a timeline is given
                     limit: int = 600, # most samples
                     device: "str|torch.device" = "cpu", # where the linear algebra is done
                     progress: bool = False, # show a progress bar
@@ -142,7 +157,8 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
     if part not in ("train", "test") or side not in ("a", "b") or relevance not in relevances:
         raise InputError(f"part must be train or test, side a or b, relevance one of {', '.join(relevances)}; got {part!r}, {side!r}, {relevance!r}")
     timeline = pair if isinstance(pair, Timeline) else None
-    if timeline: layer, copula = timeline.info["layer"], timeline.info["copula"]
+    layer = layer or (timeline.layers[0] if timeline else "backbone")
+    if timeline: copula = timeline.info["copula"]
     runs = timeline_runs(timeline) if timeline else find_runs(pair)
     if side == "b": runs = runs[::-1]
     epochs = [int(e) for e in timeline.epochs] if timeline else sorted(set(runs[0].epochs) & set(runs[1].epochs))
@@ -156,7 +172,7 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
         else: fits.append(GaussianIB.fit_labels(x, y, copula=copula))
         xs.append(x)
     frames = gaussian_frames(fits, xs, y, runs[0].classes, epochs, limit=limit)
-    return BetaFrames(frames.info | {"relevance": relevance, "part": part, "side": side}, frames.arrays)
+    return BetaFrames(frames.info | {"relevance": relevance, "part": part, "side": side, "layer": layer}, frames.arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #8375500b
 def track_clusters(encoder, # (b, x, t) p(t|x), β ascending
@@ -231,6 +247,31 @@ def discrete_frames(pxy, # (x, y) joint distribution, or a `DiscreteIB`
     return BetaFrames(info, arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #502dbfa7
+def corner_words(frames: BetaFrames, # of Gaussian bottlenecks
+                 checkpoint: int = -1, # position
+                 unit: str = "nats", # or `bits`
+                 )->str:
+    "What the corner of a checkpoint says, or why there is none."
+    scale = 1. if unit == "nats" else to_bits(1.)
+    rate, best, told = (float(frames.arrays[f"corner_{n}"][checkpoint])*scale for n in ("ixt", "best", "iyt"))
+    if math.isnan(rate): return f"no corner: {frames.info['no_corner'][checkpoint]}"
+    hidden = ", where noise would hide the next mode" if frames.info["corner_hidden"][checkpoint] else ""
+    return f"corner at {rate:.3g} {unit}{hidden}: class means {best - told:.2g} {unit} ({(best - told)/best:.1%}) short"
+
+def _corner_on_curve(plane, frames, c, unit):
+    "Marks the corner in the information plane and enlarges it where the plane is empty; or the reason why there is none."
+    scale, arrays = 1. if unit == "nats" else to_bits(1.), frames.arrays
+    rate, best, told = (float(arrays[f"corner_{n}"][c])*scale for n in ("ixt", "best", "iyt"))
+    plane.set_title(textwrap.fill(corner_words(frames, c, unit), 46), fontsize="small", loc="left")
+    if math.isnan(rate): return
+    near = plane.inset_axes([.54, .1, .44, .42])
+    reach = max(best - told, .01*best)
+    for ax in (plane, near): _draw_corner(ax, rate, best, told, unit)
+    near.plot(*(arrays[n][c].numpy()*scale for n in ("ixt", "iyt")), color=colours["blue"])
+    near.set_xlim(rate - 1.1*reach, rate + 1.1*reach); near.set_ylim(best - 1.5*reach, best + .7*reach)
+    near.tick_params(labelsize="xx-small"); near.xaxis.set_major_locator(MaxNLocator(3)); near.yaxis.set_major_locator(MaxNLocator(3))
+    plane.indicate_inset_zoom(near, edgecolor="black", alpha=.5)
+
 def _curves(fig, places, frames, i, c, unit):
     "Information against β, and the information plane, with the position on both."
     scale = (lambda v: v) if unit == "nats" else to_bits
@@ -238,12 +279,17 @@ def _curves(fig, places, frames, i, c, unit):
     ax, plane = (fig.add_subplot(p) for p in places)
     for v, name, colour in ((ixt, "I(X;T)", "blue"), (iyt, "I(T;Y)", "vermillion")):
         ax.plot(grid, v, color=colours[colour], label=name); ax.plot(grid[i], v[i], "o", color=colours[colour])
-    ax.axvline(grid[i], color="black", linewidth=.8); ax.legend(fontsize="x-small")
+    ax.axvline(grid[i], color="black", linewidth=.8)
+    if "corner_log_excess" in frames.arrays and np.isfinite(at := float(frames.arrays["corner_log_excess"][c])): ax.axvline(at, color=colours["vermillion"], linestyle=":", linewidth=1.2, label="corner")
+    ax.legend(fontsize="x-small")
     _tidy(ax, r"$\log_{10}(\beta - 1)$", f"information ({unit})")
     plane.plot(ixt, iyt, color=colours["blue"]); plane.plot([0, iyt.max()], [0, iyt.max()], ":", color="black", linewidth=.7)
     if "enter_ixt" in frames.arrays:
         x, y = (scale(frames.arrays[f"enter_{n}"][c].numpy()) for n in ("ixt", "iyt"))
-        plane.plot(x[x <= ixt.max()], y[x <= ixt.max()], "o", ms=3, mfc="white", color=colours["blue"], label="a mode enters"); plane.legend(fontsize="x-small")
+        plane.plot(x[x <= ixt.max()], y[x <= ixt.max()], "o", ms=3, mfc="white", color=colours["blue"], label="a mode enters")
+        _corner_on_curve(plane, frames, c, unit)
+        handles, labels = plane.get_legend_handles_labels()
+        plane.legend(handles, [l.split(",")[0] for l in labels], fontsize="xx-small", loc="upper left")
     plane.plot(ixt[i], iyt[i], "o", ms=7, color=colours["vermillion"])
     _tidy(plane, f"I(X;T) ({unit})", f"I(T;Y) ({unit})")
 
@@ -260,7 +306,8 @@ def plot_sweep(frames: BetaFrames, # of either kind
     c = -1 if not epochs or epoch is None else max(0, int(np.searchsorted(epochs, epoch, side="right")) - 1)
     fig = _figure(7.2, 6.4)
     grid = fig.add_gridspec(2, 2)
-    fig.suptitle(f"{f'epoch {epochs[c]}, ' if epochs else ''}β = 1 + {10**e:.4g}", fontsize="medium")
+    layer = f"{frames.info['layer']}, " if "layer" in frames.info else ""
+    fig.suptitle(f"{layer}{f'epoch {epochs[c]}, ' if epochs else ''}β = 1 + {10**e:.4g}", fontsize="medium")
     ax, right = fig.add_subplot(grid[0, 0]), fig.add_subplot(grid[0, 1])
     if frames.info["kind"] == "gaussian":
         x, k1 = a["log_excess"].numpy(), frames.info["k1"]
