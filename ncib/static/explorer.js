@@ -538,7 +538,7 @@ class Curves extends Panel {
     const of = (name) => many.flatMap((j) => ["a", "b"].flatMap((s) => app.column(j, `${name}_${s}`))).filter((v) => v !== null && v !== undefined);
     const accuracy = of("test_accuracy").map((v) => 100 * v), nc1 = of(`${part}_nc1`).filter((v) => v > 0), pad = Math.max(.5, .06 * (d3.max(accuracy) - d3.min(accuracy)));
     const top = d3.scaleLinear([d3.min(accuracy) - pad, Math.min(100.5, d3.max(accuracy) + pad)], [middle - 12, this.y1]), low = d3.scaleLog([.8 * d3.min(nc1), 1.25 * d3.max(nc1)], [this.y0, middle + 8]);
-    const powers = low.ticks(4).filter((v) => [1, 2, 5].some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9));
+    const steps = (...of) => low.ticks(4).filter((v) => of.some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9)), powers = steps(1, 2, 5).length > 6 ? steps(1) : steps(1, 2, 5);
     this.axes(this.x, top, "", "test acc. (%)", {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
     const dashes = [["Dotted", "2 3"], ["Dash-dotted", "7 3 2 3"]];
     Object.values(marks).forEach((epoch, i) => this.svg.append("line").attr("class", "ncib-when").style("stroke-dasharray", dashes[i][1]).attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0));
