@@ -21,6 +21,7 @@ from .frames import CheckpointFrames, checkpoint_frames, plot_frame, recorded_la
 from .gib import GaussianIB
 from .ib import DiscreteIB
 from .pages import checkpoint_payload, checkpoint_state, page_document, page_fragment, script, style, sweep_payload
+from .plots import _small_png
 from .runs import Run
 from .timeline import Timeline, layers
 
@@ -34,9 +35,9 @@ class _Explorer(anywidget.AnyWidget):
     status = tr.Unicode().tag(sync=True)                            # shown below it
     _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
 
-    def __init__(self, build, page, **state):
+    def __init__(self, build, page, page_layers, **state):
         super().__init__(**state)
-        self._lock, self._page = threading.RLock(), page
+        self._lock, self._page, self._page_layers = threading.RLock(), page, page_layers
         with self._sentence("error"): build()
         self.on_msg(self._receive)
 
@@ -73,12 +74,12 @@ class _Explorer(anywidget.AnyWidget):
 
     def html(self, limit: int = 300, # most samples per part
              picture: bool = True, # with a still picture for places where scripts are not run
+             layers: "list[str]|None" = None, # which layers of a pair it holds beside the one that is shown; `None`: all that were recorded
              )->str:
         "This explorer, as it stands, as a fragment of HTML that steps without a kernel and fetches nothing."
         if self.error: raise InputError(self.error)
-        out = io.BytesIO()
-        if picture: self.figure().savefig(out, format="png", dpi=60)
-        return page_fragment(self._state() | {"status": ""}, self._packed(limit), out.getvalue() or None, f"Still picture of an interactive figure: {self._name()}")
+        wanted = [name for name in self.layers if layers is None or name in layers or name == self.layer]
+        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), _small_png(self.figure(), 60) if picture else None, f"Still picture of an interactive figure: {self._name()}")
 
     def save_html(self, path: "str|Path", # file to write
                   title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
@@ -92,7 +93,7 @@ class _Explorer(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         if self._page and not self.error and bundle:
             data = bundle[0] if isinstance(bundle, tuple) else bundle
-            data["text/html"] = self.html(self._page)
+            data["text/html"] = self.html(self._page, layers=self._page_layers)
         return bundle
 
 def _one_of_layers(layer):
@@ -128,7 +129,8 @@ class CheckpointExplorer(_Explorer):
                  limit: int = 2000, # most samples per part
                  page: int = 0, # leave a copy in the notebook, of so many samples per part, that steps without a kernel; 0: none
                  progress: bool = True, # show progress bars
-                 layer: "str|None" = None): # shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 layer: "str|None" = None, # shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 page_layers: "list[str]|None" = None): # layers in that copy beside the one shown; `None`: all that were recorded
         self._options, self._frames, self._ready = {"limit": limit, "progress": progress}, {}, False
         def build():
             self._options["device"] = resolve_device(device)
@@ -146,7 +148,7 @@ class CheckpointExplorer(_Explorer):
             self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
             self._ready = True
             if len(epochs) == 1: self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
-        super().__init__(build, page, kind="checkpoints")
+        super().__init__(build, page, page_layers, kind="checkpoints")
 
     @staticmethod
     def _understand(pairs, run_b)->list: # of (timeline or None, runs or None)
@@ -192,10 +194,10 @@ class CheckpointExplorer(_Explorer):
         frames = self._load(self.layer, self.copula)
         return [f if list(self.classes) == f.info["chosen"] else f.choose(list(self.classes), self._options["limit"]) for f in frames]
 
-    def _packed(self, limit):
-        for layer in self.layers: self._load(layer, self.copula)        # a page can switch as well
+    def _packed(self, limit, layers):
+        for layer in layers: self._load(layer, self.copula)             # a page can switch as well
         first = lambda key: key.endswith("_copula") and key.removesuffix("_copula") in self._frames
-        return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items()}
+        return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items() if key.removesuffix("_copula") in layers}
 
     def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
 
@@ -247,6 +249,7 @@ class BetaSweep(_Explorer):
                  page: int = 0, # leave a copy in the notebook, of so many samples, that steps without a kernel; 0: none
                  progress: bool = True, # show a progress bar
                  layer: "str|None" = None, # of a pair of runs: shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all that were recorded
                  **options): # of `timeline_frames`: part, side, relevance, copula; of the others: steps; of all: limit
         self._frames, self._make, self._limit = {}, {}, options.get("limit", 600)
         def build():
@@ -267,7 +270,7 @@ class BetaSweep(_Explorer):
             if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
             if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
             self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
-        super().__init__(build, page, kind="sweep")
+        super().__init__(build, page, page_layers, kind="sweep")
 
     def _load(self, key)->BetaFrames:
         if key not in self._frames:
@@ -295,7 +298,7 @@ class BetaSweep(_Explorer):
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
 
-    def _packed(self, limit): return {key: sweep_payload(self._load(key), limit) for key in (self.layers or ["data"])}
+    def _packed(self, limit, layers): return {key: sweep_payload(self._load(key), limit) for key in (layers or ["data"])}
 
     def _name(self): return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
 

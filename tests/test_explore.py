@@ -507,7 +507,10 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
     s.layer = "backbone"
     assert s.log_excess == place
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
-        assert set(w._packed(20)) == {"backbone", "head"} and '"layers": ["backbone", "head"]' in w.html(20, picture=False)
+        one = w.html(20, picture=False, layers=["backbone"])
+        assert w.head == b"" and '"head":' not in one                                             # nothing was made for it
+        both = w.html(20, picture=False)
+        assert '"head":' in both and len(one) < len(both) < 2*len(one) and '"layers": ["backbone", "head"]' in both
 
 
 def test_the_layer_shown_first(runs, timeline, tmp_path):
@@ -518,7 +521,7 @@ def test_the_layer_shown_first(runs, timeline, tmp_path):
     for w in (explore.CheckpointExplorer(*none, progress=False), explore.BetaSweep(tuple(none), progress=False)):
         assert w.layers == ["backbone"]
         w.layer = "head"
-        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20)) == {"backbone"} and w.figure().axes
+        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"backbone"} and w.figure().axes
     assert "not recorded" in explore.BetaSweep(tuple(none), progress=False, layer="head").error
     assert "Only a pair of runs has layers" in explore.BetaSweep(np.eye(3)/3, layer="head").error and explore.BetaSweep(GaussianIB.from_rho([.9, .5])).layers == []
     for w in (explore.CheckpointExplorer(*runs, progress=False, layer="middle"), explore.BetaSweep(tuple(runs), progress=False, layer="middle")): assert "one of backbone, head, got 'middle'" in w.error
