@@ -73,7 +73,8 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
             elif len(words) == 3 and words[2] in ("points", "means"): v = (v[:, rows[part]] if words[2] == "points" else v)/f.arrays[f"{part}/{words[1]}/unit"][:, None, None]
             out[key] = v
         series = separation_series(f.info["table"])
-        parts.append((f.info | {"name": name, "estimates": [{"column": f"test_twin_separation{s}"} | {k: v[k] for k in ("name", "label", "colour")} for s, v in series.items()]}, out))
+        info = {k: v for k, v in f.info.items() if k != "runs"}                # where they lie is nobody's business on a page
+        parts.append((info | {"name": name, "estimates": [{"column": f"test_twin_separation{s}"} | {k: v[k] for k in ("name", "label", "colour")} for s, v in series.items()]}, out))
     return pack(parts)
 
 # %% ../nbs/api/19d_pages.ipynb #e2ea3f14

@@ -436,6 +436,7 @@ def test_pack_round_trip():
 
 def test_payload_is_what_frames_hold(frames):
     (info, out), = unpack(checkpoint_payload([frames], limit=50))
+    assert "runs" not in info                                                    # a page tells no path of this machine
     assert out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2) and info["epochs"] == [0, 1, 2]
     unit = frames.arrays["test/a/unit"][:, None, None]
     assert np.allclose(out["test/a/means"], frames.arrays["test/a/means"]/unit, atol=1e-3)

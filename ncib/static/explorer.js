@@ -578,7 +578,7 @@ class Sensitivity extends Panel {             // small multiples in one row: one
     this.plots = [];
     if (!estimates.length) return;
     this.low = column("test_twin_separation_low"); this.high = column("test_twin_separation_high");
-    const all = [...estimates.map((s) => column(s.column)), this.low, this.high].flat().filter((v) => v > 0 && Number.isFinite(v)), rows = Math.ceil(4 / this.columns), gap = rows > 1 ? 44 : 0;
+    const names = [...estimates.map((s) => s.column), "test_twin_separation_low", "test_twin_separation_high"], all = d3.range(app.pairs).flatMap((c) => names.flatMap((n) => app.column(c, n) || [])).filter((v) => v > 0 && Number.isFinite(v)), rows = Math.ceil(4 / this.columns), gap = rows > 1 ? 44 : 0;
     const wide = (this.x1 - this.x0 - 14 * (this.columns - 1)) / this.columns, high = (this.y0 - this.y1 - gap * (rows - 1)) / rows;
     estimates.forEach((s, j) => {
       const x0 = this.x0 + (j % this.columns) * (wide + 14), y1 = this.y1 + Math.floor(j / this.columns) * (high + gap), y0 = y1 + high, values = column(s.column), first = j % this.columns === 0;
