@@ -348,6 +348,10 @@ def test_state_is_shared_with_python(lab):
     cell.get_by_text("epoch is 0").wait_for(state="attached")
     first_explorer(lab)
     lab.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 2' && document.querySelector('.ncib input[type=number]').value == '3'")
+    first_explorer(lab).get_by_role("radio", name="head").check()               # the kernel makes the other layer; checkpoint and mode stay
+    lab.wait_for_function("[...document.querySelectorAll('.ncib-wide .ncib-note')].length && document.querySelector('.ncib .ncib-state').textContent.trim() == ''")
+    run_cell(lab, "print('layer', explorer.layer, 'epoch', explorer.epoch, 'mode', explorer.mode, bool(explorer.head)); explorer.layer = 'backbone'").get_by_text("layer head epoch 2 mode 3 True").wait_for(state="attached")
+    lab.wait_for_function("document.querySelector('.ncib input[value=backbone]').checked")
 
 
 def test_callbacks_beside_a_running_cell(lab):
