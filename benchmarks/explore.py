@@ -1,4 +1,4 @@
-"""How long an explorer takes to answer, in a real JupyterLab with headless Chromium: key press → painted picture over 50 steps, and the time from starting a cell to the first picture with the analysis cached.
+"""How long an explorer takes to answer, in a real JupyterLab with headless Chromium: key press → painted picture over 50 steps, switch of the layer → painted picture once both are there, and the time from starting a cell to the first picture with the analysis cached.
 
     python benchmarks/explore.py [--classes 10 100] [--points 2000] [--checkpoints 16] [--dim 64]
 
@@ -33,6 +33,10 @@ MEASURE = """() => { const e = [...document.querySelectorAll('.ncib')].filter((e
     slider.addEventListener('keydown', () => { start = performance.now(); }, true);
     slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
     slider.focus(); }"""
+SWITCH = """async () => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), times = [], wait = (ms) => new Promise((f) => setTimeout(f, ms));
+    for (let i = 0; i < 12; i++) { const channel = new MessageChannel(), start = performance.now(), done = new Promise((f) => { channel.port1.onmessage = f; });
+        e.querySelector(`input[type=radio][value=${i % 2 ? 'backbone' : 'head'}]`).click(); requestAnimationFrame(() => channel.port2.postMessage(0)); await done; times.push(performance.now() - start); await wait(i ? 150 : 3000); }
+    return times.slice(2); }"""
 WAIT = """() => new Promise(done => { const start = performance.now(), n = document.querySelectorAll('.ncib svg').length, look = () => document.querySelectorAll('.ncib svg').length > n ? requestAnimationFrame(() => done(performance.now() - start)) : requestAnimationFrame(look);
     const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1; window.jupyterapp.commands.execute('notebook:run-cell'); look(); })"""
 
@@ -46,12 +50,14 @@ def simulated_pair(folder, k, checkpoints, points, dim):
     for epoch in range(checkpoints):
         spread = .5*.85**epoch
         shared = [means[y] + spread*torch.randn(points, dim, generator=g) for _ in range(2)]
-        for run in runs: run.save_features(epoch, *(v for x in shared for v in (x + .3*spread*torch.randn(points, dim, generator=g), y)))
+        for run in runs:
+            train, test = (x + .3*spread*torch.randn(points, dim, generator=g) for x in shared)
+            run.save_features(epoch, train, y, test, y, train[:, :k], test[:, :k])
     return [run.path for run in runs]
 
 
 def measure(page, paths, steps=50):
-    "Latency of `steps` key presses on the slider of a new explorer, and the time to its first picture, all in ms."
+    "Time to the first picture of a new explorer, latency of `steps` key presses on its slider, and of ten switches of the layer, all in ms."
     page.evaluate("""async (source) => { const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1;
         await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", f"CheckpointExplorer({str(paths[0])!r}, {str(paths[1])!r})")
     first = page.evaluate(WAIT)
@@ -64,7 +70,7 @@ def measure(page, paths, steps=50):
         page.keyboard.press("ArrowLeft" if count//14 % 2 == 0 else "ArrowRight"); count += 1
         page.wait_for_timeout(60)
         times = page.evaluate("window.steps")
-    return first, sorted(times[2:steps + 2])
+    return first, sorted(times[2:steps + 2]), sorted(page.evaluate(SWITCH))
 
 
 def main():
@@ -73,7 +79,7 @@ def main():
     a = p.parse_args()
     folder = Path(tempfile.mkdtemp())
     pairs = {k: simulated_pair(folder, k, a.checkpoints, a.points, a.dim) for k in a.classes}
-    for paths in pairs.values(): CheckpointExplorer(*paths)                     # the analysis is cached from here on
+    for paths in pairs.values(): CheckpointExplorer(*paths).layer = "head"      # the analysis of both layers is cached from here on
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     token, env = secrets.token_hex(8), {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
@@ -92,8 +98,8 @@ def main():
             page.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await s.ready; await s.session.kernel.info; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
             print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load {os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} features")
             for k, paths in pairs.items():
-                first, times = measure(page, paths)
-                print(f"K = {k:3}: key → picture median {statistics.median(times):.0f} ms, 95th percentile {times[int(.95*len(times))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)}); first picture {first/1e3:.2f} s after the cell started")
+                first, times, switches = measure(page, paths)
+                print(f"K = {k:3}: key → picture median {statistics.median(times):.0f} ms, 95th percentile {times[int(.95*len(times))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)}); switch of the layer median {statistics.median(switches):.0f} ms, most {switches[-1]:.0f} ms; first picture {first/1e3:.2f} s after the cell started")
             browser.close()
     finally:
         for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}", timeout=5)):

@@ -7,6 +7,7 @@ __all__ = ['CheckpointExplorer', 'compare', 'BetaSweep']
 
 # %% ../nbs/api/21_explore.ipynb #1e386263
 import contextlib, io, threading
+from functools import partial
 from pathlib import Path
 
 import anywidget
@@ -16,12 +17,13 @@ import traitlets as tr
 from matplotlib.figure import Figure
 from .beta_frames import BetaFrames, discrete_frames, gaussian_frames, plot_sweep, timeline_frames
 from .core import InputError, resolve_device, write_text
-from .frames import CheckpointFrames, checkpoint_frames, plot_frame
+from .frames import CheckpointFrames, checkpoint_frames, plot_frame, recorded_layers, timeline_runs
 from .gib import GaussianIB
 from .ib import DiscreteIB
 from .pages import checkpoint_payload, checkpoint_state, page_document, page_fragment, script, style, sweep_payload
+from .plots import _small_png
 from .runs import Run
-from .timeline import Timeline
+from .timeline import Timeline, layers
 
 # %% ../nbs/api/21_explore.ipynb #244518ba
 class _Explorer(anywidget.AnyWidget):
@@ -33,9 +35,9 @@ class _Explorer(anywidget.AnyWidget):
     status = tr.Unicode().tag(sync=True)                            # shown below it
     _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
 
-    def __init__(self, build, page, **state):
+    def __init__(self, build, page, page_layers, **state):
         super().__init__(**state)
-        self._lock, self._page = threading.RLock(), page
+        self._lock, self._page, self._page_layers = threading.RLock(), page, page_layers
         with self._sentence("error"): build()
         self.on_msg(self._receive)
 
@@ -49,6 +51,12 @@ class _Explorer(anywidget.AnyWidget):
                 if doing: self.status = ""
             except InputError as e: setattr(self, where, f"{str(e)[:1].upper()}{str(e)[1:]}.")
             except Exception as e: setattr(self, where, f"This did not work: {type(e).__name__}: {e}")
+
+    def _switched(self, change, doing, make):
+        "Makes what a control now asks for; where that fails the control goes back."
+        with self._sentence(doing=doing):
+            try: make()
+            except Exception: self.set_trait(change["name"], change["old"]); raise
 
     def _receive(self, _, message, buffers):
         if message.get("type") != "figure": return
@@ -66,12 +74,12 @@ class _Explorer(anywidget.AnyWidget):
 
     def html(self, limit: int = 300, # most samples per part
              picture: bool = True, # with a still picture for places where scripts are not run
+             layers: "list[str]|None" = None, # which layers of a pair it holds beside the one that is shown; `None`: all that were recorded
              )->str:
         "This explorer, as it stands, as a fragment of HTML that steps without a kernel and fetches nothing."
         if self.error: raise InputError(self.error)
-        out = io.BytesIO()
-        if picture: self.figure().savefig(out, format="png", dpi=60)
-        return page_fragment(self._state() | {"status": ""}, self._packed(limit), out.getvalue() or None, f"Still picture of an interactive figure: {self._name()}")
+        wanted = [name for name in self.layers if layers is None or name in layers or name == self.layer]
+        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), _small_png(self.figure(), 60) if picture else None, f"Still picture of an interactive figure: {self._name()}")
 
     def save_html(self, path: "str|Path", # file to write
                   title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
@@ -85,21 +93,26 @@ class _Explorer(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         if self._page and not self.error and bundle:
             data = bundle[0] if isinstance(bundle, tuple) else bundle
-            data["text/html"] = self.html(self._page)
+            data["text/html"] = self.html(self._page, layers=self._page_layers)
         return bundle
+
+def _one_of_layers(layer):
+    if layer not in layers: raise InputError(f"layer must be one of {', '.join(layers)}, got {layer!r}")
+    return layer
 
 # %% ../nbs/api/21_explore.ipynb #53e80ba5
 class CheckpointExplorer(_Explorer):
     """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and NC1.
     The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side by side.
-    Analyses of other features (head, copula) are made when they are asked for, and kept beside the first run.
+    Analyses of other features (the other layer, copula) are made when they are asked for, once, and kept beside the first run.
 
-    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (backbone or head), `relevance` (twin, paired or labels), `copula`,
+    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (backbone or head; `layers` are those recorded), `relevance` (twin, paired or labels), `copula`,
     `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common), `mode` (from 1)."""
     epoch = tr.Int().tag(sync=True)
     part = tr.Enum(("train", "test"), "test").tag(sync=True)
     encoder = tr.Enum(("a", "b"), "a").tag(sync=True)
-    layer = tr.Enum(("backbone", "head"), "backbone").tag(sync=True)
+    layer = tr.Enum(layers, "backbone").tag(sync=True)
+    layers = tr.List(tr.Unicode()).tag(sync=True)
     relevance = tr.Enum(("twin", "paired", "labels"), "twin").tag(sync=True)
     copula = tr.Bool(False).tag(sync=True)
     view = tr.Enum(("all", "chosen"), "all").tag(sync=True)
@@ -115,7 +128,9 @@ class CheckpointExplorer(_Explorer):
                  device: "str|torch.device" = "auto", # where the linear algebra is done
                  limit: int = 2000, # most samples per part
                  page: int = 0, # leave a copy in the notebook, of so many samples per part, that steps without a kernel; 0: none
-                 progress: bool = True): # show progress bars
+                 progress: bool = True, # show progress bars
+                 layer: "str|None" = None, # shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 page_layers: "list[str]|None" = None): # layers in that copy beside the one shown; `None`: all that were recorded
         self._options, self._frames, self._ready = {"limit": limit, "progress": progress}, {}, False
         def build():
             self._options["device"] = resolve_device(device)
@@ -123,14 +138,17 @@ class CheckpointExplorer(_Explorer):
             self._names = list(names or ([""] if len(self._pairs) == 1 else [f"pair {i + 1}" for i in range(len(self._pairs))]))
             if len(self._names) != len(self._pairs): raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
             first = self._pairs[0][0]
-            layer, copula = (first.info["layer"], first.info["copula"]) if first is not None else ("backbone", False)
-            frames = self._load(layer, copula)
+            start, copula = (first.layers[0], first.info["copula"]) if first is not None else ("backbone", False)
+            start = _one_of_layers(layer or start)
+            frames = self._load(start, copula)
+            recorded = [recorded_layers(f.info["runs"]) for f in frames]
+            self.layers = [name for name in layers if all(name in r for r in recorded)]
             if any(f.classes != frames[0].classes for f in frames): raise InputError("pairs that are compared must have the same classes")
             epochs = sorted({e for f in frames for e in f.epochs})
-            self.layer, self.copula, self.classes, self.epoch = layer, copula, frames[0].info["chosen"], epochs[-1]
+            self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
             self._ready = True
             if len(epochs) == 1: self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
-        super().__init__(build, page, kind="checkpoints")
+        super().__init__(build, page, page_layers, kind="checkpoints")
 
     @staticmethod
     def _understand(pairs, run_b)->list: # of (timeline or None, runs or None)
@@ -146,7 +164,7 @@ class CheckpointExplorer(_Explorer):
     def _load(self, layer, copula)->list[CheckpointFrames]:
         key = layer + "_copula"*copula
         if key not in self._frames:
-            own = lambda t: t is not None and (t.info["layer"], t.info["copula"]) == (layer, copula)
+            own = lambda t: t is not None and layer in t.layers and t.info["copula"] == copula
             self._frames[key] = [checkpoint_frames(t if own(t) else None, runs or t.info["runs"], layer, copula, **self._options) for t, runs in self._pairs]
             self._options["progress"] = False                       # later ones are made by a callback, which has no place to print
             setattr(self, key, checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula and layer in self._frames))
@@ -160,9 +178,11 @@ class CheckpointExplorer(_Explorer):
     @tr.observe("layer", "copula")
     def _switch(self, change):
         if not self._ready: return
-        with self._sentence(doing=f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …"):
-            try: self._load(self.layer, self.copula)
-            except Exception: self.set_trait(change["name"], change["old"]); raise
+        def make():
+            frames, before = self._load(self.layer, self.copula), [f for key, f in self._frames.items() if key.removesuffix("_copula") == change["old"]]
+            if before and list(self.classes) == before[0][0].info["chosen"]: self.classes = frames[0].info["chosen"]      # nobody has chosen others
+            elif change["name"] == "layer" and list(self.classes) != frames[0].info["chosen"]: self._choose(None)
+        self._switched(change, f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …", make)
 
     @tr.observe("classes")
     def _choose(self, change):
@@ -174,9 +194,10 @@ class CheckpointExplorer(_Explorer):
         frames = self._load(self.layer, self.copula)
         return [f if list(self.classes) == f.info["chosen"] else f.choose(list(self.classes), self._options["limit"]) for f in frames]
 
-    def _packed(self, limit):
+    def _packed(self, limit, layers):
+        for layer in layers: self._load(layer, self.copula)             # a page can switch as well
         first = lambda key: key.endswith("_copula") and key.removesuffix("_copula") in self._frames
-        return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items()}
+        return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items() if key.removesuffix("_copula") in layers}
 
     def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
 
@@ -204,18 +225,20 @@ def compare(*pairs, # timelines, or pairs of runs
 # %% ../nbs/api/21_explore.ipynb #d944ddeb
 class BetaSweep(_Explorer):
     """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all checkpoints of a pair of runs
-    (a second slider), or over a discrete p(x, y) (clusters that split). All β are computed before the widget appears.
+    (a second slider), or over a discrete p(x, y) (clusters that split). All β are computed before the widget appears; those of a pair's other layer when it is asked for, once.
 
-    Traits: `log_excess` (log₁₀(β − 1)), `epoch` (of a pair of runs), `unit` (nats or bits), `view` (plane or modes),
+    Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit` (nats or bits), `view` (plane or modes),
     `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
     log_excess = tr.Float().tag(sync=True)
     epoch = tr.Int().tag(sync=True)
+    layer = tr.Enum(layers, "backbone").tag(sync=True)
+    layers = tr.List(tr.Unicode()).tag(sync=True)
     unit = tr.Enum(("nats", "bits"), "nats").tag(sync=True)
     view = tr.Enum(("plane", "modes"), "plane").tag(sync=True)
     mode_x = tr.Int(1, min=1).tag(sync=True)
     mode_y = tr.Int(2, min=1).tag(sync=True)
-    data = tr.Bytes().tag(sync=True)
-    _data = ("data",)
+    data, backbone, head = (tr.Bytes().tag(sync=True) for _ in range(3))    # `data` where there are no layers
+    _data = ("data", "backbone", "head")
 
     def __init__(self, source, # a `GaussianIB`, a `Timeline`, two runs, a joint distribution (x, y) or a `DiscreteIB`
                  features=None, # of a `GaussianIB`: the (n, d) X that it was fitted to; `None`: samples of the Gaussian model
@@ -225,22 +248,45 @@ class BetaSweep(_Explorer):
                  device: "str|torch.device" = "auto", # where the sweep is computed
                  page: int = 0, # leave a copy in the notebook, of so many samples, that steps without a kernel; 0: none
                  progress: bool = True, # show a progress bar
-                 **options): # of `timeline_frames`: part, side, relevance, layer, copula; of all: steps, limit
-        self.frames: "BetaFrames|None" = None
+                 layer: "str|None" = None, # of a pair of runs: shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all that were recorded
+                 **options): # of `timeline_frames`: part, side, relevance, copula; of the others: steps; of all: limit
+        self._frames, self._make, self._limit = {}, {}, options.get("limit", 600)
         def build():
             where = resolve_device(device)
             pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(r, (Run, str, Path)) for r in source)
-            if isinstance(source, GaussianIB): self.frames = gaussian_frames(source, features, labels, **options)
-            elif isinstance(source, Timeline) or pair: self.frames = timeline_frames(source, device=where, progress=progress, **options)
+            if isinstance(source, Timeline) or pair:
+                of_pair = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames, layer=name, **options)
+                self._make = {name: partial(of_pair, name) for name in layers}
+                start = _one_of_layers(layer or (source.layers[0] if isinstance(source, Timeline) else "backbone"))
+                self._load(start)
+                self.layers, self.layer = recorded_layers(timeline_runs(source) if isinstance(source, Timeline) else source), start
+            elif layer is not None: raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
+            elif isinstance(source, GaussianIB): self._make["data"] = lambda: gaussian_frames(source, features, labels, **options)
             elif isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
-                self.frames = discrete_frames(source, names_x, names_y, device=where, progress=progress, **options)
+                self._make["data"] = lambda: discrete_frames(source, names_x, names_y, device=where, progress=progress, **options)
             else: raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got {type(source).__name__}")
-            f = self.frames
-            self.data = sweep_payload(f, options.get("limit", 600))
+            f = self._load(start) if self.layers else self._load("data")
             if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
             if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
             self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
-        super().__init__(build, page, kind="sweep")
+        super().__init__(build, page, page_layers, kind="sweep")
+
+    def _load(self, key)->BetaFrames:
+        if key not in self._frames:
+            self._frames[key] = self._make[key]()
+            setattr(self, key, sweep_payload(self._frames[key], self._limit))
+        return self._frames[key]
+
+    @property
+    def frames(self)->"BetaFrames|None":
+        "What is shown: arrays and information, see `BetaFrames`; `None` where nothing can be."
+        key = self.layer if self.layers else "data"
+        return self._load(key) if key in self._make else None
+
+    @tr.observe("layer")
+    def _switch(self, change):
+        if self.layers: self._switched(change, f"Computing the bottlenecks of the {self.layer} …", lambda: self._load(self.layer))
 
     @property
     def beta(self)->float:
@@ -252,9 +298,9 @@ class BetaSweep(_Explorer):
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
 
-    def _packed(self, limit): return {"data": sweep_payload(self.frames, limit)}
+    def _packed(self, limit, layers): return {key: sweep_payload(self._load(key), limit) for key in (layers or ["data"])}
 
-    def _name(self): return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}" if self.frames.info["epochs"] else "")
+    def _name(self): return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
 
     def figure(self)->Figure:
         "The current β on paper, see `plot_sweep`."

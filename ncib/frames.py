@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mode_means', 'simplex_frames', 'modes_shown', 'mode_frames', 'closest_classes', 'CheckpointFrames', 'find_runs',
-           'timeline_runs', 'checkpoint_frames', 'plot_frame']
+           'timeline_runs', 'recorded_layers', 'checkpoint_frames', 'plot_frame']
 
 # %% ../nbs/api/19b_frames.ipynb #659cf6fb
 import hashlib, json
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from . import __version__
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind
 from .gib import GaussianIB
-from .plots import colours, _epoch_axis, _figure, _tidy
+from .plots import colours, separation_series, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
 from .timeline import Timeline, _bottlenecks, analyze, relevances
@@ -181,19 +181,26 @@ def _of_timeline(timeline: Timeline)->dict:
     return {"table": {c: [plain(v) for v in timeline.table[c].tolist()] for c in timeline.table},
             "marks": {label: epoch for label, epoch in timeline.milestones().items() if label != "count stays ≥ K−1"}}
 
+def recorded_layers(runs, # two runs, or their paths
+                    )->list[str]: # in the order backbone, head
+    "Layers that both runs recorded at every checkpoint."
+    a, b = find_runs(runs)
+    return [name for name in a.layers if name in b.layers]
+
 def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: it is analysed now
                       runs=None, # two runs, or their paths; `None`: those that the timeline names
-                      layer: str = "backbone", # as for `analyze`; not asked where a timeline is given
-                      copula: bool = False, # likewise
+                      layer: "str|None" = None, # `backbone` or `head`; `None`: the timeline's first, or the backbone
+                      copula: bool = False, # as for `analyze`; not asked where a timeline is given
                       limit: int = 2000, # most samples per part
                       device: "str|torch.device" = "cpu", # where the linear algebra is done
                       progress: bool = False, # show progress bars
                       )->CheckpointFrames:
     """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read again as long as runs, limit and version are the same.
 
-    Raises `InputError` if the features are gone, were not recorded for `layer`, or do not belong to the timeline."""
+    Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it has not analysed them."""
     if timeline is None and runs is None: raise InputError("a timeline or two runs must be given")
-    if timeline is not None: layer, copula = timeline.info["layer"], timeline.info["copula"]
+    if timeline is not None: timeline, copula = timeline.of(layer or timeline.layers[0]), timeline.info["copula"]
+    layer = layer or (timeline.layers[0] if timeline else "backbone")
     a, b = find_runs(runs) if timeline is None else timeline_runs(timeline, runs)
     epochs = sorted(set(a.epochs) & set(b.epochs)) if timeline is None else [int(e) for e in timeline.epochs]
     if gone := sorted(set(epochs) - (set(a.epochs) & set(b.epochs))): raise InputError(f"{a.path} and {b.path} lack the features of epoch {', '.join(map(str, gone))}")
@@ -247,9 +254,9 @@ def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair 
                view: str = "all", # or `chosen`: only the chosen classes
                names: "list[str]|None" = None, # what to call the pairs
                )->Figure:
-    "One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy and NC1."
+    "One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy and NC1, and what hangs on the estimate."
     many = frames if isinstance(frames, (list, tuple)) else [frames]
-    fig = _figure(7.2*len(many), 7.4)
+    fig = _figure(7.2*len(many), 9.2)
     for sub, f, name in zip(np.atleast_1d(fig.subfigures(1, len(many))), many, names or [""]*len(many)):
         modes = f.arrays[f"{part}/{side}/{relevance}/excess"].shape[1]
         _draw_frame(sub, f, f.at(epoch), part, side, relevance, min(mode, modes), view, name)
@@ -257,7 +264,7 @@ def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair 
 
 def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     k1, key, names = len(frames.classes) - 1, f"{part}/{side}/{relevance}", frames.classes
-    grid = fig.add_gridspec(3, 2, height_ratios=(3, 2.1, 2.1))
+    grid = fig.add_gridspec(4, 2, height_ratios=(3, 2.1, 2.1, 1.8))
     kind = frames.info["layer"] + (", normal scores" if frames.info["copula"] else "")
     fig.suptitle(f"{name + ': ' if name else ''}epoch {frames.epochs[i]}, {part} features of encoder {side.upper()}, {kind}", fontsize="medium")
     _draw_projection(fig, grid[0, 0], frames, i, part, side, view)
@@ -296,3 +303,19 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     nc1.plot(frames.epochs, column(f"{part}_nc1_{side}"), "s--", ms=3, color=colours["vermillion"])
     nc1.set_yscale("log"); nc1.set_ylabel(f"NC1, {part} features"); nc1.yaxis.label.set_color(colours["vermillion"]); nc1.spines["top"].set_visible(False)
     ax.axvline(frames.epochs[i], color="black", linewidth=1); _epoch_axis(ax, np.array(frames.epochs))
+    _draw_sensitivity(fig, grid[3, :].subgridspec(1, 4), frames, i)
+
+def _draw_sensitivity(fig, places, frames, i):
+    "Small multiples: the separation behind K − 1 over the checkpoints, one estimate each, all on one scale."
+    series, first = separation_series(frames.info["table"]), None
+    if not series: fig.add_subplot(places[:]).text(.5, .5, "the separation by other estimates was not measured in this analysis", ha="center", fontsize="small")
+    for j, (suffix, s) in enumerate(series.items()):
+        ax = first = fig.add_subplot(places[j]) if first is None else fig.add_subplot(places[j], sharey=first)
+        if suffix: ax.plot(frames.epochs, series[""]["values"], color=series[""]["colour"], linewidth=.8, alpha=.5)
+        _draw_separation(ax, frames.epochs, s)
+        ax.axvline(frames.epochs[i], color="black", linewidth=1); ax.plot(frames.epochs[i], s["values"][i], "o", ms=6, color=s["colour"], mec="black", mew=.8)
+        ax.set_yscale("log")
+        _tidy(ax, "epoch", "" if j else "separation, test")
+        ax.set_title(f"{s['name']}: " + (f"×{s['values'][i]:.3g}" if np.isfinite(s["values"][i]) else "none"), fontsize="small", loc="left")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5)); ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"×{v:g}")); ax.yaxis.set_minor_locator(NullLocator())
+        ax.tick_params(labelsize="x-small", labelleft=not j); _epoch_axis(ax, np.array(frames.epochs))

@@ -177,6 +177,7 @@ class CornerShortfall:
     excess: float                                   # β − 1 at the corner
     modes: int                                      # K − 1
     hidden: bool = False                            # no further mode can be seen: the corner is where noise would hide it, or farther
+    why: str = ""                                   # there is no corner: the reason in words
     interval: "Estimate|None" = None                # of the share, not cut at 0; `None` without rows to resample
     nats_interval: "Estimate|None" = None           # of the nats
 
@@ -591,11 +592,13 @@ class GaussianIB:
         return [((v*spread).sum() - v.trace()**2/(n - k))*(centre/counts@centre) for v in (spread, given)]
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
-        nothing = CornerShortfall(*[math.nan]*6, k)
-        if k > len(e) or e[0] < 1e-26: return nothing                             # 1 − ρ² is known to about that
+        nothing = lambda why: CornerShortfall(*[math.nan]*6, k, why=why)
+        if k > len(e): return nothing(f"only {len(e)} of the first {k} modes can be told from noise")
+        if e[0] < 1e-26: return nothing("the first mode is perfectly correlated, its information has no bound")     # 1 − ρ² is known to about that
         corner = min(self.floor, level_behind(e, k))
         rate = float(np.log(np.maximum(corner/e[:k], 1.)).sum()/2)
-        if not 0 < rate < math.inf: return nothing
+        if rate == math.inf: return nothing(f"no mode lies behind mode {k}, and no noise hides one")
+        if not rate > 0: return nothing(f"the first {k} modes do not enter before those behind them")
         best = float(GaussianIB.from_excess(e).optimal_information(rate))
         told = _code_information(rate, p, q)
         return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == self.floor)

@@ -15,6 +15,7 @@ import numpy as np
 from .core import InputError
 from .beta_frames import BetaFrames
 from .frames import CheckpointFrames, checkpoint_frames
+from .plots import separation_series
 from .simplex import stratified_rows
 from .timeline import Timeline
 
@@ -71,7 +72,9 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
             if len(words) == 2: v = v[rows[part]]
             elif len(words) == 3 and words[2] in ("points", "means"): v = (v[:, rows[part]] if words[2] == "points" else v)/f.arrays[f"{part}/{words[1]}/unit"][:, None, None]
             out[key] = v
-        parts.append((f.info | {"name": name}, out))
+        series = separation_series(f.info["table"])
+        info = {k: v for k, v in f.info.items() if k != "runs"}                # where they lie is nobody's business on a page
+        parts.append((info | {"name": name, "estimates": [{"column": f"test_twin_separation{s}"} | {k: v[k] for k in ("name", "label", "colour")} for s, v in series.items()]}, out))
     return pack(parts)
 
 # %% ../nbs/api/19d_pages.ipynb #e2ea3f14
@@ -123,13 +126,14 @@ def page_document(title: str, # plain text
             f'<body><h1>{html.escape(title)}</h1>\n{fragment}\n</body></html>\n')
 
 # %% ../nbs/api/19d_pages.ipynb #71ac96a6
-checkpoint_state = {"kind": "checkpoints", "epoch": 0, "part": "test", "encoder": "a", "layer": "backbone", "relevance": "twin", "copula": False,
+checkpoint_state = {"kind": "checkpoints", "epoch": 0, "part": "test", "encoder": "a", "layer": "backbone", "layers": ["backbone"], "relevance": "twin", "copula": False,
                     "view": "all", "scale": "own", "mode": 1, "classes": [], "error": "", "status": ""}
 
 def timeline_fragment(timeline: Timeline, # of one pair of runs
                       limit: int = 300, # most samples per part
                       )->str:
-    "The checkpoint explorer of a timeline as HTML, at its last checkpoint. `InputError` if the runs' features are gone."
-    f = checkpoint_frames(timeline)
-    state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "copula": f.info["copula"], "classes": f.info["chosen"]}
-    return page_fragment(state, {f.info["layer"] + "_copula"*f.info["copula"]: checkpoint_payload([f], limit=limit)})
+    "The checkpoint explorer of a timeline as HTML, at its last checkpoint, in every layer that was analysed. `InputError` if the runs' features are gone."
+    frames = [checkpoint_frames(timeline, layer=layer) for layer in timeline.layers]
+    f = frames[0]
+    state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "layers": timeline.layers, "copula": f.info["copula"], "classes": f.info["chosen"]}
+    return page_fragment(state, {g.info["layer"] + "_copula"*g.info["copula"]: checkpoint_payload([g], limit=limit) for g in frames})

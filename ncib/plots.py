@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['colours', 'save_figure', 'plot_accuracy', 'plot_collapse', 'plot_cosines', 'plot_transitions', 'plot_information',
-           'plot_gap', 'plot_shortfall', 'plot_sensitivity']
+           'plot_gap', 'plot_shortfall', 'separation_series', 'plot_sensitivity']
 
 # %% ../nbs/api/19_plots.ipynb #e34d29e6
 import io, itertools
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from PIL import Image
 from .core import InputError, atomic_write
 from .gib import GaussianIB, gaussian_ib_curve
 from .timeline import Timeline
@@ -20,12 +21,16 @@ from .timeline import Timeline
 # %% ../nbs/api/19_plots.ipynb #d4badfa8
 colours = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00", "purple": "#CC79A7", "sky": "#56B4E9", "grey": "#777777"}
 
+def _small_png(figure, dpi)->bytes:
+    "A picture of a figure in 256 colours: a third of the size."
+    whole, out = io.BytesIO(), io.BytesIO()
+    figure.savefig(whole, format="png", dpi=dpi)
+    Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE).save(out, format="png", optimize=True)
+    return out.getvalue()
+
 class _NotebookFigure(Figure):
     "A matplotlib `Figure` that a notebook shows as a picture without pyplot."
-    def _repr_png_(self)->bytes:
-        out = io.BytesIO()
-        self.savefig(out, format="png", dpi=110)
-        return out.getvalue()
+    def _repr_png_(self)->bytes: return _small_png(self, 110)
 
 def _figure(width=7.2, height=3.2): return _NotebookFigure(figsize=(width, height), layout="constrained")
 
@@ -157,15 +162,19 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #e31c3898
+def _draw_corner(ax, rate, best, told, unit="nats")->None:
+    "The corner in an information plane whose axes have this unit, as the three numbers have."
+    ax.plot([rate, rate], [told, best], color="black", linewidth=1)
+    ax.plot(rate, best, "*", ms=11, color="black", mec="white", mew=.6, label="corner: the best code", zorder=5)
+    ax.plot(rate, told, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6, label=f"the class-mean code, {best - told:.2g} {unit} ({(best - told)/best:.1%}) short", zorder=4)
+
 def _mark_corner(ax, row, part)->float: # its rate, 0 where there is none
     "The corner of encoder A at one checkpoint: the best code there, the class-mean code below it, and what lies between."
     if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return 0.
     rate, nats, share = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats", "shortfall"))
     best = nats/share if share > 0 else np.nan
     if not np.isfinite(best): return 0.
-    ax.plot([rate, rate], [best - nats, best], color="black", linewidth=1)
-    ax.plot(rate, best, "*", ms=11, color="black", label="corner: the best code")
-    ax.plot(rate, best - nats, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6, label=f"the class-mean code, {share:.1%} short")
+    _draw_corner(ax, rate, best, best - nats)
     return rate
 
 def _corner_legend(ax):
@@ -245,6 +254,22 @@ def plot_shortfall(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee02
+_estimates = {"": ("default", "blue", "o-", "invariant, inflation taken out (judged)"), "_ridge": ("ridge", "orange", "^--", "with a ridge"),
+              "_unshrunk": ("unshrunk", "grey", "s:", "unshrunk, with its inflation"), "_held_out": ("held out", "green", "D-.", "held out")}
+
+def separation_series(table, # of a timeline: columns by name, `None` or NaN where there is no value
+                      )->dict[str, dict]: # estimate's suffix → name, label, colour, style, values (c,) float64, low and high (c,) for the one that is judged
+    "The separation behind K − 1 on test images over the checkpoints, by those of the four estimates that the table has."
+    column = lambda end: np.array(table[f"test_twin_separation{end}"], dtype=np.float64) if f"test_twin_separation{end}" in table else None
+    out = {s: {"name": name, "label": label, "colour": colours[colour], "style": style, "values": column(s)} for s, (name, colour, style, label) in _estimates.items() if column(s) is not None}
+    if "" in out and column("_low") is not None: out[""] |= {"low": column("_low"), "high": column("_high")}
+    return out
+
+def _draw_separation(ax, epochs, series):
+    judged = "low" in series
+    if judged: ax.fill_between(epochs, series["low"], series["high"], color=series["colour"], alpha=.2, linewidth=0)
+    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=series["colour"], label=series["label"], linewidth=1.6 if judged else 1)
+
 def plot_sensitivity(timeline: Timeline, # of a pair of runs
                      )->Figure:
     "What hangs on the estimate: the separation behind K − 1 over epochs, and the critical βs at the last checkpoint, by four estimates."
@@ -252,14 +277,10 @@ def plot_sensitivity(timeline: Timeline, # of a pair of runs
     ax_time, ax = fig.subplots(1, 2)
     e, t, last, k1 = timeline.epochs, timeline.table, timeline.arrays[-1], timeline.num_classes - 1
     seen = int(t["test_twin_significant"].iloc[-1])
-    styles = {"": ("blue", "o-", "invariant, inflation taken out (judged)"), "_ridge": ("orange", "^--", "with a ridge"),
-              "_unshrunk": ("grey", "s:", "unshrunk, with its inflation"), "_held_out": ("green", "D-.", "held out")}
-    for suffix, (colour, style, label) in styles.items():
-        if f"test_twin_separation{suffix}" not in t: continue
-        ax_time.plot(e, t[f"test_twin_separation{suffix}"], style, ms=3.5, color=colours[colour], label=label, linewidth=1.6 if not suffix else 1)
+    for suffix, series in separation_series(t).items():
+        _draw_separation(ax_time, e, series)
         x = np.asarray(last[f"test_twin_excess{suffix}"])[:seen]
-        ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan), style, ms=3, color=colours[colour], linewidth=1)
-    ax_time.fill_between(e, t["test_twin_separation_low"], t["test_twin_separation_high"], color=colours["blue"], alpha=.2, linewidth=0)
+        ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan), series["style"], ms=3, color=series["colour"], linewidth=1)
     for a in (ax_time, ax):
         if any((np.asarray(line.get_ydata(), dtype=float) > 0).any() for line in a.lines): a.set_yscale("log")
     ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")

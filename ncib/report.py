@@ -85,7 +85,7 @@ def _of_layer(timeline, layer, content)->str: # shown only while the switch stan
 def _switch(timeline)->str:
     "Chooses the layer of everything below; without a script."
     if len(timeline.layers) == 1: return ""
-    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{layer}"{" checked" if on else ""}> {layer}</label>'
+    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{layer}" value="{layer}"{" checked" if on else ""}> {layer}</label>'
     return (f'<fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == timeline.layers[0]) for layer in timeline.layers)}'
             "<span>The loss acts on the head; the backbone is what is used afterwards.</span></fieldset>")
 
@@ -113,7 +113,7 @@ def report_html(timeline: Timeline, # with the runs it was made of
 <p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
 <h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
 {_switch(timeline)}
-{"".join(_of_layer(timeline, layer, _explorer(timeline.of(layer))) for layer in timeline.layers)}
+{_explorer(timeline)}
 {"".join(parts)}
 <section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images. The file timeline.csv has every column.</p>{"".join((f"<h3>{layer}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
 <section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap at any rate' or not timeline.info['copula'])}</dl></section>

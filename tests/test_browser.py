@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from ncib.report import write_report
+from ncib.runs import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -71,8 +72,12 @@ def test_report_page(browser, short_timeline, tmp_path, scheme, width):
     switch.get_by_label("head").check()
     assert all(h.is_visible() for h in heads.all()) and not any(h.is_visible() for h in page.locator(".of-backbone").all())
     switch.get_by_label("backbone").check()
-    explorer = page.locator(".of-backbone .ncib")
+    explorer = page.locator(".ncib")                                            # one for both layers: it and the page's switch follow each other
     explorer.wait_for()
+    explorer.get_by_role("radio", name="head").check()
+    assert switch.get_by_label("head").is_checked() and heads.first.is_visible()
+    switch.get_by_label("backbone").check()
+    assert explorer.get_by_role("radio", name="backbone").is_checked()
     before = picture(explorer)
     explorer.get_by_label("epoch", exact=True).press("ArrowLeft")
     assert picture(explorer) != before and f"epoch {short_timeline.epochs[-2]}" in explorer.locator("output").inner_text()
@@ -87,7 +92,10 @@ def pages(short_pair, tmp_path_factory):
     from ncib.explore import BetaSweep, CheckpointExplorer, compare
     folder = tmp_path_factory.mktemp("pages")
     pxy = np.kron(np.eye(3), [[3., 1], [1, 3]]) + .2
-    explorers = {"checkpoints": CheckpointExplorer(*short_pair, progress=False), "compared": compare(short_pair, short_pair[::-1], names=["one", "other"], progress=False), "beta": BetaSweep(short_pair, progress=False),
+    bare = [Run.create(folder/f"bare-{i}", r.classes, r.config, {"fingerprint": "same"}) for i, r in enumerate(short_pair)]
+    for r, b in zip(short_pair, bare):
+        f = r.features(3); b.save_features(3, f.train, f.train_labels, f.test, f.test_labels)
+    explorers = {"checkpoints": CheckpointExplorer(*short_pair, progress=False), "bare": BetaSweep(tuple(bare), relevance="labels", progress=False), "compared": compare(short_pair, short_pair[::-1], names=["one", "other"], progress=False), "beta": BetaSweep(short_pair, progress=False),
                  "clusters": BetaSweep(pxy/pxy.sum(), progress=False), "wrong": CheckpointExplorer(short_pair[0], short_pair[0], progress=False)}
     return {name: e.save_html(folder/f"{name}.html") for name, e in explorers.items() if not e.error}, explorers
 
@@ -106,10 +114,23 @@ def test_static_explorer_steps(browser, pages):
         before = picture(explorer)
         explorer.get_by_label(label, exact=True).select_option(option)
         assert picture(explorer) != before, label
-    assert explorer.get_by_label("layer", exact=True).locator("option", has_text="head").is_disabled()          # not in the page
+    before = picture(explorer)
+    explorer.get_by_role("radio", name="backbone").press("ArrowRight")          # the switch has the keyboard of any radio buttons
+    assert explorer.get_by_role("radio", name="head").is_checked() and picture(explorer) != before and "epoch 3" in explorer.locator("output").inner_text()
+    explorer.get_by_role("radio", name="backbone").check()
+    assert picture(explorer) == before
     turn = picture(explorer)
     explorer.get_by_label("turn").press("ArrowRight")
     assert picture(explorer) != turn
+    row, values = explorer.locator(".ncib-wide"), pages[1]["checkpoints"]._frames["backbone"][0].info["table"]
+    for epoch in (3, 2):
+        words = row.locator(".ncib-note").inner_text()
+        assert f"epoch {epoch}" in words and row.locator("svg").get_attribute("aria-label") == words
+        for name, column in (("default", ""), ("ridge", "_ridge"), ("unshrunk", "_unshrunk"), ("held out", "_held_out")):
+            assert float(re.search(f"{name} ×([0-9.]*[0-9])", words).group(1)) == pytest.approx(values[f"test_twin_separation{column}"][values["epoch"].index(epoch)], rel=.006)
+        slider.press("ArrowLeft")
+    assert row.locator(".ncib-cursor").count() == row.locator(".ncib-mark").count() == 4 and row.locator(".ncib-band").count() == 3
+    slider.press("End")
     bars = explorer.locator(".ncib-panel").nth(3)
     note = bars.locator(".ncib-note").inner_text()
     explorer.locator(".ncib-mode").nth(4).click()
@@ -126,7 +147,7 @@ def test_static_explorer_steps(browser, pages):
 
 
 @pytest.mark.parametrize("scheme, width, scale", [("light", 1100, 1), ("dark", 380, 2), ("light", 700, 2)])
-@pytest.mark.parametrize("name", ["checkpoints", "compared", "beta", "clusters"])
+@pytest.mark.parametrize("name", ["checkpoints", "compared", "beta", "bare", "clusters"])
 def test_layout(browser, pages, name, scheme, width, scale):
     "Nothing overlaps, leaves its panel or makes the page scroll sideways; text stands out from the background; every control has a label."
     page = open_file(browser, pages[0][name], scheme, width, scale)
@@ -137,7 +158,7 @@ def test_layout(browser, pages, name, scheme, width, scale):
     assert abs(ink.mean() - paper.mean()) > 150 and (ink.mean() > 128) == (scheme == "dark")
     assert page.evaluate("[...document.querySelectorAll('.ncib :is(input, select, button)')].every(c => c.getAttribute('aria-label') || c.closest('label')?.textContent || c.textContent)")
     assert page.evaluate("[...document.querySelectorAll('.ncib svg')].every(s => s.getAttribute('aria-label'))")
-    slider = explorer.locator("input[type=range]").last if name == "beta" else explorer.get_by_label("epoch" if name != "clusters" else "β", exact=True)
+    slider = explorer.locator("input[type=range]").last if name == "beta" else explorer.get_by_label("β" if name in ("bare", "clusters") else "epoch", exact=True)
     before = picture(explorer)
     slider.press("ArrowLeft")
     assert picture(explorer) != before and not page.problems
@@ -156,6 +177,38 @@ def test_beta_sweep_page(browser, pages):
     assert float(explorer.locator(".ncib-said").inner_text().split("I(X;T) = ")[1].split(" bits")[0]) == pytest.approx(nats/np.log(2), rel=.01)
     explorer.get_by_label("epoch", exact=True).press("ArrowLeft")
     assert explorer.locator(".ncib-said").inner_text() != words and not page.problems
+
+
+def test_the_corner_on_the_page(browser, pages):
+    "Star and triangle on the curve, both enlarged with the shortfall beside them; a button leads there; the switch keeps checkpoint and β."
+    frames, page = pages[1]["beta"]._frames, open_file(browser, pages[0]["beta"])
+    explorer, plane = page.locator(".ncib"), page.locator(".ncib-panel").last
+    go, numbers = explorer.get_by_role("button", name="to the corner"), lambda f, i: [float(f.arrays[f"corner_{n}"][i]) for n in ("ixt", "best", "iyt")]
+    for layer, i, epoch in (("backbone", -1, 3), ("head", -1, 3), ("head", -2, 2)):
+        explorer.get_by_role("radio", name=layer).check()
+        explorer.get_by_label("epoch", exact=True).press("End" if i == -1 else "ArrowLeft")
+        rate, best, told = numbers(frames[layer], i)
+        said, note = f"{best - told:.2g}", plane.locator(".ncib-note").inner_text()
+        assert plane.locator(".ncib-star").count() == plane.locator(".ncib-down").count() == 2
+        assert [float(re.search(r"[\d.]+", t).group()) for t in plane.locator(".ncib-short").all_text_contents()] == pytest.approx([float(said), 100*(best - told)/best], rel=.06) and "Corner at I(X;T)" in note
+        stars, downs = (plane.locator(f".ncib-{n}").evaluate_all("e => e.map(m => { const r = m.getBoundingClientRect(); return [r.x + r.width/2, r.y + r.height/2]; })") for n in ("star", "down"))
+        assert all(abs(s[0] - d[0]) < 1.5 and d[1] > s[1] - 1 for s, d in zip(stars, downs)) and downs[1][1] - stars[1][1] > 20        # to be seen at once
+        go.press("Enter")
+        here = float(explorer.locator(".ncib-said").inner_text().split("I(X;T) = ")[1].split(" nats")[0])
+        assert abs(here - rate) < .05*rate + .3
+    beta, at = explorer.locator("output").last.inner_text(), explorer.get_by_role("radio", name="backbone")
+    at.check()
+    assert explorer.locator("output").first.inner_text() == "epoch 2"
+    explorer.get_by_role("radio", name="head").check()
+    assert explorer.locator("output").last.inner_text() == beta and not page.problems
+
+
+def test_no_corner_and_one_layer(browser, pages):
+    page = open_file(browser, pages[0]["bare"])
+    explorer = page.locator(".ncib")
+    assert "No corner: labels alone carry" in explorer.locator(".ncib-panel").last.locator(".ncib-note").inner_text() and explorer.locator(".ncib-star").count() == 0
+    assert explorer.get_by_role("button", name="to the corner").is_disabled()
+    assert explorer.get_by_role("radio", name="head").is_disabled() and explorer.get_by_role("radio", name="backbone").is_checked() and not page.problems
 
 
 def test_the_noise_on_the_page_is_that_of_the_package(browser, pages):
@@ -295,6 +348,10 @@ def test_state_is_shared_with_python(lab):
     cell.get_by_text("epoch is 0").wait_for(state="attached")
     first_explorer(lab)
     lab.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 2' && document.querySelector('.ncib input[type=number]').value == '3'")
+    first_explorer(lab).get_by_role("radio", name="head").check()               # the kernel makes the other layer; checkpoint and mode stay
+    lab.wait_for_function("[...document.querySelectorAll('.ncib-wide .ncib-note')].length && document.querySelector('.ncib .ncib-state').textContent.trim() == ''")
+    run_cell(lab, "print('layer', explorer.layer, 'epoch', explorer.epoch, 'mode', explorer.mode, bool(explorer.head)); explorer.layer = 'backbone'").get_by_text("layer head epoch 2 mode 3 True").wait_for(state="attached")
+    lab.wait_for_function("document.querySelector('.ncib input[value=backbone]').checked")
 
 
 def test_callbacks_beside_a_running_cell(lab):

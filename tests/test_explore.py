@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from ncib.beta_frames import discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep, timeline_frames, track_clusters
+from ncib.beta_frames import corner_words, discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep, timeline_frames, track_clusters
 from ncib.core import InputError
-from ncib.frames import checkpoint_frames, closest_classes, mode_means, plot_frame
+from ncib.frames import CheckpointFrames, checkpoint_frames, closest_classes, mode_means, plot_frame, recorded_layers
 from ncib.gib import GaussianIB
 from ncib.ib import DiscreteIB
 from ncib.pages import checkpoint_payload, pack, page_document, sweep_payload, timeline_fragment, unpack
+from ncib.plots import separation_series
 from ncib.runs import Run
 from ncib.simplex import simplex_projection, simplex_vertices, simplex_view, stratified_rows
 from ncib.timeline import Timeline, analyze
@@ -45,6 +46,10 @@ def runs(tmp_path_factory): return make_runs(tmp_path_factory.mktemp("runs"))
 
 @pytest.fixture(scope="module")
 def frames(runs): return checkpoint_frames(runs=runs)
+
+
+@pytest.fixture(scope="module")
+def timeline(runs): return analyze(*runs, progress=False)
 
 
 # ---------------------------------------------------------------- projection
@@ -251,6 +256,59 @@ def test_any_number_of_classes(k, tmp_path):
     assert plot_frame(f, 1).axes and plot_frame([f, f], 1, names=["x", "y"], view="all").axes
 
 
+def test_recorded_layers(runs, tmp_path):
+    assert recorded_layers(runs) == ["backbone", "head"] and recorded_layers([r.path for r in make_runs(tmp_path/"none", head=False)]) == ["backbone"]
+    some = make_runs(tmp_path/"some")
+    f = some[1].features(1)
+    some[1].save_features(1, f.train, f.train_labels, f.test, f.test_labels)      # one checkpoint of one run lacks the head
+    assert some[0].layers == ["backbone", "head"] and some[1].layers == recorded_layers(some) == ["backbone"]
+    some[1].file("features", 1).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="epoch_0001.safetensors is damaged"): recorded_layers(some)
+
+
+def test_frames_of_a_timeline_of_both_layers(runs, timeline, monkeypatch):
+    "Each layer's frames have that layer's own columns, and nothing is analysed again."
+    t = timeline
+    for layer in t.layers: checkpoint_frames(t, layer=layer)
+    monkeypatch.setattr("ncib.frames.analyze", lambda *a, **k: pytest.fail("analysed again"))
+    for layer in t.layers:
+        f, own = checkpoint_frames(t, layer=layer), t.of(layer).table
+        assert f.info["layer"] == layer and list(f.info["table"]) == list(own) and f.info["table"]["train_nc1_a"] == own["train_nc1_a"].tolist()
+    with pytest.raises(InputError, match="'head' was not analysed"): checkpoint_frames(t.of("backbone"), layer="head")
+
+
+# ---------------------------------------------------------------- what hangs on the estimate
+
+def test_separation_series(timeline, frames):
+    "From a timeline and from a table that went through JSON: the same numbers, from the same columns."
+    t = timeline.of("backbone")
+    series, again = separation_series(t.table), separation_series(frames.info["table"])
+    assert list(series) == list(again) == ["", "_ridge", "_unshrunk", "_held_out"] and [s for s, v in series.items() if "low" in v] == [""]
+    for suffix, s in series.items():
+        assert np.array_equal(s["values"], t.table[f"test_twin_separation{suffix}"]) and np.allclose(s["values"], again[suffix]["values"], equal_nan=True)
+    assert np.array_equal(series[""]["low"], t.table["test_twin_separation_low"])
+    assert separation_series({"epoch": [1]}) == {}
+    (info, _), = unpack(checkpoint_payload([frames], limit=20))
+    assert [e["column"] for e in info["estimates"]] == [f"test_twin_separation{s}" for s in series] and all(e["column"] in info["table"] for e in info["estimates"])
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_sensitivity_on_paper(frames, epoch):
+    "Four panels on one scale below the others, each with its line, the cursor at the checkpoint and the value in the title; the default one has a band."
+    axes, series = plot_frame(frames, epoch).axes[-4:], separation_series(frames.info["table"]).values()
+    assert len({a.get_ylim() for a in axes}) == 1
+    for ax, s in zip(axes, series):
+        curve, (cursor, dot) = [line for line in ax.lines if line.get_label() == s["label"]], ax.lines[-2:]
+        assert np.array_equal(curve[0].get_ydata(), s["values"], equal_nan=True) and set(cursor.get_xdata()) == {epoch}
+        assert dot.get_xdata()[0] == epoch and dot.get_ydata()[0] == s["values"][epoch] and f"{s['name']}: ×{s['values'][epoch]:.3g}" == ax.get_title(loc="left")
+    assert [len(a.collections) for a in axes] == [1, 0, 0, 0]
+
+
+def test_no_sensitivity_in_an_older_analysis(frames):
+    bare = CheckpointFrames(frames.info | {"table": {k: v for k, v in frames.info["table"].items() if "separation" not in k}}, frames.arrays)
+    assert "not measured" in plot_frame(bare, 1).axes[-1].texts[0].get_text() and unpack(checkpoint_payload([bare], limit=20))[0][0]["estimates"] == []
+
+
 # ---------------------------------------------------------------- β
 
 def test_gaussian_frames_agree_with_the_bottleneck():
@@ -276,6 +334,62 @@ def test_timeline_frames(runs, relevance, copula, side):
     t = analyze(*runs, copula=copula, progress=False)
     if side == "a" or relevance != "labels": assert np.allclose(f.arrays["excess"][-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
     assert f.info["epochs"] == [0, 1, 2] and len(plot_sweep(f, 0., epoch=1, unit="bits").axes) == 4
+
+
+@pytest.mark.parametrize("layer", ["backbone", "head"])
+@pytest.mark.parametrize("part, side", [("test", "a"), ("test", "b"), ("train", "a")])
+def test_the_corner_is_that_of_the_timeline(runs, timeline, layer, part, side):
+    "Rate, shortfall and share as the timeline has them; the star lies on the curve that is drawn, where the slider's β leads to it."
+    t = timeline
+    f, table = timeline_frames(t, part, side, layer=layer), t.of(layer).table
+    a = {n: f.arrays[f"corner_{n}"].numpy() for n in ("ixt", "best", "iyt", "log_excess")}
+    assert f.info["layer"] == layer and np.isfinite(a["ixt"]).all() and f.info["no_corner"] == [""]*3
+    assert np.allclose(a["ixt"], table[f"{part}_corner_rate_{side}"]) and np.allclose(a["best"] - a["iyt"], table[f"{part}_shortfall_nats_{side}"], atol=1e-9)
+    assert np.allclose((a["best"] - a["iyt"])/a["best"], table[f"{part}_shortfall_{side}"], atol=1e-9)
+    for i in range(3):
+        on_curve = np.interp(a["ixt"][i], f.arrays["ixt"][i], f.arrays["iyt"][i])
+        assert abs(on_curve - a["best"][i]) < 1e-3*a["best"][i] and a["iyt"][i] <= a["best"][i]
+        assert (f.arrays["excess"][i] < 10**a["log_excess"][i]).sum() >= 4            # modes 1 to K − 1 are in
+        assert np.interp(a["log_excess"][i], f.arrays["log_excess"], f.arrays["ixt"][i]) == pytest.approx(a["ixt"][i], rel=1e-6)
+
+
+@pytest.mark.parametrize("unit, factor", [("nats", 1), ("bits", 1/np.log(2))])
+def test_the_corner_on_paper(runs, unit, factor):
+    "Star and triangle in the plane and in its enlargement, at the frames' numbers; the numbers in the title."
+    f = timeline_frames(runs)
+    plane = plot_sweep(f, 0., epoch=1, unit=unit).axes[3]
+    rate, best, told = (float(f.arrays[f"corner_{n}"][1])*factor for n in ("ixt", "best", "iyt"))
+    near, = plane.child_axes
+    for ax in (plane, near):
+        at = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_marker() in "*v"}
+        assert at["*"] == pytest.approx((rate, best)) and at["v"] == pytest.approx((rate, told))
+    low, high = near.get_ylim()
+    assert low < told < best < high and (best - told)/(high - low) > .3                       # large enough to be seen
+    title = plane.get_title(loc="left").replace("\n", " ")
+    assert title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title and f"{(best - told)/best:.1%}" in title
+
+
+def test_why_there_is_no_corner(runs, tmp_path):
+    x, y = RNG.normal(size=(200, 6)), np.arange(200) % 3
+    x[:, :3] += 3*np.eye(3)[y]
+    twin, noise = x @ orthogonal(6) + .5*RNG.normal(size=x.shape), RNG.normal(size=x.shape)
+    g, unrelated = GaussianIB.fit(x, twin), GaussianIB.fit(x, noise)
+    cases = [(timeline_frames(runs, relevance="labels"), "at most K−1 modes"), (timeline_frames(runs, relevance="paired"), "at most K−1 modes"), (gaussian_frames(g, x), "without labels"),
+             (gaussian_frames(GaussianIB.from_rho([.9, .5]), labels=[0, 1]), "without features"), (gaussian_frames([unrelated, g], [x, x], y), f"only {unrelated.transitions().significant} of the first 2 modes")]
+    for f, why in cases:
+        assert torch.isnan(f.arrays["corner_ixt"][0]) and torch.isnan(f.arrays["corner_log_excess"][0]) and why in f.info["no_corner"][0] and corner_words(f, 0).startswith("no corner: ")
+    both = cases[-1][0]
+    assert both.info["no_corner"][1] == "" and torch.isfinite(both.arrays["corner_ixt"][1])
+    plane = plot_sweep(cases[0][0], 0.).axes[3]
+    assert "no corner" in plane.get_title(loc="left") and not plane.child_axes and not [line for line in plane.lines if line.get_marker() in "*v"]
+
+
+def test_a_hidden_corner_says_so():
+    "Only class modes can be seen: the corner is where noise would hide the next one."
+    g, y = torch.Generator().manual_seed(0), torch.arange(300) % 4
+    x, z = (torch.eye(4, 4, dtype=torch.float64)[y]*4 + torch.randn(300, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    f = gaussian_frames(GaussianIB.fit(x, z), x, y)
+    assert f.info["corner_hidden"] == [True] and "where noise would hide the next mode" in corner_words(f)
 
 
 def test_track_clusters_keeps_numbers():
@@ -322,6 +436,7 @@ def test_pack_round_trip():
 
 def test_payload_is_what_frames_hold(frames):
     (info, out), = unpack(checkpoint_payload([frames], limit=50))
+    assert "runs" not in info                                                    # a page tells no path of this machine
     assert out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2) and info["epochs"] == [0, 1, 2]
     unit = frames.arrays["test/a/unit"][:, None, None]
     assert np.allclose(out["test/a/means"], frames.arrays["test/a/means"]/unit, atol=1e-3)
@@ -331,12 +446,14 @@ def test_payload_is_what_frames_hold(frames):
     assert chosen and all(k.startswith("chosen/") for k in chosen)
 
 
-def test_fragment_needs_nothing_from_elsewhere(runs):
+def test_fragment_needs_nothing_from_elsewhere(timeline):
     import re
-    t = analyze(*runs, progress=False)
+    t = timeline
     page = page_document("Title & <more>", timeline_fragment(t))
     assert "<title>Title &amp; &lt;more&gt;" in page and not re.search(r'(src|href|import)\s*=\s*"(?!data:)', page) and "http" not in re.sub(r"[A-Za-z0-9+/=]{200,}", "", page).replace("http-equiv", "")
     assert page == page_document("Title & <more>", timeline_fragment(t))                    # the same input gives the same page
+    one, both = len(timeline_fragment(t.of("backbone"))), len(timeline_fragment(t))
+    assert one < both < 2*one and '"layers": ["backbone"]' in timeline_fragment(t.of("backbone"))       # both layers share the script
 
 
 # ---------------------------------------------------------------- widgets
@@ -367,6 +484,60 @@ def test_other_features_are_made_when_asked_for(runs):
     assert unpack(e.chosen)[0][0]["chosen"] == [0, 1] and not e.status
     e.classes = [0]
     assert "2 to 4" in e.status
+
+
+def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
+    "Checkpoint, mode and β stay; each layer is made once; the other layer is in the copy for a page."
+    made = []
+    for name in ("checkpoint_frames", "timeline_frames"):
+        real = getattr(explore, name)
+        monkeypatch.setattr(explore, name, lambda *a, real=real, name=name, **k: made.append(name) or real(*a, **k))
+    e, s = explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(timeline, progress=False)
+    e.epoch, e.mode, s.epoch = 1, 3, 1
+    s.log_excess = float(s.frames.arrays["corner_log_excess"][1])
+    place = s.log_excess
+    for w in (e, s):
+        assert w.layers == ["backbone", "head"] and w.backbone and not w.head
+        for layer in ("head", "backbone", "head"):
+            w.layer = layer
+            assert w.epoch == 1 and not w.status and w.head
+        assert "head" in repr(w)
+    assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
+    assert e.mode == 3 and s.log_excess == place and s.frames.info["layer"] == "head" and s.figure().get_suptitle().startswith("head, epoch 1")
+    assert unpack(s.head)[0][0]["layer"] == "head" and np.allclose(unpack(s.head)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"])
+    s.layer = "backbone"
+    assert s.log_excess == place
+    for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
+        one = w.html(20, picture=False, layers=["backbone"])
+        assert w.head == b"" and '"head":' not in one                                             # nothing was made for it
+        both = w.html(20, picture=False)
+        assert '"head":' in both and len(one) < len(both) < 2*len(one) and '"layers": ["backbone", "head"]' in both
+
+
+def test_the_layer_shown_first(runs, timeline, tmp_path):
+    t = timeline
+    for w in (explore.CheckpointExplorer(t, progress=False, layer="head"), explore.BetaSweep(tuple(runs), progress=False, layer="head"), explore.CheckpointExplorer(t.of("head"), progress=False), explore.BetaSweep(t.of("head"), progress=False)):
+        assert not w.error and w.layer == "head" and w.head and not w.backbone and w.layers == ["backbone", "head"]
+    none = make_runs(tmp_path, head=False)
+    for w in (explore.CheckpointExplorer(*none, progress=False), explore.BetaSweep(tuple(none), progress=False)):
+        assert w.layers == ["backbone"]
+        w.layer = "head"
+        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"backbone"} and w.figure().axes
+    assert "not recorded" in explore.BetaSweep(tuple(none), progress=False, layer="head").error
+    assert "Only a pair of runs has layers" in explore.BetaSweep(np.eye(3)/3, layer="head").error and explore.BetaSweep(GaussianIB.from_rho([.9, .5])).layers == []
+    for w in (explore.CheckpointExplorer(*runs, progress=False, layer="middle"), explore.BetaSweep(tuple(runs), progress=False, layer="middle")): assert "one of backbone, head, got 'middle'" in w.error
+
+
+def test_chosen_classes_and_the_switch(runs):
+    "Those that nobody chose are each layer's own; those that somebody chose stay."
+    e = explore.CheckpointExplorer(*runs, progress=False)
+    own = {layer: checkpoint_frames(runs=runs, layer=layer).info["chosen"] for layer in ("backbone", "head")}
+    for layer in ("head", "backbone"):
+        e.layer = layer
+        assert e.classes == own[layer]
+    e.classes = [0, 3]
+    e.layer = "head"
+    assert e.classes == [0, 3] and unpack(e.chosen)[0][0]["layer"] == "head" and unpack(e.chosen)[0][0]["chosen"] == [0, 3]
 
 
 def test_copula_timeline(runs):

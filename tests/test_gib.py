@@ -448,11 +448,13 @@ class TestCorner:
         g = np.random.default_rng(0)
         x, labels = g.normal(size=(200, 6)), np.arange(200) % 4
         nothing = GaussianIB.fit(x, g.normal(size=(200, 6))).corner_shortfall(x, labels)   # no mode seen
-        assert math.isnan(nothing.share) and math.isnan(nothing.rate) and nothing.interval is None and nothing.modes == 3
-        assert math.isnan(GaussianIB.fit(x, x).corner_shortfall(x, labels).share)                     # infinite information
+        assert math.isnan(nothing.share) and math.isnan(nothing.rate) and nothing.interval is None and nothing.modes == 3 and nothing.why == "only 0 of the first 3 modes can be told from noise"
+        endless = GaussianIB.fit(x, x).corner_shortfall(x, labels)                                    # infinite information
+        assert math.isnan(endless.share) and "perfectly correlated" in endless.why
         population = GaussianIB.from_covariance(np.eye(3), np.diag([.9, .8, .7]), np.eye(3))
         last = population.corner_shortfall(np.eye(4)[:, :3])
-        assert math.isnan(last.share) and last.modes == 3                                             # no mode behind
+        assert math.isnan(last.share) and last.modes == 3 and last.why.startswith("no mode lies behind mode 3")
+        assert population.corner_shortfall(np.eye(3)[:, :3] - 1/3).why == ""
         with pytest.raises(InputError, match="modes must be"): GaussianIB.fit(x, x).corner_shortfall(x, labels, modes=0)
 
 

@@ -113,6 +113,7 @@ function sprite(c, ratio) {                   // the marker of one class, drawn 
 // ---------------------------------------------------------------- the frame that all explorers share
 
 class App {
+  static count = 0;
   constructor(model, el) {
     Object.assign(this, {model, live: !(model instanceof Page), panels: [], keep: []});
     this.root = h("div", {class: "ncib", role: "group", "data-lm-suppress-shortcuts": "true"});
@@ -130,7 +131,7 @@ class App {
     this.listen("status", () => this.tell(model.get("status")));
     model.on("msg:custom", this.received = (message, buffers) => this.receive(message, buffers));
     this.build();
-    this.grid.classList.toggle("ncib-five", this.panels.length === 5);
+    this.grid.classList.toggle("ncib-five", this.panels.filter((p) => !p.wide).length === 5);
     this.export();
     this.observer = new ResizeObserver(() => { const w = this.root.clientWidth; if (w && w !== this.width) { this.width = w; this.draw(); } });
     this.observer.observe(this.root);
@@ -169,14 +170,26 @@ class App {
     this.controls.append(h("label", {title: help}, label, s));
     return s;
   }
-  slider(label, key, values, text, unit) {    // a range over positions in `values`
-    const out = h("output", {}), input = h("input", {type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": label});
-    const position = () => { const v = this.get(key); let best = 0; values.forEach((x, i) => { if (Math.abs(x - v) < Math.abs(values[best] - v)) best = i; }); return best; };
-    const show = () => { const i = position(); if (+input.value !== i) input.value = i; out.textContent = text(values[i]); input.setAttribute("aria-valuetext", text(values[i])); };
-    const go = (i) => this.set(key, values[Math.max(0, Math.min(values.length - 1, i))]);
-    input.addEventListener("input", () => go(+input.value));
+  choice(label, key, options, help = "") {    // like select, for the few that should be seen at once
+    const name = `ncib-${key}-${++App.count}`, buttons = options.map(([v, , there = true]) => h("input", {type: "radio", name, value: v, disabled: !there, onchange: () => this.set(key, v)}));
+    const show = () => buttons.forEach((b) => { b.checked = b.value === this.get(key); });
     show(); this.listen(key, show);
-    const self = {input, out, step: (d) => go(position() + d), position, last: values.length - 1, go};
+    const title = ([, , there = true, why = ""]) => there ? help : `${help}${help ? " " : ""}${why}`;
+    this.controls.append(h("div", {class: "ncib-choice", role: "radiogroup", "aria-label": label}, h("span", {"aria-hidden": "true"}, label), h("div", {}, ...options.map((o, i) => h("label", {title: title(o)}, buttons[i], h("span", {}, o[1]))))));
+  }
+  layers(there) {                             // the switch between the layers of a pair
+    const away = this.live ? "Not recorded in these runs." : "Not on this page: open the explorer in JupyterLab.";
+    this.choice("layer", "layer", [["backbone", "backbone", there("backbone"), away], ["head", "head", there("head"), away]], "Backbone: the network's pooled output. Head: the projection head's unit vectors, which the loss sees.");
+  }
+  slider(label, key, list, text) {            // a range over positions in list(), which may change
+    const out = h("output", {}), input = h("input", {type: "range", min: 0, step: 1, "aria-label": label});
+    const position = () => { const v = this.get(key), values = list(); let best = 0; values.forEach((x, i) => { if (Math.abs(x - v) < Math.abs(values[best] - v)) best = i; }); return best; };
+    const show = () => { const i = position(), values = list(), last = values.length - 1; if (+input.max !== last) input.max = last; if (+input.value !== i) input.value = i; out.textContent = text(values[i]); input.setAttribute("aria-valuetext", text(values[i])); };
+    const go = (i) => { const values = list(); this.set(key, values[Math.max(0, Math.min(values.length - 1, i))]); };
+    input.addEventListener("input", () => go(+input.value));
+    input.max = list().length - 1;
+    show(); this.listen(key, show);
+    const self = {input, out, show, step: (d) => go(position() + d), position, get last() { return list().length - 1; }, go};
     const play = h("button", {type: "button", "aria-label": `play ${label}`, onclick: () => this.play(self, play)}, "▶ play");
     this.sliders.append(h("div", {class: "ncib-slider"}, play, h("label", {}, h("span", {}, label), input), out));
     return self;
@@ -229,14 +242,14 @@ class Checkpoints extends App {
     const epochs = [...new Set(this.frames.flatMap((f) => f.info.epochs))].sort((a, b) => a - b);
     this.select("features of", "part", [["train", "training images"], ["test", "test images"]]);
     this.select("encoder", "encoder", [["a", "A"], ["b", "B"]], "Whose features are seen, and compressed.");
-    this.select("layer", "layer", [["backbone", "backbone", there("backbone")], ["head", "projection head", there("head") || there("head_copula")]], "Backbone: the network's pooled output. Projection head: the unit vectors that the loss sees.");
+    this.layers((layer) => this.live ? this.get("layers").includes(layer) : !!(this.bundles[layer] || this.bundles[layer + "_copula"]));
     this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
     this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
     if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
     this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the r.m.s. length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
-    this.main = this.slider("epoch", "epoch", epochs, (e) => `epoch ${e}`);
-    for (const kind of [Projection, Cosines, Spectrum, Modes, Curves])
+    this.main = this.slider("epoch", "epoch", () => epochs, (e) => `epoch ${e}`);
+    for (const kind of [Projection, Cosines, Spectrum, Modes, Curves, Sensitivity])
       for (let c = 0; c < this.pairs; c++) this.add(new kind(this, c));
     this.listen("epoch", () => this.step());
     for (const key of ["part", "encoder", "layer", "relevance", "copula", "view", "scale"]) this.listen(key, () => this.refresh());
@@ -525,7 +538,7 @@ class Curves extends Panel {
     const of = (name) => many.flatMap((j) => ["a", "b"].flatMap((s) => app.column(j, `${name}_${s}`))).filter((v) => v !== null && v !== undefined);
     const accuracy = of("test_accuracy").map((v) => 100 * v), nc1 = of(`${part}_nc1`).filter((v) => v > 0), pad = Math.max(.5, .06 * (d3.max(accuracy) - d3.min(accuracy)));
     const top = d3.scaleLinear([d3.min(accuracy) - pad, Math.min(100.5, d3.max(accuracy) + pad)], [middle - 12, this.y1]), low = d3.scaleLog([.8 * d3.min(nc1), 1.25 * d3.max(nc1)], [this.y0, middle + 8]);
-    const powers = low.ticks(4).filter((v) => [1, 2, 5].some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9));
+    const steps = (...of) => low.ticks(4).filter((v) => of.some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9)), powers = steps(1, 2, 5).length > 6 ? steps(1) : steps(1, 2, 5);
     this.axes(this.x, top, "", "test acc. (%)", {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
     const dashes = [["Dotted", "2 3"], ["Dash-dotted", "7 3 2 3"]];
     Object.values(marks).forEach((epoch, i) => this.svg.append("line").attr("class", "ncib-when").style("stroke-dasharray", dashes[i][1]).attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0));
@@ -549,6 +562,68 @@ class Curves extends Panel {
   click(x) { this.app.set("epoch", this.app.info(this.c).epochs[this.near(x)]); }
 }
 
+class Sensitivity extends Panel {             // small multiples in one row: one estimate each, all on one scale
+  constructor(app, c) {
+    super(app, "", {margin: {top: 24, right: 10, bottom: 42, left: 62}}); Object.assign(this, {c, wide: true});
+    this.element.classList.add("ncib-wide");
+  }
+  size() {                                    // two rows where one would be too narrow
+    const narrow = this.box.clientWidth < 560;
+    this.columns = narrow ? 2 : 4; this.ratio = narrow ? .95 : .2; this.most = narrow ? 400 : 210;
+    return super.size();
+  }
+  draw() {
+    const app = this.app, {epochs, estimates, classes} = app.info(this.c), column = (name) => app.column(this.c, name) || [];
+    this.caption.textContent = app.title(this.c, `Sensitivity: how far the first ${classes.length - 1} modes stand apart, by four estimates (click to go there)`);
+    this.plots = [];
+    if (!estimates.length) return;
+    this.low = column("test_twin_separation_low"); this.high = column("test_twin_separation_high");
+    const names = [...estimates.map((s) => s.column), "test_twin_separation_low", "test_twin_separation_high"], all = d3.range(app.pairs).flatMap((c) => names.flatMap((n) => app.column(c, n) || [])).filter((v) => v > 0 && Number.isFinite(v)), rows = Math.ceil(4 / this.columns), gap = rows > 1 ? 44 : 0;
+    const wide = (this.x1 - this.x0 - 14 * (this.columns - 1)) / this.columns, high = (this.y0 - this.y1 - gap * (rows - 1)) / rows;
+    estimates.forEach((s, j) => {
+      const x0 = this.x0 + (j % this.columns) * (wide + 14), y1 = this.y1 + Math.floor(j / this.columns) * (high + gap), y0 = y1 + high, values = column(s.column), first = j % this.columns === 0;
+      const x = d3.scaleSymlog([0, Math.max(1, d3.max(epochs))], [x0 + 6, x0 + wide - 6]).constant(1), y = d3.scaleLog([.8 * (d3.min(all) ?? 1), 1.25 * (d3.max(all) ?? 10)], [y0, y1]);
+      const ticks = []; for (const e of epochs) if (!ticks.length || x(e) - x(ticks[ticks.length - 1]) > 26) ticks.push(e);
+      const decades = y.ticks(4).filter((v) => [1, 3].some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9)), few = decades.length > 5 ? decades.filter((v) => Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-9) : decades;
+      const g = this.svg.append("g").attr("class", "ncib-axes"), last = Math.floor(j / this.columns) === rows - 1;
+      g.append("g").attr("transform", `translate(0,${y0})`).call(d3.axisBottom(x).tickValues(ticks).tickFormat((v) => v).tickSizeOuter(0));
+      g.append("g").attr("transform", `translate(${x0},0)`).call(d3.axisLeft(y).tickValues(few).tickFormat((v) => first ? "×" + d3.format("~g")(v) : "").tickSizeOuter(0)).selectAll(".tick line").clone().attr("x2", wide).attr("class", "ncib-grid");
+      if (last) g.append("text").attr("x", x0 + wide / 2).attr("y", y0 + 34).attr("text-anchor", "middle").text("epoch");
+      if (first) g.append("text").attr("transform", `translate(12,${(y0 + y1) / 2}) rotate(-90)`).attr("text-anchor", "middle").text("separation");
+      const there = (v) => v !== null && v !== undefined && v > 0, line = (v) => d3.line().defined((i) => there(v[i])).x((i) => x(epochs[i])).y((i) => y(v[i]))(d3.range(epochs.length));
+      if (!j && this.low.length) d3.range(epochs.length - 1).filter((i) => [i, i + 1].every((k) => there(this.low[k]) && there(this.high[k]))).forEach((i) => {
+        this.svg.append("path").attr("class", "ncib-band").attr("d", `M${x(epochs[i])},${y(this.low[i])}L${x(epochs[i + 1])},${y(this.low[i + 1])}L${x(epochs[i + 1])},${y(this.high[i + 1])}L${x(epochs[i])},${y(this.high[i])}Z`);
+      });
+      if (j) this.svg.append("path").attr("class", "ncib-line").attr("stroke", estimates[0].colour).attr("opacity", .45).style("stroke-width", 1).attr("d", line(column(estimates[0].column)));
+      this.svg.append("path").attr("class", "ncib-line").attr("stroke", s.colour).attr("d", line(values));
+      this.svg.append("text").attr("class", "ncib-label").attr("x", x0 + 2).attr("y", y1 - 8).text(s.name);
+      const cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", y1).attr("y2", y0), dot = this.svg.append("path").attr("d", d3.symbol(SHAPES[j % 4], 64)()).attr("class", "ncib-mark").attr("fill", s.colour);
+      this.plots.push({...s, values, x, y, x0, x1: x0 + wide, y0, y1, cursor, dot, there});
+    });
+  }
+  step() {
+    const i = this.app.index(this.c), e = this.app.info(this.c).epochs[i];
+    if (!this.plots.length) { this.note.textContent = "The separation by other estimates was not measured in this analysis."; this.describe(this.note.textContent); return; }
+    for (const {x, y, values, cursor, dot, there} of this.plots) {
+      cursor.attr("x1", x(e)).attr("x2", x(e));
+      dot.attr("visibility", there(values[i]) ? null : "hidden"); if (there(values[i])) dot.attr("transform", `translate(${x(e)},${y(values[i])})`);
+    }
+    this.note.textContent = `At epoch ${e}, test images, twin encoder: ${this.plots.map((p) => this.tell(p, i)).join(", ")}. A factor of β_c − 1 between the first K−1 modes and those behind. Band: 95 % interval; pale line: the default.`;
+    this.describe(this.note.textContent);
+  }
+  tell(p, i) {
+    if (!p.there(p.values[i])) return `${p.name} none`;
+    const limits = p === this.plots[0] && p.there(this.low[i]) && p.there(this.high[i]) ? ` (${number(this.low[i])} to ${number(this.high[i])})` : "";
+    return `${p.name} ×${number(p.values[i])}${limits}`;
+  }
+  find(x, y) {                                // the multiple under the pointer, and its nearest checkpoint
+    const p = this.plots.find((q) => x >= q.x0 && x <= q.x1 && y >= q.y1 && y <= q.y0), {epochs} = this.app.info(this.c);
+    return p ? [p, d3.range(epochs.length).sort((a, b) => Math.abs(p.x(epochs[a]) - x) - Math.abs(p.x(epochs[b]) - x))[0]] : null;
+  }
+  hover(x, y) { const at = this.find(x, y); return at && `epoch ${this.app.info(this.c).epochs[at[1]]}: ${this.tell(...at)}; ${at[0].label}`; }
+  click(x, y) { const at = this.find(x, y); if (at) this.app.set("epoch", this.app.info(this.c).epochs[at[1]]); }
+}
+
 // ---------------------------------------------------------------- sweeps over β
 
 const BLUES = Array.from({length: 256}, (_, i) => [255 - 255 * i / 255, 255 - (255 - 114) * i / 255, 255 - (255 - 178) * i / 255].map(Math.round));
@@ -557,23 +632,48 @@ class Sweep extends App {
   name = "sweep";
   build() {
     this.root.setAttribute("aria-label", "explorer of a sweep over β");
-    const load = () => { [{info: this.info, arrays: this.arrays}] = unpack(this.get("data")); };
-    load();
-    this.grid_values = Array.from(this.arrays.log_excess.values);
-    const epochs = this.info.epochs;
+    this.bundles = {};
+    const keys = ["data", "backbone", "head"];
+    for (const key of keys) this.load(key);
+    if (this.info.layer) this.layers((layer) => this.live ? this.get("layers").includes(layer) : !!this.bundles[layer]);
     this.select("information in", "unit", [["nats", "nats"], ["bits", "bits"]]);
     if (this.info.kind === "gaussian") this.select("code seen", "view", [["plane", "in the plane of the classes", this.info.classes.length > 1], ["modes", "along two modes"]]);
-    if (epochs && epochs.length > 1) this.epochs = this.slider("epoch", "epoch", epochs, (e) => `epoch ${e}`);
-    this.main = this.slider("β", "log_excess", this.grid_values, (v) => `β = 1 + ${number(10 ** v)}`);
+    if (this.info.epochs?.length > 1) this.epochs = this.slider("epoch", "epoch", () => this.info.epochs, (e) => `epoch ${e}`);
+    this.main = this.slider("β", "log_excess", () => this.grid_values, (v) => `β = 1 + ${number(10 ** v)}`);
+    if (this.info.layer) {
+      this.toCorner = h("button", {type: "button", onclick: () => this.set("log_excess", this.corner.at)}, "★ to the corner");
+      this.main.out.after(this.toCorner);
+    }
     const kinds = this.info.kind === "gaussian" ? [Growth, Code, Information, Plane] : [Tree, Members, Meaning, Information, Plane];
     for (const kind of kinds) this.add(new kind(this));
     this.listen("log_excess", () => this.step());
     this.listen("epoch", () => this.refresh());
     for (const key of ["unit", "view", "mode_x", "mode_y"]) this.listen(key, () => this.refresh());
-    this.listen("data", () => { load(); this.refresh(); });
+    this.listen("layer", () => this.renew());
+    for (const key of keys) this.listen(key, () => { this.load(key); this.renew(); });
     this.say();
   }
+  load(key) {
+    const data = this.get(key);
+    if (data && data.byteLength) { [this.bundles[key]] = unpack(data); this.bundles[key].grid = Array.from(this.bundles[key].arrays.log_excess.values); }
+  }
+  get bundle() {                              // the layer that was chosen; while the kernel computes it, the one before
+    const now = this.get("layer");
+    if (this.bundles[now]) this.shown = now;
+    return this.bundles[this.shown ||= Object.keys(this.bundles)[0]];
+  }
+  get info() { return this.bundle.info; }
+  get arrays() { return this.bundle.arrays; }
+  get grid_values() { return this.bundle.grid; }
+  renew() { this.main.show(); this.epochs?.show(); this.refresh(); }       // β and checkpoint stay; the grid of β is the layer's own
   refresh() { this.draw(); this.say(); }
+  get corner() {                              // where the class modes are in and the next one is about to enter; without `rate` there is none
+    const of = (name) => this.arrays[`corner_${name}`]?.values[this.checkpoint] ?? NaN, f = this.factor, u = this.get("unit"), why = this.info.no_corner?.[this.checkpoint];
+    const [rate, best, told, at] = [f * of("ixt"), f * of("best"), f * of("iyt"), of("log_excess")];
+    if (!Number.isFinite(rate)) return {words: `No corner: ${why}.`};
+    const short = `${number(best - told, 2)} ${u} short`, share = `${number(100 * (best - told) / best, 2)} %`, hidden = this.info.corner_hidden[this.checkpoint] ? ", where noise would hide the next mode" : "";
+    return {rate, best, told, at, short, share, words: `Corner at I(X;T) = ${number(rate)} ${u}${hidden}: the best code (★) tells ${number(best)} ${u}, the class means' code (▼) ${number(told)}: ${short}, ${share} of the best.`};
+  }
   get at() { const v = this.get("log_excess"); let best = 0; this.grid_values.forEach((x, i) => { if (Math.abs(x - v) < Math.abs(this.grid_values[best] - v)) best = i; }); return best; }
   get checkpoint() { const e = this.info.epochs; if (!e) return 0; let i = 0; e.forEach((v, j) => { if (v <= this.get("epoch")) i = j; }); return i; }
   get factor() { return this.get("unit") === "bits" ? 1 / Math.LN2 : 1; }
@@ -582,6 +682,7 @@ class Sweep extends App {
   say() {
     const i = this.at, u = this.get("unit"), f = this.factor, both = `I(X;T) = ${number(f * this.row("ixt")[i])} ${u}, I(T;Y) = ${number(f * this.row("iyt")[i])} ${u}`;
     const what = this.info.kind === "gaussian" ? `${this.on()} of ${this.info.total} modes are on` : `${at(this.arrays.weight, i).filter((w) => w > 1e-6).length} clusters of ${this.info.names_x.length} x`;
+    if (this.toCorner) { const c = this.corner; this.toCorner.disabled = !c.rate; this.toCorner.title = c.words; }
     this.said.replaceChildren(h("span", {}, `β = 1 + ${number(10 ** this.grid_values[i])}: ${what}; ${both}.`), ...(this.info.notes || []).map((n) => h("span", {}, n + ".")));
   }
   csv() {
@@ -593,6 +694,13 @@ class Sweep extends App {
 
 class OverBeta extends Panel {                // a panel whose abscissa is the slider's
   scale() { const g = this.app.grid_values; this.x = d3.scaleLinear([g[0], g[g.length - 1]], [this.x0, this.x1]); }
+  corner() {                                  // where the corner is on the axis
+    const c = this.app.info.kind === "gaussian" && this.app.corner;
+    if (!c || !c.rate) return;
+    const x = this.x(c.at), left = x > (this.x0 + this.x1) / 2;
+    this.svg.append("line").attr("class", "ncib-corner-line").attr("x1", x).attr("x2", x).attr("y1", this.y1).attr("y2", this.y0);
+    this.svg.append("text").attr("class", "ncib-label").attr("x", x + (left ? -5 : 5)).attr("y", this.y0 - 8).attr("text-anchor", left ? "end" : "start").text("★ corner");
+  }
   line() { this.cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", this.y1).attr("y2", this.y0); }
   move() { const x = this.x(this.app.grid_values[this.app.at]); this.cursor.attr("x1", x).attr("x2", x); }
   click(x) { this.app.set("log_excess", this.near(x)); }
@@ -615,6 +723,7 @@ class Growth extends OverBeta {
       this.svg.append("path").attr("class", "ncib-line").attr("stroke", style(i)).attr("d", `M${x},${this.y(0)}L${this.x1},${this.y(this.kept(i, 10 ** last))}`);
       this.svg.append("line").attr("stroke", style(i)).attr("stroke-width", 2).attr("x1", x).attr("x2", x).attr("y1", this.y0 - 5).attr("y2", this.y0 + 5);
     }
+    this.corner();
     this.line();
     this.dots = this.shown.map((i) => this.svg.append("circle").attr("r", 3.5).attr("fill", style(i)));
   }
@@ -701,6 +810,7 @@ class Information extends OverBeta {
     this.axes(this.x, this.y, "log₁₀(β − 1)", `information (${app.get("unit")})`);
     this.v.forEach((v, j) => this.svg.append("path").attr("class", "ncib-line").attr("stroke", [BLUE, RED][j]).attr("d", d3.line().x((i) => this.x(app.grid_values[i])).y((i) => this.y(v[i]))(d3.range(v.length))));
     ["I(X;T)", "I(T;Y)"].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label").attr("x", this.x0 + 10).attr("y", this.y1 + 14 + 17 * j).attr("style", `fill:${[app.ink("--ncib-strong"), RED][j]}`).text(`${["●", "■"][j]} ${t}`));
+    this.corner();
     this.line();
     this.dots = [BLUE, RED].map((c, j) => this.svg.append("path").attr("d", d3.symbol([d3.symbolCircle, d3.symbolSquare][j], 70)()).attr("fill", c));
   }
@@ -714,8 +824,28 @@ class Information extends OverBeta {
   hover(x) { const i = this.app.grid_values.indexOf(this.near(x)), u = this.app.get("unit"); return x < this.x0 ? null : `β = 1 + ${number(10 ** this.app.grid_values[i])}: I(X;T) = ${number(this.v[0][i])} ${u}, I(T;Y) = ${number(this.v[1][i])} ${u}`; }
 }
 
+const STAR = d3.line()(d3.range(11).map((i) => { const r = i % 2 ? 4 : 10, t = i * Math.PI / 5; return [r * Math.sin(t), -r * Math.cos(t)]; })), DOWN = "M-6,-5L6,-5L0,6Z";
+
 class Plane extends Panel {
   constructor(app) { super(app, "Information plane"); }
+  corner() {                                  // on the curve, and enlarged where the plane is empty
+    const c = this.app.corner, {x, y} = this;
+    if (!c.rate) { this.svg.append("text").attr("class", "ncib-label").attr("x", this.x1 - 4).attr("y", this.y0 - 10).attr("text-anchor", "end").text("no corner (see below)"); return; }
+    const mark = (x, y) => {
+      this.svg.append("line").attr("class", "ncib-cursor").attr("x1", x(c.rate)).attr("x2", x(c.rate)).attr("y1", y(c.told)).attr("y2", y(c.best));
+      this.svg.append("path").attr("class", "ncib-down").attr("d", DOWN).attr("transform", `translate(${x(c.rate)},${y(c.told)})`);
+      this.svg.append("path").attr("class", "ncib-star").attr("d", STAR).attr("transform", `translate(${x(c.rate)},${y(c.best)})`);
+    };
+    const wide = .5 * (this.x1 - this.x0), high = .44 * (this.y0 - this.y1), left = this.x1 - wide - 2, top = this.y0 - high - 6, reach = Math.max(c.best - c.told, .01 * c.best);
+    const nx = d3.scaleLinear([c.rate - .5 * reach, c.rate + 2.5 * reach], [left, left + wide]), ny = d3.scaleLinear([c.best - 1.5 * reach, c.best + .9 * reach], [top + high, top]);
+    this.svg.append("line").attr("class", "ncib-when").attr("x1", x(c.rate)).attr("y1", y(c.best)).attr("x2", left).attr("y2", top);
+    this.svg.append("rect").attr("class", "ncib-inset").attr("x", left).attr("y", top).attr("width", wide).attr("height", high);
+    const [a, b] = this.v, within = d3.range(61).map((i) => nx.domain()[0] + i / 60 * (nx.domain()[1] - nx.domain()[0])).map((r) => { const k = Math.max(1, Math.min(a.length - 1, a.findIndex((v) => v >= r))), s = (r - a[k - 1]) / (a[k] - a[k - 1] || 1); return [r, b[k - 1] + s * (b[k] - b[k - 1])]; });
+    this.svg.append("path").attr("class", "ncib-line").attr("stroke", "var(--ncib-strong)").attr("d", d3.line().defined(([, v]) => v >= ny.domain()[0] && v <= ny.domain()[1]).x(([r]) => nx(r)).y(([, v]) => ny(v))(within));
+    mark(x, y); mark(nx, ny);
+    [c.short, `(${c.share})`].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label ncib-short").attr("x", nx(c.rate) + 12).attr("y", (ny(c.best) + ny(c.told)) / 2 + 10 + 15 * j).text(t));
+    this.svg.append("text").attr("class", "ncib-small").attr("x", left + 5).attr("y", top + 13).text("corner, enlarged");
+  }
   draw() {
     const app = this.app, f = app.factor, u = app.get("unit"); this.v = ["ixt", "iyt"].map((n) => Array.from(app.row(n), (v) => v * f));
     const top = d3.max(app.arrays.iyt.values) * f || 1, wide = d3.max(app.arrays.ixt.values) * f || 1;
@@ -728,6 +858,7 @@ class Plane extends Panel {
       const [a, b, e] = ["enter_ixt", "enter_iyt", "excess"].map((n) => app.row(n));
       this.enter = d3.range(e.length).filter((i) => Number.isFinite(e[i]) && a[i] * f <= wide).map((i) => [this.x(a[i] * f), this.y(b[i] * f), i]);
       for (const [x, y, i] of this.enter) this.svg.append("circle").attr("r", 3.5).attr("cx", x).attr("cy", y).attr("class", i < app.info.k1 ? "ncib-mode" : "ncib-mode ncib-further");
+      this.corner();
     } else {
       this.svg.append("line").attr("class", "ncib-chance").attr("x1", this.x0).attr("x2", this.x1).attr("y1", this.y(app.info.information * f)).attr("y2", this.y(app.info.information * f));
       this.enter = [];
@@ -738,8 +869,8 @@ class Plane extends Panel {
     const app = this.app, i = app.at, [a, b] = [this.v[0][i], this.v[1][i]], slope = 1 / (1 + 10 ** app.grid_values[i]), run = .12 * this.x.domain()[1];
     this.dot.attr("cx", this.x(a)).attr("cy", this.y(b));
     this.tangent.attr("x1", this.x(a - run)).attr("y1", this.y(b - run * slope)).attr("x2", this.x(a + run)).attr("y2", this.y(b + run * slope)).attr("visibility", a > 0 ? null : "hidden");
-    this.note.textContent = `Line: slope 1/β. Dotted: all that is kept is about Y.${app.info.kind === "gaussian" ? ` Circles: a mode enters${app.info.k1 ? " (filled: the first K−1)" : ""}.` : " Dashed: all that X tells about Y."}`;
-    this.describe(`Information plane: I(X;T) ${number(a)}, I(T;Y) ${number(b)} ${app.get("unit")}`);
+    this.note.textContent = `Line: slope 1/β. Dotted: all that is kept is about Y.${app.info.kind === "gaussian" ? ` Circles: a mode enters${app.info.k1 ? " (filled: the first K−1)" : ""}. ${app.corner.words}` : " Dashed: all that X tells about Y."}`;
+    this.describe(`Information plane: I(X;T) ${number(a)}, I(T;Y) ${number(b)} ${app.get("unit")}.${app.info.kind === "gaussian" ? ` ${app.corner.words}` : ""}`);
   }
   hover(x, y) { const m = this.enter.find(([a, b]) => Math.hypot(a - x, b - y) < 7); return m ? `mode ${m[2] + 1} enters at I(X;T) = ${number(this.x.invert(m[0]))}, I(T;Y) = ${number(this.y.invert(m[1]))} ${this.app.get("unit")}` : null; }
 }
@@ -814,7 +945,13 @@ function mount(model, el) {
 export async function mountPage(el, state, data) {     // on a page without a kernel: `data` holds base64 of gzip
   const bytes = async (text) => new Uint8Array(await new Response(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
   for (const [key, text] of Object.entries(data)) state[key] = await bytes(text);
-  return mount(new Page(state), el);
+  const page = new Page(state), app = mount(page, el);
+  for (const radio of document.querySelectorAll("input[type=radio][name=layer]")) {      // the page's own switch, as the report has one: it and the explorer follow each other
+    radio.addEventListener("change", () => page.set("layer", radio.value));
+    page.on("change:layer", () => { radio.checked = radio.value === page.get("layer"); });
+    if (radio.checked) page.set("layer", radio.value);
+  }
+  return app;
 }
 
 export default {render({model, el}) { const app = mount(model, el); return () => app.dispose(); }};
