@@ -217,6 +217,10 @@ class CanonicalCorrelations:
         s = torch.as_tensor(self.one_minus_rho2)
         return self._kind(s if self.n is None else _invert_spike(s, min(1., self.dof_x/self.n), min(1., self.dof_y/self.n)))
 
+    def swapped(self)->"CanonicalCorrelations":
+        "The same with x and y exchanged."
+        return replace(self, rank_x=self.rank_y, rank_y=self.rank_x, dof_x=self.dof_y, dof_y=self.dof_x, dead_x=self.dead_y, dead_y=self.dead_x, _x=self._y, _y=self._x, _cross=self._cross.T)
+
     def transform_x(self, x, # (n, d_x) features
                     )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of x
         "Canonical variates of rows of x."

@@ -491,6 +491,9 @@ class GaussianIB:
             f = check_features(x, "x")
             one_hot = _one_hot(f, labels)
             x = one_hot.T@f.double()/one_hot.sum(0)[:, None]
+        if isinstance(x, JointStats):
+            if x.num_classes == 1: raise InputError("x must be a JointStats with classes (num_classes), got one without")
+            x = x.stats.means[x.stats.counts > 0, :x.dim_x]
         means = check_features(x, "means").double()
         return means - means.mean(0)
 
@@ -503,14 +506,14 @@ class GaussianIB:
         "The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is IB-optimal."
         return self.ib_gap(self._class_means(x, labels))
 
-    def corner_shortfall(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
+    def corner_shortfall(self, x, # (n, d_x) features; or (K, d_x) class means, or the `JointStats` with classes that was fitted, if `labels` is left out
                          labels=None, # (n,) integers
                          modes: "int|None" = None, # K − 1, by default from the classes
                          groups: int = 20, # of rows, each left out once, for the interval; 0: no interval
                          seed: int = 0, # deals the rows into groups
                          )->CornerShortfall:
         """Suboptimality of the class-mean code T = s M x + ξ at the phase transition where mode K is about to enter: I*(R) − I(T;Y) at the rate R of that corner.
-        With labels, what chance adds to the class means of a sample is taken out; given means are taken as they are.
+        With labels, or classes of a `JointStats`, what chance adds to the class means of a sample is taken out; given means are taken as they are.
 
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
         them if that is smaller. The interval needs the fitted rows and their labels."""
@@ -518,7 +521,7 @@ class GaussianIB:
         means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
         if int(k) != k or k < 1: raise InputError(f"modes must be a positive integer, got {modes!r}")
-        chance = None if labels is None else self._chance_in_means(f, labels)
+        chance = self._chance_in_moments(x) if isinstance(x, JointStats) else None if labels is None else self._chance_in_means(f, labels)
         out = self._corner(self._counted().excess, k, *self._code_covariances(means, chance))
         if labels is None or not groups or not self._resamples or math.isnan(out.share): return out.at_least_zero()
         folds = self._resampled(groups, seed, labels)
@@ -534,11 +537,24 @@ class GaussianIB:
         zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
         if len(zy) != n or k >= n: return None
         inside, other = (z - one_hot@(one_hot.T@z/counts[:, None]) for z in (zx, zy))
-        back, cross = torch.linalg.pinv(x.w), inside.T@other/(n - k)
-        within = inside.T@inside/(n - k)
-        unknown = (within - cross@cross.T)/(1 - zy.shape[1]/n)
+        return self._chance(counts, inside.T@inside/(n - k), inside.T@other/(n - k))
+
+    def _chance_in_moments(self, joint: JointStats)->"list[Tensor]|None":
+        "The same from class statistics of the pairs."
+        counts, x, y = joint.stats.counts[joint.stats.counts > 0].double(), self.cca._x, self.cca._y
+        unbiased = joint.n/max(1, joint.n - len(counts))
+        if not self.debiased or self.cut is not None or len(counts) >= joint.n: return None
+        within, cross, _ = joint.within_covariance()
+        return self._chance(counts, unbiased*(x.w.T@(within[x.alive][:, x.alive]/x.scale**2)@x.w), unbiased*(x.w.T@(cross[x.alive][:, y.alive]/(x.scale*y.scale))@y.w))
+
+    def _chance(self, counts: Tensor, # (K,) rows of each class
+                within: Tensor, # (r_x, r_x) pooled within-class covariance of whitened x, unbiased
+                cross: Tensor, # (r_x, r_y) the same of whitened x with whitened y
+                )->"list[Tensor]":
+        n, k, back = counts.sum(), len(counts), torch.linalg.pinv(self.cca._x.w)
+        unknown = (within - cross@cross.T)/(1 - cross.shape[1]/n)
         spread, given = back.T@within@back, back.T@unknown@back                     # of the scaled features
-        centre = torch.eye(k, dtype=zx.dtype, device=zx.device) - 1/k
+        centre = torch.eye(k, dtype=within.dtype, device=within.device) - 1/k
         return [((v*spread).sum() - v.trace()**2/(n - k))*(centre/counts@centre) for v in (spread, given)]
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
@@ -581,6 +597,11 @@ class GaussianIB:
             found = plain if math.isnan(plain.share) else g._corner_interval(plain, t.significant, own, chance)
             corners.append(found.at_least_zero())
         return (self._with_intervals(t, folds) if t.significant else t, *corners)
+
+    def swapped(self)->"GaussianIB": # what `fit(y, x)` gives, without fitting again
+        "The same pair the other way round. `InputError` for a copula, whose reference is of x alone, and where Y is not another set of features."
+        if self.relevance != "twin" or self.reference is not None: raise InputError("only a bottleneck between two sets of features, without copula, can be turned round")
+        return replace(self, cca=self.cca.swapped(), cut=self.cut and self.cut[::-1], _rows=self._rows and self._rows[::-1])
 
     @staticmethod
     def nc1_identity(x, # (n, d) features

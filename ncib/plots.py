@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['colours', 'save_figure', 'plot_accuracy', 'plot_collapse', 'plot_cosines', 'plot_transitions', 'plot_information',
-           'plot_gap', 'plot_shortfall', 'plot_sensitivity']
+           'plot_gap', 'plot_shortfall', 'plot_sensitivity', 'plot_matrices', 'plot_dendrogram']
 
 # %% ../nbs/api/19_plots.ipynb #e34d29e6
 import io, itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.cluster.hierarchy import dendrogram, linkage
 from .core import InputError, atomic_write
 from .gib import GaussianIB, gaussian_ib_curve
 from .timeline import Timeline
@@ -266,4 +269,40 @@ def plot_sensitivity(timeline: Timeline, # of a pair of runs
     _tidy(ax_time, "epoch", "separation of the first K − 1 (factor)"); _epoch_axis(ax_time, e)
     _tidy(ax, "mode", "$\\beta_c - 1$", f"epoch {e[-1]}")
     fig.legend(*ax_time.get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside upper center", frameon=False)
+    return fig
+
+# %% ../nbs/api/19_plots.ipynb #dc07f965
+def plot_matrices(panels: "dict[str, pd.DataFrame]", # by title: (N, N) values, named by encoder; all with the same names
+                  label: str, # what the values are, with their unit
+                  logarithm: bool = False, # colours by the logarithm, for factors
+                  )->Figure:
+    "Matrices between encoders side by side, with one scale of colours; numbers in the cells of up to 12 encoders."
+    values = {title: np.asarray(m, dtype=np.float64) for title, m in panels.items()}
+    names, n = [str(v) for v in next(iter(panels.values())).index], len(next(iter(panels.values())))
+    shown = np.concatenate([v[np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
+    low, high = (shown.min(), shown.max()) if len(shown) else (0., 1.)
+    scale = LogNorm(low, max(high, low*1.001)) if logarithm and len(shown) else Normalize(low, high if high > low else low + 1e-3)
+    fig = _figure(height=max(2.6, 1.2 + 3*min(1.3, .45 + n/14)))
+    small, many = max(4., min(8., 64/n)), n > 40
+    for j, (ax, (title, v)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(values))), values.items())):
+        image = ax.imshow(np.where(np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
+        ax.set_facecolor("#dddddd"); ax.set_title(title, fontsize="medium")
+        ax.set_xticks([] if many else range(n), [] if many else names, rotation=90, fontsize=small)
+        ax.set_yticks([] if many or j else range(n), [] if many or j else names, fontsize=small)
+        for (row, column), x in np.ndenumerate(v if n <= 12 else np.empty((0, 0))):
+            if np.isfinite(x): ax.text(column, row, f"{x:.3g}" if abs(x) >= 1 else f"{x:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=small, color="white" if scale(x) < .6 else "black")
+    fig.colorbar(image, ax=fig.axes, shrink=.8, label=label)
+    return fig
+
+def plot_dendrogram(similarities: "dict[str, pd.DataFrame]", # by name of the measure: (N, N) symmetric, 1 for equal encoders, at least two of them
+                    )->Figure:
+    "Encoders joined by similarity, by average linkage: one tree for each measure. `InputError` if a similarity is missing."
+    fig = _figure(height=max(2.4, 1 + .22*len(next(iter(similarities.values())))*((len(similarities) + 1)//2)))
+    for ax, (name, m) in zip(np.ravel(fig.subplots((len(similarities) + 1)//2, min(2, len(similarities)), squeeze=False)), similarities.items()):
+        distance = 1 - np.asarray(m, dtype=np.float64)
+        if len(distance) < 2 or not np.isfinite(distance).all(): raise InputError(f"a dendrogram needs the similarity of every pair of at least two encoders; {name} lacks some")
+        off = distance[np.triu_indices(len(distance), 1)]
+        dendrogram(linkage(np.maximum(off, 0.), "average"), labels=[str(v) for v in m.index], orientation="left", ax=ax, color_threshold=0, above_threshold_color=colours["blue"], leaf_font_size=max(4., min(8., 200/len(m))))
+        _tidy(ax, f"1 − {name}", "")
+    for ax in fig.axes[len(similarities):]: ax.set_visible(False)
     return fig
