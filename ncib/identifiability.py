@@ -243,7 +243,7 @@ def rank_correlation(ranks_x, # what `distance_ranks` gave
                      ranks_y, # the same for other features of the same inputs
                      )->float: # in [−1, 1]; 0 where one side does not vary
     "Spearman's correlation from ranks."
-    u, v = (np.asarray(r, dtype=np.float64) - np.mean(r, dtype=np.float64) for r in (ranks_x, ranks_y))
+    u, v = (r - r.mean() for r in (np.asarray(r, dtype=np.float64) for r in (ranks_x, ranks_y)))
     norms = math.sqrt((u@u)*(v@v))
     return float(u@v/norms) if norms else 0.
 

@@ -276,21 +276,22 @@ def plot_matrices(panels: "dict[str, pd.DataFrame]", # by title: (N, N) values, 
                   label: str, # what the values are, with their unit
                   logarithm: bool = False, # colours by the logarithm, for factors
                   )->Figure:
-    "Matrices between encoders side by side, with one scale of colours; numbers in the cells of up to 12 encoders."
+    "Matrices between encoders side by side, with one scale of colours, which the diagonal has no part in; numbers in the cells of up to 12 encoders."
     values = {title: np.asarray(m, dtype=np.float64) for title, m in panels.items()}
     names, n = [str(v) for v in next(iter(panels.values())).index], len(next(iter(panels.values())))
-    shown = np.concatenate([v[np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
+    between = ~np.eye(n, dtype=bool)
+    shown = np.concatenate([v[between & np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
     low, high = (shown.min(), shown.max()) if len(shown) else (0., 1.)
     scale = LogNorm(low, max(high, low*1.001)) if logarithm and len(shown) else Normalize(low, high if high > low else low + 1e-3)
     fig = _figure(height=max(2.6, 1.2 + 3*min(1.3, .45 + n/14)))
     small, many = max(4., min(8., 64/n)), n > 40
     for j, (ax, (title, v)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(values))), values.items())):
-        image = ax.imshow(np.where(np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
+        image = ax.imshow(np.where(between & np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
         ax.set_facecolor("#dddddd"); ax.set_title(title, fontsize="medium")
         ax.set_xticks([] if many else range(n), [] if many else names, rotation=90, fontsize=small)
         ax.set_yticks([] if many or j else range(n), [] if many or j else names, fontsize=small)
         for (row, column), x in np.ndenumerate(v if n <= 12 else np.empty((0, 0))):
-            if np.isfinite(x): ax.text(column, row, f"{x:.3g}" if abs(x) >= 1 else f"{x:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=small, color="white" if scale(x) < .6 else "black")
+            if np.isfinite(x): ax.text(column, row, f"{x:.3g}" if abs(x) >= 1 else f"{x:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=small, color="white" if between[row, column] and scale(x) < .6 else "black")
     fig.colorbar(image, ax=fig.axes, shrink=.8, label=label)
     return fig
 
