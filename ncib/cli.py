@@ -120,7 +120,8 @@ def _labels(file):
 def _compare(args):
     epoch = int(args.epoch) if args.epoch.isdecimal() else args.epoch
     found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch, args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
-    print(found.to_string(), "", *found.sentences(), sep="\n")
+    import pandas as pd
+    with pd.option_context("display.width", 220, "display.max_columns", 20): print(found.short_table().to_string(index=False), "(in brackets: labels alone)", "", *found.sentences(), sep="\n")
     print(f"\nwritten: {', '.join(str(Path(args.out)/f) for f in ('comparison.csv', 'encoders.csv', 'comparison.json', 'report.html'))}")
 
 def _lab(args):

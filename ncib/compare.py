@@ -240,15 +240,15 @@ class Comparison:
         "What was found, one finding per sentence."
         return [s for layer in self.layers for s in _sentences(self, layer)]
 
-    def to_string(self)->str: # one line per layer and pair; columns of labels alone in brackets
-        "The table as text for a terminal."
+    def short_table(self)->pd.DataFrame: # of text
+        "One row per layer and pair, three digits; what labels alone give in brackets."
         t, out = self.table, self.table[[c for c in ("layer", "a", "b") if c != "layer" or len(self.layers) > 1]].copy()
         show = lambda v: "–" if math.isnan(v) else f"{v:.3g}"
         for m in self.measures:
             for side in ("_a", "_b") if m == "shortfall" else ("",): out[m + side] = [f"{show(v)} ({show(w)})" for v, w in zip(t[m + side], t[f"{m}_labels{side}"])]
-        with pd.option_context("display.width", 220, "display.max_columns", 20): return out.to_string(index=False) + "\n(in brackets: labels alone)"
+        return out
 
-    def _repr_html_(self): return self.table.to_html(index=False, float_format="{:.3g}".format, border=0)
+    def _repr_html_(self): return self.short_table().to_html(index=False, border=0)
     def __repr__(self): return f"Comparison({len(self.names)} encoders, layers {', '.join(self.layers)}, {len(self.table)} pairs, {self.info['num_classes']} classes)"
 
 def _range(v: pd.Series, form="{:.2f}")->str: # "0.31 to 0.62 (median 0.5)"
@@ -376,6 +376,7 @@ def comparison_html(comparison: Comparison, # of at least two encoders
         draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}), f"dendrograms, {layer}")
         sections = f"<section><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders joined by similarity, those most alike first (average linkage). Where the trees disagree, the measures see different things: CCA every direction alike, the others the large ones.</figcaption></figure></section>" + sections
     table = lambda t: f'<div class="scroll">{t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–")}</div>'
+    short = c.short_table()
     found = "".join(f"<li>{e(s)}</li>" for s in c.sentences())
     intervals = f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images." if c.info["groups"] else ""
     return _page(title, f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
@@ -383,7 +384,7 @@ def comparison_html(comparison: Comparison, # of at least two encoders
 {_switch(c.layers)}
 {sections}
 <section><h2>Encoders</h2>{table(c.encoders)}</section>
-<section><h2>Pairs</h2><p class="small">Columns that end in _labels: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(c.table[c.table["layer"] == layer].drop(columns="layer")))}</section>
+<section><h2>Pairs</h2><p class="small">In brackets: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(short[c.table["layer"] == layer].drop(columns="layer", errors="ignore")))}</section>
 <section><h2 id="terms">Terms</h2>{_terms_list(_terms)}</section>""")
 
 def write_comparison(comparison: Comparison, # as for `comparison_html`
