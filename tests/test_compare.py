@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import ncib.cca
 import ncib.compare
 from ncib import cli
 from ncib.collapse import collapse_metrics
@@ -286,3 +287,21 @@ class TestCommand:
         assert status == 0 and (tmp_path/"out/report.html").is_file(), err
         status, _, err = self.run(capsys, *(r.path for r in short_pair), "--out", tmp_path/"out", "--epoch", "77")
         assert status == 1 and "no features of epoch 77" in err
+
+
+def test_blocks_of_rows_say_what_all_rows_say(monkeypatch):
+    "More numbers than `in_one_piece` are turned to float64 block by block: the same answers."
+    x, labels = encoder(0, n=3000, d=24, k=6, dtype=np.float32)
+    y, _ = encoder(1, n=3000, d=24, k=6, dtype=np.float32)
+    x[:, 3] = 2.                                                                         # a dead column
+    y = np.c_[y, x[:, :1]].astype(np.float32)                                            # and a mode with ρ = 1: known from the rows
+    def found():
+        g = GaussianIB.fit(x, y[:, :24])
+        t, *corners = g.pair_story(g.swapped(), labels, groups=5)
+        return np.r_[GaussianIB.fit(x, y).excess, g.corner_shortfall(x, labels, groups=5).interval.low, GaussianIB.fit_class_paired(x, y, labels).excess,
+                     GaussianIB.fit(x, y, shrinkage="ledoit-wolf").excess, linear_cka(x, y), t.separation.value, t.separation.low, *(c.nats for c in corners)]
+    whole = found()
+    monkeypatch.setattr(ncib.cca, "in_one_piece", 0)
+    real = torch.Tensor.split
+    monkeypatch.setattr(torch.Tensor, "split", lambda t, rows, *dim: real(t, min(rows, 700) if isinstance(rows, int) else rows, *dim))     # more than one block
+    np.testing.assert_allclose(found(), whole, rtol=1e-6, atol=1e-12)
