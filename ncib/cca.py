@@ -120,6 +120,45 @@ def _squared_sines(u: Tensor, # (n, k) leading canonical variates of x, ρ desce
     for _ in range(2): qv = qv - qu@(qu.T@qv)                                       # the second time removes what rounding left
     return torch.linalg.svdvals(qv).flip(0).square().clamp(max=1)
 
+# %% ../nbs/api/11_cca.ipynb #5f09c609
+in_one_piece = 2**25 # numbers that are turned to float64 at once; more of them block by block
+
+def _large(*rows: Tensor)->bool: return sum(v.numel() for v in rows) > in_one_piece
+
+class _Rows:
+    "Centred rows in float64: in one piece, or never more than a block of them."
+    def __init__(self, x: Tensor, mean: Tensor, centred: "Tensor|None" = None):
+        self.x, self.mean, self.centred = x, mean, centred
+
+    def __iter__(self):
+        if self.centred is not None: yield self.centred; return
+        for part in self.x.split(max(1, 2**22//self.x.shape[1])): yield double(part, self.mean.device) - self.mean
+
+    def all(self)->Tensor: # (n, d)
+        return self.centred if self.centred is not None else torch.cat(list(self))
+
+    def along(self, block: _Block, w: Tensor)->Tensor: # (n, r): w lives on the varying, scaled columns
+        return torch.cat([part[:, block.alive]@(w/block.scale) if not block.alive.all() else part@(w/block.scale) for part in self])
+
+    @classmethod
+    def of(cls, x: Tensor, large: bool)->"_Rows":
+        if not large: return cls(x, *_centred(x))
+        parts = x.split(max(1, 2**22//x.shape[1]))
+        device = "cpu" if x.device.type == "mps" else x.device
+        return cls(x, sum(double(part, device).sum(0) for part in parts)/len(x))
+
+def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]: # Σ_x, Σ_xy, Σ_y, and the rows
+    "Covariances of the rows of x and y, in two passes over them. Memory: two float64 copies up to `in_one_piece` numbers, two blocks above."
+    n, large = len(x), _large(x, y)
+    of_x, of_y = _Rows.of(x, large), _Rows.of(y, large)
+    if not large: return _gram(of_x.centred)/n, of_x.centred.T@of_y.centred/n, _gram(of_y.centred)/n, of_x, of_y
+    rows = max(1, 2**22//max(x.shape[1], y.shape[1]))
+    s = [of_x.mean.new_zeros(a.shape[1], b.shape[1]) for a, b in ((x, x), (x, y), (y, y))]
+    for u, v in zip(x.split(rows), y.split(rows)):
+        u, v = double(u, of_x.mean.device) - of_x.mean, double(v, of_x.mean.device) - of_y.mean
+        for total, part in zip(s, (_gram(u), u.T@v, _gram(v))): total += part
+    return *(total/n for total in s), of_x, of_y
+
 # %% ../nbs/api/11_cca.ipynb #58087626
 def _invert_spike(complement: Tensor, # 1 − ρ̂² of the sample
                   c_x: float, c_y: float, # dimensions over sample size
