@@ -8,7 +8,7 @@ __all__ = ['Comparison', 'compare', 'plot_comparison', 'comparison_html', 'write
 # %% ../nbs/api/22a_compare.ipynb #22d815cb
 import contextlib, functools, hashlib, html, json, math, tempfile, traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm.auto import tqdm
 from . import __version__
@@ -68,9 +69,8 @@ def _of_encoder(name: str, encoder, part: str, epoch)->tuple[list[_Source], "Ten
         if not run.epochs: raise InputError(f"{run.path} has no features")
         run.features(chosen := run.epochs[-1] if epoch == "last" else epoch)                 # names the epochs that are there
         return *_of_file(name, run.file("features", chosen), part), run.data.get("fingerprint")
-    if isinstance(encoder, dict):
-        return [s if isinstance(v, (str, Path)) else _Source(name, str(layer), array=v) for layer, v in encoder.items() for s in ([_Source(name, str(layer), Path(v))] if isinstance(v, (str, Path)) else [None])], None, None
-    return [_Source(name, "features", array=encoder)], None, None
+    of = lambda layer, v: _Source(name, str(layer), Path(v)) if isinstance(v, (str, Path)) else _Source(name, str(layer), array=v)
+    return [of(layer, v) for layer, v in (encoder if isinstance(encoder, dict) else {"features": encoder}).items()], None, None
 
 def _named(encoders)->dict[str, object]:
     if isinstance(encoders, dict): return {str(k): v for k, v in encoders.items()}
@@ -106,7 +106,7 @@ def _sources(encoders, labels, layers, part, epoch, across)->tuple[list[_Source]
     else: sources = [have[l] for l in common for have in there.values()]
     unknown = [n for n in found if n not in prints]
     told = "the same images, by their fingerprint" if not unknown else f"taken to be the same images in the same order: {', '.join(unknown) if len(unknown) <= 4 else f'{len(unknown)} encoders'} cannot tell"
-    return sources, check_labels(labels, len(as_tensor(labels))), {"part": part, "images": told}
+    return sources, check_labels(labels, np.shape(labels)[0] if np.ndim(labels) else 0, device="cpu"), {"part": part, "images": told}
 
 # %% ../nbs/api/22a_compare.ipynb #1fc28ff4
 def _digest(*parts)->str: return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -120,11 +120,13 @@ def _stats_task(source: _Source, labels: Tensor, folds: int, store: Path)->str: 
     y = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     stamp = None if source.file is None or source.file.is_relative_to(store) else _digest(source.stamp(), y, folds, __version__)
     if stamp and (file := store/"encoders"/f"{stamp[:24]}.safetensors").is_file():
-        with contextlib.suppress(InputError): return str(_load_stats(file) and file)
+        with contextlib.suppress(InputError):
+            _load_stats(file)                                                                # is it whole?
+            return str(file)
     s = EncoderStats.of(source.rows(), labels, folds, source.name)
     content = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes() for v in (s.counts, s.sums, s.grams.diagonal(dim1=1, dim2=2)))).hexdigest()
     file = store/"encoders"/f"{(stamp or content)[:24]}.safetensors"
-    save_tensors(file, vars(s) | {}, content=content)
+    save_tensors(file, {f.name: getattr(s, f.name) for f in fields(s)}, content=content)
     return str(file)
 
 def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: int, store: Path, file_a: str, file_b: str)->dict[str, float]:
@@ -272,7 +274,7 @@ def _sentences(c: Comparison, layer: str)->list[str]:
 
 # %% ../nbs/api/22a_compare.ipynb #d1a51eb4
 def compare(encoders, # runs, run directories or feature files; or a dict from names to these, to (n, d) arrays, or to dicts from layers to arrays or .npy files
-            labels=None, # (n,) integers; `None`: the runs' own
+            labels=None, # (n,) integers; `None`: the runs' own. Others may be given, superclasses for one
             layers: "list[str]|None" = None, # which; `None`: all that the encoders have in common
             part: str = "test", # of runs: `test` or `train` images
             epoch: "int|str" = "last", # of runs: which checkpoint
@@ -360,7 +362,7 @@ _terms = (("Labels alone", "The same measure when the rows of one encoder are re
 def plot_comparison(comparison: Comparison, # of at least two encoders
                     measure: str, # one of `comparison.measures`
                     layer: "str|None" = None, # `None`: the first
-                    ): #->Figure
+                    )->Figure:
     "A measure between all encoders, beside what labels alone give."
     return plot_matrices({title: comparison.matrix(measure, layer, alone) for title, alone in (("measured", False), ("labels alone", True))}, _measures[measure], logarithm=measure == "separation")
 

@@ -106,6 +106,13 @@ class _Groups:
 def _by_class(labels: Tensor, k: int, *rows: Tensor)->list[Tensor]: # (K,) counts, and (K, r) sums of each
     return [torch.bincount(labels, minlength=k).to(rows[0].dtype)] + [v.new_zeros(k, v.shape[1]).index_add_(0, labels, v) for v in rows]
 
+def _back(w: Tensor)->Tensor: # (r, d): whitened coordinates to the features' own
+    "W⁺: where nothing is cut W is square, and an inverse does what singular values would take far longer for."
+    if w.shape[0] == w.shape[1]:
+        inverse, failed = torch.linalg.inv_ex(w)
+        if not failed and inverse.isfinite().all(): return inverse
+    return torch.linalg.pinv(w)
+
 def _root(sigma: Tensor)->tuple[Tensor, Tensor]: # R with R Rᵀ = Σ, (r, r'), and W with Wᵀ Σ W = 1
     "Directions that vary only in rows that are left out are dropped."
     factor, failed = torch.linalg.cholesky_ex(sigma)
@@ -562,7 +569,7 @@ class GaussianIB:
                 within: Tensor, # (r_x, r_x) pooled within-class covariance of whitened x, unbiased
                 cross: Tensor, # (r_x, r_y) the same of whitened x with whitened y
                 )->"list[Tensor]":
-        n, k, back = counts.sum(), len(counts), torch.linalg.pinv(self.cca._x.w)
+        n, k, back = counts.sum(), len(counts), _back(self.cca._x.w)
         unknown = (within - cross@cross.T)/(1 - cross.shape[1]/n)
         spread, given = back.T@within@back, back.T@unknown@back                     # of the scaled features
         centre = torch.eye(k, dtype=within.dtype, device=within.device) - 1/k
@@ -579,7 +586,7 @@ class GaussianIB:
         return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == self.floor)
 
     def _corner_interval(self, out: CornerShortfall, seen: int, folds, chance)->CornerShortfall:
-        back = torch.linalg.pinv(self.cca._x.w)
+        back = _back(self.cca._x.w)
         return self._with_corner_interval(out, [self._corner_without(f, out.modes, seen, chance, back) for f in folds], chance)
 
     def _corner_without(self, f: _Fold, modes: int, seen: int, chance, back: Tensor)->CornerShortfall: # back: whitened coordinates to the features' own
@@ -606,7 +613,7 @@ class GaussianIB:
         t, plain, left_out = replace(self._counted(), modes=k), [], []
         for g in (self, other):
             chance = g._chance_in_means(g._rows[0], labels)
-            plain.append((g, chance, g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance)), torch.linalg.pinv(g.cca._x.w)))
+            plain.append((g, chance, g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance)), _back(g.cca._x.w)))
         for f in self._resampled(groups, seed, labels):                           # one at a time: a fold is as large as three covariances
             corners = [None if math.isnan(c.share) else g._corner_without(own, c.modes, t.significant, chance, back) for (g, chance, c, back), own in zip(plain, (f, f.turned()))]
             left_out.append((f._replace(root_x=None, root_y=None, cross=None, means_x=None, means_y=None), corners))

@@ -179,6 +179,21 @@ class TestManyEncoders:
         with pytest.raises(InputError, match="hold the same features"): compare({**four[0], "e8": four[0]["e0"]}, four[1], measures=["cka"], workers=2, out=tmp_path/"3", progress=False)
         assert len(list((tmp_path/"3/pairs").glob("*.json"))) == 9                        # the rest is done first
 
+    def test_on_ray_as_here(self, four, tmp_path):
+        ray = pytest.importorskip("ray")
+        if not (there := ray.is_initialized()): ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        try: c = compare(*four, measures=["cka", "separation"], out=tmp_path, ray=True, progress=False)
+        finally:
+            if not there: ray.shutdown()
+        pd.testing.assert_frame_equal(c.table, compare(*four, measures=["cka", "separation"], progress=False).table, rtol=1e-9)
+
+    def test_superclasses(self, short_pair):
+        y = short_pair[0].features(3).test_labels
+        c = compare(short_pair, labels=y//5, layers=["backbone"], measures=["separation", "cka"], progress=False)
+        assert c.info["num_classes"] == 2 and c.table.separation.notna().all()
+        same = compare(short_pair, layers=["backbone"], measures=["cka"], progress=False)
+        assert c.table.cka[0] == pytest.approx(same.table.cka[0]) and c.table.cka_labels[0] != pytest.approx(same.table.cka_labels[0])
+
     def test_intervals_on_request(self, four):
         c = compare(*four, groups=10, measures=["separation"], progress=False)
         assert (c.table.separation_low <= c.table.separation).all() and (c.table.separation <= c.table.separation_high).all() and c.info["groups"] == 10
