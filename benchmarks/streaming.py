@@ -43,7 +43,8 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
     files = [folder/f"{i}.npy" for i in (1, 2)]
     x, y = (as_tensor(np.load(f, mmap_mode="c")) for f in files)
     labels = np.arange(len(x)) % classes
-    peak, before, done = [0.], held(), threading.Event()
+    before, done = held(), threading.Event()
+    peak = [before]
     def watch():
         while not done.wait(.02): peak[0] = max(peak[0], held())
     threading.Thread(target=watch, daemon=True).start()

@@ -296,8 +296,8 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     e = frames.arrays[f"{key}/excess"].numpy()
     ax, now = fig.add_subplot(grid[1, :]), np.where((e[i] > 0) & np.isfinite(e[i]), e[i], np.nan)
     number, now = np.arange(1, len(now) + 1), np.log10(now)
-    ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
-    if len(now) > k1:
+    ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"], label=f"modes 1 to {k1} = K−1" if (seen := np.isfinite(now[:k1]).sum()) == k1 else f"modes 1 to {seen} of K−1 = {k1}")
+    if len(now) > k1 and np.isfinite(now[k1:]).any():
         ax.plot(number[k1:], now[k1:], "o", ms=4, mfc="white", color=colours["grey"], label="further modes")
         gap = float(frames.arrays[f"{key}/gap"][i])
         ax.fill_between([k1, k1 + 1], now[k1 - 1], now[k1], color=colours["orange"], alpha=.35, linewidth=0, label=f"gap behind mode {k1}: ×{gap:.3g}")
