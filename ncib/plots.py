@@ -319,7 +319,7 @@ def plot_matrices(panels: "dict[str, pd.DataFrame]", # by title: (N, N) values, 
     shown = np.concatenate([v[between & np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
     low, high = (shown.min(), shown.max()) if len(shown) else (0., 1.)
     scale = LogNorm(low, max(high, low*1.001)) if logarithm and len(shown) else Normalize(low, high if high > low else low + 1e-3)
-    fig = _figure(height=max(2.6, 1.2 + 3*min(1.3, .45 + n/14)))
+    fig = _figure(height=max(2.6, 1.2 + 3*min(1., .45 + n/14)))
     small, many = max(4., min(8., 64/n)), n > 40
     for j, (ax, (title, v)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(values))), values.items())):
         image = ax.imshow(np.where(between & np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
