@@ -21,7 +21,6 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import pdist
 from scipy.special import digamma
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -32,7 +31,7 @@ from ncib.collapse import collapse_metrics
 from ncib.core import InputError, generator, read_json, resolve_device, write_json
 from ncib.data import ImageData, augment, load_images
 from ncib.gib import GaussianIB
-from ncib.identifiability import linear_identifiability
+from ncib.identifiability import class_mean_features, linear_cka, linear_identifiability, rsa
 from ncib.nets import extract_features
 from ncib.plots import colours
 from ncib.probe import linear_probe
@@ -325,13 +324,7 @@ NOISE = [(share, augmentation) for share in (.2, .3) for augmentation in ("auto"
 
 def within(x: Tensor, labels: Tensor)->Tensor: # (n, d)
     "Features less the mean of their class."
-    return x - class_means(x, labels)
-
-
-# (n, d): each row replaced by the mean of its class, all that labels tell of it
-def class_means(x: Tensor, labels: Tensor)->Tensor:
-    one_hot = torch.nn.functional.one_hot(labels).double()
-    return (one_hot@(one_hot.T@x.double()/one_hot.sum(0).clamp_min(1)[:, None])).to(x)
+    return x - class_mean_features(x, labels)
 
 
 def both_ways(x: Tensor, y: Tensor)->float:
@@ -506,20 +499,6 @@ def of_main_pairs(work: Work, name: str, rows: Callable)->list[Task]:
 
 # ---- similarity beside what labels give
 
-def linear_cka(x: Tensor, y: Tensor)->float: # in [0, 1]
-    "Linear centred kernel alignment (Kornblith et al. 2019, eq. 4)."
-    x, y = (v.double() - v.double().mean(0) for v in (x, y))
-    norm = torch.linalg.matrix_norm
-    return float(norm(x.T@y)**2/(norm(x.T@x)*norm(y.T@y)))
-
-
-def rsa(x: Tensor, y: Tensor, rows: int = 1000)->float: # in [−1, 1]
-    """Representational similarity: Spearman's correlation of the Euclidean distances between up to `rows` images
-    (Kriegeskorte et al. 2008)."""
-    some = torch.randperm(len(x), generator=generator(0))[:rows]
-    return float(spearmanr(*(pdist(v[some].double().numpy()) for v in (x, y))).statistic)
-
-
 MEASURE_NAMES = {"linear_cka": "CKA", "rsa": "RSA", "procrustes": "Procrustes", "svcca": "SVCCA",
                  "r2_forward": "R²\nforward", "r2_backward": "R²\nbackward"}
 MEASURES = tuple(MEASURE_NAMES)
@@ -540,7 +519,8 @@ def similarity_rows(seeds: tuple[int, int], file: Path, a: Path, b: Path)->list[
             for layer in LAYERS:
                 (x, labels), (y, _) = (f.part("test", layer) for f in (fa, fb))
                 pair = similarities(x, y)
-                left, right = similarities(class_means(x, labels), y), similarities(x, class_means(y, labels))
+                left, right = (similarities(*of) for of in ((class_mean_features(x, labels), y),
+                                                            (x, class_mean_features(y, labels))))
                 # from the labels to the features
                 base = {m: (left[m] + right[m])/2
                         for m in MEASURES} | {"r2_forward": left["r2_forward"], "r2_backward": right["r2_backward"]}

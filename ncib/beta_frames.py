@@ -25,7 +25,7 @@ from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs
 from .gib import CornerShortfall, GaussianIB, gaussian_ib_curve
 from .ib import DiscreteIB
-from .plots import colours, _draw_corner, _figure, _tidy
+from .plots import colours, dense, _draw_corner, _figure, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
 from .timeline import Timeline, relevances
 
@@ -319,7 +319,8 @@ def plot_sweep(frames: BetaFrames, # of either kind
         ax.axvline(e, color="black", linewidth=.8); _tidy(ax, r"$\log_{10}(\beta - 1)$", f"kept by each mode, I(X;T) ({unit})")
         t, on = frame_code(frames, e, c)
         t, y, palette = t.numpy(), a["labels"].numpy(), list(colours.values())
-        for n, name in enumerate(frames.info["classes"]): right.plot(*t[y == n].T, "o^sD"[n//7 % 4], ms=2, alpha=.5, color=palette[n % 7])
+        if len(frames.info["classes"]) > dense: right.hexbin(*t.T, gridsize=45, cmap="Greys", mincnt=1, bins="log", linewidths=0)
+        for n, name in enumerate(frames.info["classes"] if len(frames.info["classes"]) <= dense else ()): right.plot(*t[y == n].T, "o^sD"[n//7 % 4], ms=2, alpha=.5, color=palette[n % 7])
         right.plot(*_noise_ellipse(frames, e, c), color="black", linewidth=.8)
         right.set_aspect("equal", adjustable="datalim"); _tidy(right, f"code T, {on} modes on (ellipse: noise s.d.)", "")
     else:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 from . import __version__
+from .compare import compare
 from .core import InputError
 from .encoders import describe_layers, encode_images, pools
 from .report import write_report
+from .similarity import measures
 from .runs import Run, record_features
 from .sweep import summarise, sweep
 from .timeline import Timeline, analyze
@@ -121,6 +123,24 @@ def _sweep(args):
     with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None): print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
     print(f"\n{len(table)} pairs, written: {Path(args.out)/'sweep.csv'}")
 
+def _encoders(paths, names):
+    if names is None: return paths
+    if len(names) != len(paths) or len(set(names)) < len(names): raise InputError(f"--names must be {len(paths)} different names, one per encoder, got {' '.join(names)}")
+    return dict(zip(names, paths))
+
+def _labels(file):
+    import numpy as np
+    if file is None: return None
+    try: return np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as e: raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
+
+def _compare(args):
+    epoch = int(args.epoch) if args.epoch.isdecimal() else args.epoch
+    found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch, args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
+    import pandas as pd
+    with pd.option_context("display.width", 220, "display.max_columns", 20): print(found.short_table().to_string(index=False), "(in brackets: labels alone)", "", *found.sentences(), sep="\n")
+    print(f"\nwritten: {', '.join(str(Path(args.out)/f) for f in ('comparison.csv', 'encoders.csv', 'comparison.json', 'report.html'))}")
+
 def _lab(args):
     notebooks = Path(args.notebooks) if args.notebooks else next((p for p in (Path("nbs"), Path(__file__).resolve().parents[1]/"nbs") if (p/"tutorials").is_dir()), None)
     if notebooks is None or not notebooks.is_dir(): raise InputError(f"no notebooks {'in ' + str(args.notebooks) if args.notebooks else 'here'}: run ncib lab in a clone of the repository, or name their folder with --notebooks")
@@ -187,6 +207,20 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--num-cpus", type=float, metavar="N", help="of a task on Ray (default: 1, or a GPU's share)")
     p.add_argument("--num-gpus", type=float, metavar="N", help="of a task on Ray (default: 1 where there are GPUs)")
     _add_config(p, leave_out=("seed",)); quiet(p)
+
+    p = command("compare", _compare, "compare many encoders on the same images, every pair in every layer, beside what labels alone give; the same command again goes on")
+    p.add_argument("encoders", nargs="+", metavar="ENCODER", help="a run directory, a .safetensors file of features that a run has written, or a .npy file of features")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the results: comparison.csv, encoders.csv, comparison.json, report.html")
+    p.add_argument("--names", nargs="+", metavar="NAME", help="what to call the encoders (default: from their paths)")
+    p.add_argument("--labels", metavar="FILE", help="a .npy file of integers (default: the runs' own)")
+    p.add_argument("--layers", nargs="+", metavar="LAYER", help="which layers (default: all that the encoders have in common)")
+    p.add_argument("--across", action="store_true", help="every layer with every other one, instead of like with like")
+    p.add_argument("--part", choices=("test", "train"), default="test", help="which images of runs (default: %(default)s)")
+    p.add_argument("--epoch", default="last", help="which checkpoint of runs: a number or last (default: %(default)s)")
+    p.add_argument("--measures", nargs="+", choices=tuple(measures), metavar="MEASURE", help=f"some of {', '.join(measures)} (default: all)")
+    p.add_argument("--groups", type=int, default=0, metavar="N", help="groups of images, each left out once, for intervals of separation and shortfall; 20 is usual (default: no intervals)")
+    p.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: as many as cores if there is much to do, else this one)")
+    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help="run on a Ray cluster, as for ncib sweep"); quiet(p)
 
     p = command("lab", _lab, "open JupyterLab on the notebooks")
     p.add_argument("--notebooks", metavar="DIR", help="folder of the notebooks (default: nbs in this folder, or beside the package)")

@@ -21,7 +21,7 @@ from . import __version__
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind
 from .gib import GaussianIB
-from .plots import colours, separation_series, _draw_separation, _epoch_axis, _figure, _tidy
+from .plots import colours, dense, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
 from .timeline import Timeline, _bottlenecks, analyze, relevances
@@ -232,9 +232,10 @@ def _draw_projection(fig, place, frames, i, part, side, view):
     ax = fig.add_subplot(place, projection="3d" if dims == 3 else None)
     ideal = simplex_vertices(len(shown), max(2, dims))
     if dims == 1: p, m, ideal = (np.c_[v, h] for v, h in ((p, np.linspace(-1, 1, len(p))), (m, np.zeros(len(m))), (ideal, [0, 0])))
+    if len(shown) > dense: _draw_density(ax, p, m, ideal)
     edges = [(j, (j + 1) % len(shown)) for j in range(len(shown))] if dims == 2 else [(j, l) for j in range(len(shown)) for l in range(j)]
-    for j, l in edges: ax.plot(*ideal[[j, l]].T, color=colours["grey"], linewidth=.6, linestyle="--")
-    for n, c in enumerate(shown):
+    for j, l in edges if len(shown) <= dense else (): ax.plot(*ideal[[j, l]].T, color=colours["grey"], linewidth=.6, linestyle="--")
+    for n, c in enumerate(shown if len(shown) <= dense else ()):
         style = dict(color=palette[n % 7], marker="o^sD"[n//7 % 4], linewidths=0)
         ax.scatter(*p[y == c].T, s=4, alpha=.35, **style)
         ax.scatter(*m[n][:, None], s=26, **style | dict(linewidths=.6), edgecolors="black")
@@ -245,6 +246,21 @@ def _draw_projection(fig, place, frames, i, part, side, view):
     else: ax.set_aspect("equal"); _tidy(ax, "simplex plane (r.m.s. length of class means = 1)", "")
     if dims == 1: ax.set_yticks([])
 
+def _draw_density(ax, p, m, ideal):
+    "Many classes: the density of the samples, one dot per class mean, coloured by the place of its class on the simplex."
+    ax.hexbin(*p.T, gridsize=45, cmap="Greys", mincnt=1, bins="log", linewidths=0)
+    ax.scatter(*m.T, s=5, c=np.arange(len(m)), cmap="twilight", linewidths=0, alpha=.8)
+    ax.plot(*np.r_[ideal, ideal[:1]].T, color=colours["grey"], linewidth=.8, linestyle="--")
+
+def _draw_many_means(ax, v, names, mode):
+    "Many classes along a mode: their density, and the outermost by name."
+    ax.hist(v, bins=50, color=colours["blue"], alpha=.6)
+    order = np.argsort(v)
+    for x, y, side, words, ends in ((.02, .98, "left", "least", order[:3]), (.98, .88, "right", "most", order[:-4:-1])):
+        ax.text(x, y, f"{words}: " + ", ".join(f"{names[c][:12]} ({v[c]:.2g})" for c in ends), transform=ax.transAxes, fontsize="xx-small", va="top", ha=side)
+    ax.set_ylim(0, ax.get_ylim()[1]*1.3)
+    _tidy(ax, f"class mean along mode {mode} (s.d.)", "classes")
+
 def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair of runs, or of several side by side
                epoch: int, # a checkpoint; between two, the one before
                part: str = "test", # `train` or `test`
@@ -254,13 +270,22 @@ def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair 
                view: str = "all", # or `chosen`: only the chosen classes
                names: "list[str]|None" = None, # what to call the pairs
                )->Figure:
-    "One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy and NC1, and what hangs on the estimate."
+    "One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy and NC1, and what hangs on the estimate. More than `ncib.plots.dense` classes are drawn by their densities."
     many = frames if isinstance(frames, (list, tuple)) else [frames]
     fig = _figure(7.2*len(many), 9.2)
     for sub, f, name in zip(np.atleast_1d(fig.subfigures(1, len(many))), many, names or [""]*len(many)):
         modes = f.arrays[f"{part}/{side}/{relevance}/excess"].shape[1]
         _draw_frame(sub, f, f.at(epoch), part, side, relevance, min(mode, modes), view, name)
     return fig
+
+def _draw_cosines(fig, right, cosines, ideal, names, k1):
+    for j, (c, name) in enumerate(((cosines, "class means"), (ideal, "ideal simplex"))):
+        ax = fig.add_subplot(right[j])
+        image = ax.imshow(c, cmap="PuOr", vmin=-1, vmax=1)
+        ticks = range(k1 + 1) if k1 < 12 else []
+        ax.set_title(name, fontsize="small"); ax.set_xticks(ticks, [names[t] for t in ticks], fontsize="xx-small", rotation=90 if max(map(len, names)) > 2 else 0)
+        ax.set_yticks(ticks if j == 0 else [], [names[t] for t in ticks] if j == 0 else [], fontsize="xx-small")
+    fig.colorbar(image, ax=fig.axes[-2:], shrink=.8, label="cosine", orientation="horizontal")
 
 def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     k1, key, names = len(frames.classes) - 1, f"{part}/{side}/{relevance}", frames.classes
@@ -270,18 +295,16 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     _draw_projection(fig, grid[0, 0], frames, i, part, side, view)
     ideal = np.full((k1 + 1, k1 + 1), -1/k1); np.fill_diagonal(ideal, 1)
     right = grid[0, 1].subgridspec(1, 2)
-    for j, (c, name) in enumerate(((frames.arrays[f"{part}/{side}/cosines"][i].numpy(), "class means"), (ideal, "ideal simplex"))):
-        ax = fig.add_subplot(right[j])
-        image = ax.imshow(c, cmap="PuOr", vmin=-1, vmax=1)
-        ticks = range(k1 + 1) if k1 < 12 else []
-        ax.set_title(name, fontsize="small"); ax.set_xticks(ticks, [names[t] for t in ticks], fontsize="xx-small", rotation=90 if max(map(len, names)) > 2 else 0)
-        ax.set_yticks(ticks if j == 0 else [], [names[t] for t in ticks] if j == 0 else [], fontsize="xx-small")
-    fig.colorbar(image, ax=fig.axes[-2:], shrink=.8, label="cosine", orientation="horizontal")
+    if k1 + 1 > dense:
+        ax = fig.add_subplot(grid[0, 1])
+        _cosine_density(ax, frames.arrays[f"{part}/{side}/cosines"][i].numpy())
+        ax.set_title("class means: median, 5 and 95 %; dashed: ideal simplex", fontsize="small"); ax.set_xlabel("cosine")
+    else: _draw_cosines(fig, right, frames.arrays[f"{part}/{side}/cosines"][i].numpy(), ideal, names, k1)
     e = frames.arrays[f"{key}/excess"].numpy()
     ax, now = fig.add_subplot(grid[1, :]), np.where((e[i] > 0) & np.isfinite(e[i]), e[i], np.nan)
     number, now = np.arange(1, len(now) + 1), np.log10(now)
-    ax.plot(number[:k1], now[:k1], "o", ms=5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
-    if len(now) > k1:
+    ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"], label=f"modes 1 to {k1} = K−1" if (seen := np.isfinite(now[:k1]).sum()) == k1 else f"modes 1 to {seen} of K−1 = {k1}")
+    if len(now) > k1 and np.isfinite(now[k1:]).any():
         ax.plot(number[k1:], now[k1:], "o", ms=4, mfc="white", color=colours["grey"], label="further modes")
         gap = float(frames.arrays[f"{key}/gap"][i])
         ax.fill_between([k1, k1 + 1], now[k1 - 1], now[k1], color=colours["orange"], alpha=.35, linewidth=0, label=f"gap behind mode {k1}: ×{gap:.3g}")
@@ -291,10 +314,13 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _tidy(ax, f"mode of the bottleneck (relevant: {_names[relevance]})", r"$\log_{10}(\beta_c - 1)$"); ax.legend(fontsize="x-small", loc="lower right")
     ax = fig.add_subplot(grid[2, 0])
-    ax.bar(range(k1 + 1), frames.arrays[f"{key}/means"][i, mode - 1].numpy(), color=[list(colours.values())[c % 7] for c in range(k1 + 1)])
-    ax.axhline(0, color="black", linewidth=.6)
-    if k1 < 20: ax.set_xticks(range(k1 + 1), names, rotation=90 if max(map(len, names)) > 2 else 0)
-    _tidy(ax, "class", f"mean along mode {mode} (s.d.)")
+    v = frames.arrays[f"{key}/means"][i, mode - 1].numpy()
+    if k1 + 1 > dense: _draw_many_means(ax, v, names, mode)
+    else:
+        ax.bar(range(k1 + 1), v, color=[list(colours.values())[c % 7] for c in range(k1 + 1)])
+        ax.axhline(0, color="black", linewidth=.6)
+        if k1 < 20: ax.set_xticks(range(k1 + 1), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        _tidy(ax, "class", f"mean along mode {mode} (s.d.)")
     ax, table = fig.add_subplot(grid[2, 1]), frames.info["table"]
     column = lambda name: np.array([np.nan if v is None else v for v in table[name]])
     ax.plot(frames.epochs, 100*column(f"test_accuracy_{side}"), "o-", ms=3, color=colours["blue"])

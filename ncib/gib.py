@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
-from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _gram, _hidden_excess, _invert_spike, _leverages_without, _project, _solve, _tails
+from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _hidden_excess, _invert_spike, _large, _leverages_without, _moments, _project, _Rows, _solve, _tails
+from .collapse import _class_sums
 from .copula import normal_scores, rank_correlations
 from .stats import JointStats
 from .transitions import Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level, separation
@@ -74,18 +75,19 @@ class _Groups:
     "Rows in whitened coordinates, dealt into groups at random: their moments without each group in turn."
     zx: Tensor # (n, r_x)
     zy: Tensor # (n, r_y)
-    one_hot: "Tensor|None" # (n, K)
+    labels: "Tensor|None" # (n,) in [0, K), every class there
     parts: list[Tensor] # row numbers of each group
     shared: float # Σρ²
     heavy: bool # rows have tails
 
     def folds(self)->Iterator[_Fold]: # for each group that is left out
-        total = self._sums(slice(None))
+        k = None if self.labels is None else int(self.labels.max()) + 1
+        total = self._sums(slice(None), k)                                         # of the rows themselves: where Σ is nearly singular WᵀΣW is 1 to six digits only
         for part in self.parts:
-            n, *sums = (t - p for t, p in zip(total, self._sums(part)))
+            n, *sums = (t - p for t, p in zip(total, self._sums(part, k)))
             tails = self._tails_without(part)
             sum_x, sum_y, xx, xy, yy = (v/n for v in sums[:5])
-            means = (None, None) if self.one_hot is None else (self._means(sums[5], v) for v in sums[6:])
+            means = (None, None) if k is None else (self._means(sums[5], v) for v in sums[6:])
             sx, sxy, sy = xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y
             (root_x, wx), (root_y, wy) = _root(sx), _root(sy)
             cross = wx.T@sxy@wy
@@ -95,10 +97,10 @@ class _Groups:
             excess[:len(left)] = _excess(_invert_spike(left, *(min(1., r*tails/n) for r in cross.shape)))
             yield _Fold(excess.cpu().numpy(), root_x, root_y, cross, *means, int(n), tails)
 
-    def _sums(self, rows):
+    def _sums(self, rows, k):
         x, y = self.zx[rows], self.zy[rows]
         out = [len(x), x.sum(0), y.sum(0), x.T@x, x.T@y, y.T@y]
-        return out if self.one_hot is None else out + [self.one_hot[rows].sum(0), self.one_hot[rows].T@x, self.one_hot[rows].T@y]
+        return out if k is None else out + _by_class(self.labels[rows], k, x, y)
 
     def _tails_without(self, part)->float:
         if not self.heavy: return 1.
@@ -110,6 +112,16 @@ class _Groups:
     def _means(counts, sums):
         means = sums[counts > 0]/counts[counts > 0][:, None]
         return means - means.mean(0)
+
+def _by_class(labels: Tensor, k: int, *rows: Tensor)->list[Tensor]: # (K,) counts, and (K, r) sums of each
+    return [torch.bincount(labels, minlength=k).to(rows[0].dtype)] + [v.new_zeros(k, v.shape[1]).index_add_(0, labels, v) for v in rows]
+
+def _back(w: Tensor)->Tensor: # (r, d): whitened coordinates to the features' own
+    "W⁺: where nothing is cut W is square, and an inverse does what singular values would take far longer for."
+    if w.shape[0] == w.shape[1]:
+        inverse, failed = torch.linalg.inv_ex(w)
+        if not failed and inverse.isfinite().all(): return inverse
+    return torch.linalg.pinv(w)
 
 def _root(sigma: Tensor)->tuple[Tensor, Tensor]: # R with R Rᵀ = Σ, (r, r'), and W with Wᵀ Σ W = 1
     "Directions that vary only in rows that are left out are dropped."
@@ -147,12 +159,13 @@ def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correla
     return cc._with_tails(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
-def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64, classes without samples left out
-    y = check_labels(labels, len(f), device=f.device)
-    out = torch.nn.functional.one_hot(y).double()
-    out = out[:, out.sum(0) > 0]
-    if out.shape[1] < 2: raise InputError(f"labels must name at least 2 classes, got {out.shape[1]}")
-    return out
+def _classes(f: Tensor, labels)->tuple[Tensor, Tensor]: # (n,) in [0, K), (K,) float64 counts; classes without samples left out
+    _, y, counts = check_labels(labels, len(f), device=f.device).unique(return_inverse=True, return_counts=True)
+    if len(counts) < 2: raise InputError(f"labels must name at least 2 classes, got {len(counts)}")
+    return y, counts.double()
+
+def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64
+    return torch.nn.functional.one_hot(_classes(f, labels)[0]).double()
 
 # %% ../nbs/api/14_gib.ipynb #889d42cc
 @dataclass(frozen=True)
@@ -279,13 +292,15 @@ class GaussianIB:
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         f, g = _check_pair(x, y)
         if shrinkage == "ledoit-wolf": raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or a number")
-        one_hot = _one_hot(f, labels)
-        (mean_x, f), (mean_y, g), counts, n = _centred(f), _centred(g), one_hot.sum(0), len(f)
-        means = [one_hot.T@v/counts[:, None] for v in (f, g)]
-        within = [v - one_hot@m for v, m in zip((f, g), means)]
+        (labels, counts), n = _classes(f, labels), len(f)
+        sx, _, sy, of_x, of_y = _moments(f, g)
+        means = [_class_sums(v, labels, r.mean, len(counts))/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
         between = [counts.sqrt()[:, None]*m for m in means]
-        rows = [torch.cat(v) for v in ((within[0], torch.zeros_like(f), between[0]), (torch.zeros_like(g), within[1], between[1]))]    # a pair shares its class mean only
-        cc = _solve(_gram(f)/n, between[0].T@between[1]/n, _gram(g)/n, mean_x, mean_y, n, shrinkage, None, 1e-10, like=x, rows=rows)
+        def rows():                                                               # a pair shares its class mean only
+            within = [r.all() - m[labels] for r, m in zip((of_x, of_y), means)]
+            stacked = (torch.cat(v) for v in ((within[0], torch.zeros_like(within[0]), between[0]), (torch.zeros_like(within[1]), within[1], between[1])))
+            return [_Rows(v, r.mean, v) for v, r in zip(stacked, (of_x, of_y))]
+        cc = _solve(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, shrinkage, None, 1e-10, like=x, rows=rows)
         k = len(counts) - 1
         edges = np.prod([noise_edge(b.shares, np.ones(k), n) for b in (cc._x, cc._y)], 0)       # labels that mean nothing: the product of both sides' edges
         out = cls._of(cc, "class-paired", k, *(float(e) for e in edges), reference=reference)
@@ -448,10 +463,11 @@ class GaussianIB:
 
     def _resampled(self, groups, seed, labels=None)->Iterator[_Fold]:
         "The fit without each group of rows in turn."
-        zx, zy = ((_centred(check_features(v, name))[1][:, b.alive]/b.scale)@b.w for v, name, b in zip(self._rows, "xy", (self.cca._x, self.cca._y)))
+        rows, x, y = [check_features(v, name) for v, name in zip(self._rows, "xy")], self.cca._x, self.cca._y
+        zx, zy = (_Rows.of(v, _large(*rows)).along(b, b.w) for v, b in zip(rows, (x, y)))
         if int(groups) != groups or not 2 <= groups <= len(zx): raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
-        return _Groups(zx, zy, None if labels is None else _one_hot(zx, self._fitted(labels)), list(order.tensor_split(groups)), float(torch.as_tensor(self.cca.rho).square().sum()), self.cca.tails > 1).folds()
+        return _Groups(zx, zy, None if labels is None else _classes(zx, self._fitted(labels))[0], list(order.tensor_split(groups)), float(torch.as_tensor(self.cca.rho).square().sum()), self.cca.tails > 1).folds()
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
@@ -538,8 +554,12 @@ class GaussianIB:
         if labels is not None:
             if self.reference is not None: x = normal_scores(x, self.reference)
             f = check_features(x, "x")
-            one_hot = _one_hot(f, labels)
-            x = one_hot.T@f.double()/one_hot.sum(0)[:, None]
+            y, counts = _classes(f, labels)
+            device = "cpu" if f.device.type == "mps" else f.device
+            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device), len(counts))/counts.to(device)[:, None]
+        if isinstance(x, JointStats):
+            if x.num_classes == 1: raise InputError("x must be a JointStats with classes (num_classes), got one without")
+            x = x.stats.means[x.stats.counts > 0, :x.dim_x]
         means = check_features(x, "means").double()
         return means - means.mean(0)
 
@@ -552,14 +572,14 @@ class GaussianIB:
         "The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is IB-optimal."
         return self.ib_gap(self._class_means(x, labels))
 
-    def corner_shortfall(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
+    def corner_shortfall(self, x, # (n, d_x) features; or (K, d_x) class means, or the `JointStats` with classes that was fitted, if `labels` is left out
                          labels=None, # (n,) integers
                          modes: "int|None" = None, # K − 1, by default from the classes
                          groups: int = 20, # of rows, each left out once, for the interval; 0: no interval
                          seed: int = 0, # deals the rows into groups
                          )->CornerShortfall:
         """Suboptimality of the class-mean code T = s M x + ξ at the phase transition where mode K is about to enter: I*(R) − I(T;Y) at the rate R of that corner.
-        With labels, what chance adds to the class means of a sample is taken out; given means are taken as they are.
+        With labels, or classes of a `JointStats`, what chance adds to the class means of a sample is taken out; given means are taken as they are.
 
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
         them if that is smaller. The interval needs the fitted rows and their labels."""
@@ -567,7 +587,7 @@ class GaussianIB:
         means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
         if int(k) != k or k < 1: raise InputError(f"modes must be a positive integer, got {modes!r}")
-        chance = None if labels is None else self._chance_in_means(f, labels)
+        chance = self._chance_in_moments(x) if isinstance(x, JointStats) else None if labels is None else self._chance_in_means(f, labels)
         out = self._corner(self._counted().excess, k, *self._code_covariances(means, chance))
         if labels is None or not groups or not self._resamples or math.isnan(out.share): return out.at_least_zero()
         folds = self._resampled(groups, seed, labels)
@@ -578,17 +598,30 @@ class GaussianIB:
         tr(Σ_W²)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean. The square of an estimate is too large by the
         square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
-        f, labels = self._fitted(f), self._fitted(labels)
-        x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels)
-        counts, (n, k) = one_hot.sum(0), one_hot.shape
-        zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
-        if len(zy) != n or k >= n: return None
-        inside, other = (z - one_hot@(one_hot.T@z/counts[:, None]) for z in (zx, zy))
-        back, cross = torch.linalg.pinv(x.w), inside.T@other/(n - k)
-        within = inside.T@inside/(n - k)
-        unknown = (within - cross@cross.T)/(1 - zy.shape[1]/n)
+        x, y, rows = self.cca._x, self.cca._y, [check_features(v, name) for v, name in ((self._fitted(f), "x"), (self._rows[1], "y"))]
+        labels, counts = _classes(rows[0], self._fitted(labels))
+        n, k = len(rows[0]), len(counts)
+        if len(rows[1]) != n or k >= n: return None
+        mx, my = ((_class_sums(v, labels, b.mean, k)[:, b.alive]/b.scale)@b.w/counts[:, None] for v, b in zip(rows, (x, y)))
+        inside, other = n*(x.w.T@x.sigma@x.w) - (mx.T*counts)@mx, n*(x.w.T@self.cca._cross@y.w) - (mx.T*counts)@my       # all, less what lies between the means
+        return self._chance(counts, inside/(n - k), other/(n - k))
+
+    def _chance_in_moments(self, joint: JointStats)->"list[Tensor]|None":
+        "The same from class statistics of the pairs."
+        counts, x, y = joint.stats.counts[joint.stats.counts > 0].double(), self.cca._x, self.cca._y
+        unbiased = joint.n/max(1, joint.n - len(counts))
+        if not self.debiased or self.cut is not None or len(counts) >= joint.n: return None
+        within, cross, _ = joint.within_covariance()
+        return self._chance(counts, unbiased*(x.w.T@(within[x.alive][:, x.alive]/x.scale**2)@x.w), unbiased*(x.w.T@(cross[x.alive][:, y.alive]/(x.scale*y.scale))@y.w))
+
+    def _chance(self, counts: Tensor, # (K,) rows of each class
+                within: Tensor, # (r_x, r_x) pooled within-class covariance of whitened x, unbiased
+                cross: Tensor, # (r_x, r_y) the same of whitened x with whitened y
+                )->"list[Tensor]":
+        n, k, back = counts.sum(), len(counts), _back(self.cca._x.w)
+        unknown = (within - cross@cross.T)/(1 - cross.shape[1]/n)
         spread, given = back.T@within@back, back.T@unknown@back                     # of the scaled features
-        centre = torch.eye(k, dtype=zx.dtype, device=zx.device) - 1/k
+        centre = torch.eye(k, dtype=within.dtype, device=within.device) - 1/k
         return [((v*spread).sum() - v.trace()**2/(n - k))*(centre/counts@centre) for v in (spread, given)]
 
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
@@ -604,12 +637,15 @@ class GaussianIB:
         return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == self.floor)
 
     def _corner_interval(self, out: CornerShortfall, seen: int, folds, chance)->CornerShortfall:
-        back, found = torch.linalg.pinv(self.cca._x.w), []                        # whitened coordinates to the features' own
-        for f in folds:
-            loads = f.means_x@(back@back.T)@f.root_x                              # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
-            less = None if chance is None else [v*(self.n/f.rows) for v in chance]
-            pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails, less)
-            found.append(self._corner(f.excess[:seen], out.modes, *pair))
+        back = _back(self.cca._x.w)
+        return self._with_corner_interval(out, [self._corner_without(f, out.modes, seen, chance, back) for f in folds], chance)
+
+    def _corner_without(self, f: _Fold, modes: int, seen: int, chance, back: Tensor)->CornerShortfall: # back: whitened coordinates to the features' own
+        loads = f.means_x@(back@back.T)@f.root_x                                  # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
+        less = None if chance is None else [v*(self.n/f.rows) for v in chance]
+        return self._corner(f.excess[:seen], modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails, less))
+
+    def _with_corner_interval(self, out: CornerShortfall, found: "list[CornerShortfall]", chance)->CornerShortfall:
         share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False,
                                           correct=chance is None) for name in ("share", "nats"))
         return replace(out, interval=share, nats_interval=nats)
@@ -626,14 +662,20 @@ class GaussianIB:
         if not groups or not self.debiased:
             corners = (replace(g, reference=None).corner_shortfall(g._rows[0], labels, groups=0) for g in (self, other))
             return self.transitions(k, 0), *corners
-        folds, t = list(self._resampled(groups, seed, labels)), replace(self._counted(), modes=k)
-        corners = []
-        for g, own in ((self, folds), (other, [f.turned() for f in folds])):
+        t, plain, left_out = replace(self._counted(), modes=k), [], []
+        for g in (self, other):
             chance = g._chance_in_means(g._rows[0], labels)
-            plain = g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance))
-            found = plain if math.isnan(plain.share) else g._corner_interval(plain, t.significant, own, chance)
-            corners.append(found.at_least_zero())
-        return (self._with_intervals(t, folds) if t.significant else t, *corners)
+            plain.append((g, chance, g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance)), _back(g.cca._x.w)))
+        for f in self._resampled(groups, seed, labels):                           # one at a time: a fold is as large as three covariances
+            corners = [None if math.isnan(c.share) else g._corner_without(own, c.modes, t.significant, chance, back) for (g, chance, c, back), own in zip(plain, (f, f.turned()))]
+            left_out.append((f._replace(root_x=None, root_y=None, cross=None, means_x=None, means_y=None), corners))
+        told = [(c if math.isnan(c.share) else g._with_corner_interval(c, [found[i] for _, found in left_out], chance)).at_least_zero() for i, (g, chance, c, _) in enumerate(plain)]
+        return (self._with_intervals(t, [f for f, _ in left_out]) if t.significant else t, *told)
+
+    def swapped(self)->"GaussianIB": # what `fit(y, x)` gives, without fitting again
+        "The same pair the other way round. `InputError` for a copula, whose reference is of x alone, and where Y is not another set of features."
+        if self.relevance != "twin" or self.reference is not None: raise InputError("only a bottleneck between two sets of features, without copula, can be turned round")
+        return replace(self, cca=self.cca.swapped(), cut=self.cut and self.cut[::-1], _rows=self._rows and self._rows[::-1])
 
     @staticmethod
     def nc1_identity(x, # (n, d) features

@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['held_out_correlations', 'PermutationTest', 'permutation_test', 'BootstrapCorrelations', 'bootstrap_correlations',
-           'LinearIdentifiability', 'linear_identifiability']
+           'LinearIdentifiability', 'linear_identifiability', 'class_mean_features', 'linear_cka', 'distance_ranks',
+           'rank_correlation', 'rsa']
 
 # %% ../nbs/api/12_identifiability.ipynb #1f05f140
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist
+from scipy.stats import rankdata
 from torch import Tensor
-from .core import InputError, generator, same_kind
+from .core import InputError, check_features, check_labels, generator, same_kind
 from .stats import JointStats
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, _check_pair, _centred, _invert_spike
 
@@ -207,3 +211,47 @@ def linear_identifiability(x, # (n, d_x) features, any float dtype
         mean_rho=float(canonical_correlations(both, shrinkage=shrinkage).rho.mean()), mean_held_out_rho=float(held_out.mean()),
         svcca=float(cca_from_covariance(px.T@sx@px, px.T@sxy@py, py.T@sy@py).rho.mean()), pwcca_x=pwcca(sx, plain.weights_x), pwcca_y=pwcca(sy, plain.weights_y),
         procrustes=max(0., 2 - 2*float(torch.linalg.matrix_norm(sxy, "nuc")/(sx.trace()*sy.trace()).sqrt())), held_out_rho=same_kind(held_out, like=x))
+
+# %% ../nbs/api/12_identifiability.ipynb #f6220d31
+def class_mean_features(x, # (n, d) features, any float dtype
+                        labels, # (n,) integers
+                        )->"Tensor|np.ndarray": # (n, d), kind and dtype of x
+    "Every row replaced by the mean of its class: all that the label tells of it."
+    f = check_features(x, "x")
+    y = check_labels(labels, len(f), device=f.device)
+    one_hot = torch.nn.functional.one_hot(y).double()
+    return same_kind((one_hot@(one_hot.T@f.double()/one_hot.sum(0).clamp_min(1)[:, None])).to(f), like=x)
+
+def linear_cka(x, # (n, d_x) features, any float dtype
+               y, # (n, d_y) features of the same inputs
+               )->float: # in [0, 1]
+    "Linear centred kernel alignment (Kornblith et al. 2019, eq. 4)."
+    f, g = (_centred(v)[1] for v in _check_pair(x, y))
+    norm = torch.linalg.matrix_norm
+    return float(norm(f.T@g)**2/(norm(f.T@f)*norm(g.T@g)))
+
+def distance_ranks(x, # (n, d) features, any float dtype
+                   rows: int = 1000, # at most so many images, drawn without replacement
+                   seed: int = 0, # of the draw
+                   )->np.ndarray: # (m(m − 1)/2,) float64 of the m images, equal distances sharing their mean rank
+    "Ranks of the Euclidean distances between images."
+    f = check_features(x, "x")
+    some = torch.randperm(len(f), generator=generator(seed))[:rows]
+    return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))
+
+def rank_correlation(ranks_x, # what `distance_ranks` gave
+                     ranks_y, # the same for other features of the same inputs
+                     )->float: # in [−1, 1]; 0 where one side does not vary
+    "Spearman's correlation from ranks."
+    u, v = (r - r.mean() for r in (np.asarray(r, dtype=np.float64) for r in (ranks_x, ranks_y)))
+    norms = math.sqrt((u@u)*(v@v))
+    return float(u@v/norms) if norms else 0.
+
+def rsa(x, # (n, d_x) features, any float dtype
+        y, # (n, d_y) features of the same inputs
+        rows: int = 1000, # at most so many images
+        seed: int = 0, # draws them
+        )->float: # in [−1, 1]
+    "Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et al. 2008)."
+    f, g = _check_pair(x, y)
+    return rank_correlation(*(distance_ranks(v, rows, seed) for v in (f, g)))

@@ -6,7 +6,7 @@
 __all__ = ['site', 'report_html', 'write_report']
 
 # %% ../nbs/api/20_report.ipynb #9865f3dd
-import base64, html, io
+import base64, hashlib, html, io, re
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -62,8 +62,7 @@ _terms = (
     ("Plateau", "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of its best.", "api/timeline.html#from-the-table-to-the-claim"),
     ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
 
-_css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}
-body:has(#layer-backbone:checked) .of-head,body:has(#layer-head:checked) .of-backbone{display:none}@media print{.switch{display:none}}
+_css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}@media print{.switch{display:none}}
 :root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}h1{line-height:1.2}h2{margin-top:2.2rem}
 figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:4px}figcaption{font-size:.92rem;margin:.4rem 0 0}.verdict li{margin:.35rem 0}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884}th{vertical-align:bottom}.small{font-size:.85rem}dt{font-weight:600;margin-top:.5rem}dd{margin-left:1.2rem}"""
@@ -79,15 +78,29 @@ def _explorer(timeline)->str:
     try: return f"{head}<p>{words}</p>{timeline_fragment(timeline)}</section>"
     except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
-def _of_layer(timeline, layer, content)->str: # shown only while the switch stands at its layer, if there is one
-    return content if len(timeline.layers) == 1 else f'<div class="of-{layer}">{content}</div>'
+def _mark(layer)->str: # a name that HTML and CSS take
+    return layer if re.fullmatch(r"[\w-]+", layer, re.ASCII) else hashlib.sha256(layer.encode()).hexdigest()[:12]
 
-def _switch(timeline)->str:
+def _of_layer(layers, layer, content)->str: # shown only while the switch stands at its layer, if there is one
+    return content if len(layers) == 1 else f'<div class="of-layer of-{_mark(layer)}">{content}</div>'
+
+def _switch(layers, words="")->str:
     "Chooses the layer of everything below; without a script."
-    if len(timeline.layers) == 1: return ""
-    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{layer}" value="{layer}"{" checked" if on else ""}> {layer}</label>'
-    return (f'<fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == timeline.layers[0]) for layer in timeline.layers)}'
-            "<span>The loss acts on the head; the backbone is what is used afterwards.</span></fieldset>")
+    if len(layers) == 1: return ""
+    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{_mark(layer)}" value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>'
+    hide = "".join(f"body:has(#layer-{_mark(layer)}:checked) .of-layer:not(.of-{_mark(layer)}){{display:none}}" for layer in layers)
+    return f'<style>{hide}</style><fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == layers[0]) for layer in layers)}<span>{words}</span></fieldset>'
+
+def _page(title, body)->str:
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title><style>{_css}</style></head><body>
+<h1>{html.escape(title)}</h1>
+{body}
+</body></html>
+"""
+
+def _terms_list(terms)->str:
+    return f'<dl class="small">{"".join(f"""<dt>{html.escape(term)}</dt><dd>{html.escape(words)} <a href="{site}/{page}">Formula and source</a></dd>""" for term, words, page in terms)}</dl>'
 
 def report_html(timeline: Timeline, # with the runs it was made of
                 title: str = "Neural collapse and the information bottleneck", # of the page
@@ -102,24 +115,19 @@ def report_html(timeline: Timeline, # with the runs it was made of
     parts = []
     for plot, heading, caption in _captions:
         if plot is plot_gap and timeline.info["copula"]: continue
-        images = "".join(_of_layer(timeline, layer, _image(plot(timeline.of(layer)), f"{heading}, {layer}")) for layer in timeline.layers)
+        images = "".join(_of_layer(timeline.layers, layer, _image(plot(timeline.of(layer)), f"{heading}, {layer}")) for layer in timeline.layers)
         parts.append(f"<section><h2>{e(heading)}</h2><figure>{images}<figcaption>{e(caption)}</figcaption></figure></section>")
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
     kind = f"{' and '.join(timeline.layers)} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
-<h1>{e(title)}</h1>
-<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
+    return _page(title, f"""<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
 <h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
-{_switch(timeline)}
+{_switch(timeline.layers, "The loss acts on the head; the backbone is what is used afterwards.")}
 {_explorer(timeline)}
 {"".join(parts)}
 <section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images. The file timeline.csv has every column.</p>{"".join((f"<h3>{layer}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
-<section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap at any rate' or not timeline.info['copula'])}</dl></section>
-<section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
-</body></html>
-"""
+<section><h2 id="terms">Terms</h2>{_terms_list(t for t in _terms if t[0] != 'IB gap at any rate' or not timeline.info['copula'])}</section>
+<section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>""")
 
 def write_report(timeline: Timeline, # as for `report_html`
                  path: "str|Path" = "report.html", # file to write

@@ -206,44 +206,65 @@ def nearest_class_mean(features, # (n, d) NumPy array or tensor, any float dtype
 
 # %% ../nbs/api/04_stats.ipynb #25f43bcd
 class JointStats:
-    "Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible, float64."
+    "Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible, float64. With `num_classes` also the class means of both, and what varies within classes."
 
     def __init__(self,
                  dim_x: int, # columns of x
                  dim_y: int, # columns of y
                  device: "torch.device|str"="cpu", # where the state lives
+                 num_classes: int=1, # K: then `update` takes labels
                  ):
         for name, d in [("dim_x", dim_x), ("dim_y", dim_y)]:
             if d < 1: raise InputError(f"{name} must be at least 1, got {d}")
         self.dim_x, self.dim_y = dim_x, dim_y
-        self.stats = ClassStats(1, dim_x + dim_y, device) # of the rows [x, y]
+        self.stats = ClassStats(num_classes, dim_x + dim_y, device) # of the rows [x, y]
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, # of the rows [x, y]; shared, not copied
+                   dim_x: int, # how many of their columns are x
+                   )->"JointStats":
+        "Joint statistics of rows whose class statistics are known."
+        if not 0 < dim_x < stats.dim: raise InputError(f"dim_x must be in [1, {stats.dim}), got {dim_x}")
+        out = cls.__new__(cls)
+        out.dim_x, out.dim_y, out.stats = dim_x, stats.dim - dim_x, stats
+        return out
 
     @property
     def n(self)->int:
         "How many pairs it has seen."
         return self.stats.n
     @property
+    def num_classes(self)->int:
+        "K; 1 without labels"
+        return self.stats.num_classes
+    @property
+    def _mean(self)->Tensor: return (self.stats.counts.double()/max(self.n, 1))@self.stats.means
+    @property
     def mean_x(self)->Tensor:
         "(dim_x,) float64"
-        return self.stats.means[0, :self.dim_x]
+        return self._mean[:self.dim_x]
     @property
     def mean_y(self)->Tensor:
         "(dim_y,) float64"
-        return self.stats.means[0, self.dim_x:]
+        return self._mean[self.dim_x:]
 
-    def __repr__(self): return f"JointStats(dim_x={self.dim_x}, dim_y={self.dim_y}, n={self.n}, device={str(self.stats.device)!r})"
+    def __repr__(self):
+        classes = f", num_classes={self.num_classes}" if self.num_classes > 1 else ""
+        return f"JointStats(dim_x={self.dim_x}, dim_y={self.dim_y}{classes}, n={self.n}, device={str(self.stats.device)!r})"
 
     def update(self,
                x, # (n, dim_x) NumPy array or tensor, any float dtype
                y, # (n, dim_y), row by row the partner of x
+               labels=None, # (n,) integers in [0, K), with `num_classes`
                )->"JointStats": # itself
         "Adds a batch of pairs. `InputError` if it does not fit or is not finite; the state is then unchanged."
+        if (labels is None) != (self.num_classes == 1): raise InputError(f"labels must {'be given' if labels is None else 'be left out'} for {self.num_classes} class{'es'*(self.num_classes > 1)}")
         x, y = check_features(x, "x"), check_features(y, "y")
         if len(x) != len(y): raise InputError(f"x and y must have as many rows as each other, got {len(x)} and {len(y)}")
         for name, t, d in [("x", x, self.dim_x), ("y", y, self.dim_y)]:
             if t.shape[1] != d: raise InputError(f"{name} must have {d} columns, got {t.shape[1]}")
         device = self.stats.device
-        self.stats.update(torch.cat([double(x, device), double(y, device)], 1), torch.zeros(len(x), dtype=torch.int64, device=device))
+        self.stats.update(torch.cat([double(x, device), double(y, device)], 1), torch.zeros(len(x), dtype=torch.int64, device=device) if labels is None else labels)
         return self
 
     def merge(self,
@@ -266,5 +287,20 @@ class JointStats:
     def covariance(self)->tuple[Tensor, Tensor, Tensor]: # (dim_x, dim_x), (dim_x, dim_y), (dim_y, dim_y), float64
         "Σ_x, Σ_xy and Σ_y, divided by n (ddof 0)."
         if not self.n: raise InputError("covariance needs samples, got a JointStats without any")
-        s, k = self.stats.within_covariance, self.dim_x
-        return s[:k, :k], s[:k, k:], s[k:, k:]
+        s = self.stats.within_covariance
+        if self.num_classes > 1:
+            between = self.stats.means - self._mean
+            s = torch.addmm(s, (between.T*self.stats.counts)/self.n, between)
+        return self._blocks(s)
+
+    def within_covariance(self)->tuple[Tensor, Tensor, Tensor]: # (dim_x, dim_x), (dim_x, dim_y), (dim_y, dim_y), float64
+        "The same of what varies within classes, pooled over the samples."
+        return self._blocks(self.stats.within_covariance)
+
+    def _blocks(self, s): return s[:self.dim_x, :self.dim_x], s[:self.dim_x, self.dim_x:], s[self.dim_x:, self.dim_x:]
+
+    def swapped(self)->"JointStats": # a copy
+        "The same pairs with x and y exchanged."
+        order = torch.arange(self.stats.dim, device=self.stats.device).roll(-self.dim_x)
+        s = self.stats
+        return JointStats.from_stats(ClassStats.from_state({"counts": s.counts, "means": s.means[:, order], "class_scatter": s.class_scatter, "scatter": s.scatter[order][:, order]}), self.dim_y)

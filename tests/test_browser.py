@@ -17,6 +17,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from ncib.compare import compare
 from ncib.report import write_report
 from ncib.runs import Run
 
@@ -58,6 +59,19 @@ def overlaps(explorer):
         const out = texts.filter(([, r]) => r.left < own.left - 2 || r.right > own.right + 2 || r.top < box.top - 2 || r.bottom > box.bottom + 2).map(([t]) => `outside: ${t}`);
         texts.forEach(([t, a], i) => texts.slice(0, i).forEach(([u, b]) => { if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3) out.push(`${t} on ${u}`); }));
         return out; })""")
+
+
+def test_comparison_page(browser, short_pair, tmp_path):
+    "Figures decode, the switch shows one layer at a time, nothing is fetched, and nothing but the tables scrolls sideways."
+    compare(short_pair, out=tmp_path, progress=False)
+    page = open_file(browser, tmp_path/"report.html", "light", 400)
+    images = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth, i.alt])")
+    assert len(images) == 2*7 and all(w and w > 200 and alt for w, alt in images)               # a pair has no tree
+    backbone, head = (page.locator(f".of-{layer}") for layer in ("backbone", "head"))
+    assert all(b.is_visible() for b in backbone.all()) and not any(h.is_visible() for h in head.all())
+    page.locator("fieldset.switch").get_by_label("head").check()
+    assert all(h.is_visible() for h in head.all()) and not any(b.is_visible() for b in backbone.all())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400 and not page.problems and not page.requests
 
 
 @pytest.mark.parametrize("scheme, width", [("light", 1200), ("dark", 400)])

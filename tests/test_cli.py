@@ -19,7 +19,7 @@ def run(capsys, *argv):
 def snapshot(root): return {p.relative_to(root): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["features"], ["analyze"], ["report"], ["demo"], ["sweep"], ["lab"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["features"], ["analyze"], ["report"], ["demo"], ["sweep"], ["compare"], ["lab"]])
 def test_help(capsys, command):
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0 and "usage: ncib" in out

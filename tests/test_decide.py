@@ -172,7 +172,7 @@ def test_similarity_of_equal_features_and_of_labels():
     assert all(v == pytest.approx(1, abs=.02) for v in decide.similarities(x, x).values())
     turned = x@torch.linalg.qr(torch.randn(17, 17, dtype=torch.float64))[0]
     assert all(v == pytest.approx(1, abs=.02) for v in decide.similarities(x, 3*turned).values())
-    means = decide.class_means(x, labels)
+    means = decide.class_mean_features(x, labels)
     assert torch.allclose(means[labels == 2], x[labels == 2].mean(0)) and torch.allclose(decide.within(x, labels),
         x - means)
     other, _, _ = pair(seed=3)

@@ -1,0 +1,102 @@
+"Hundreds of classes: figures draw quantiles and densities, pages keep their size, and what is drawn is what is there."
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import PathCollection
+
+from ncib import frames, pages, plots
+from ncib.frames import checkpoint_frames, plot_frame
+from ncib.report import report_html
+from ncib.runs import Run
+from ncib.timeline import analyze
+
+K = 150
+
+
+@pytest.fixture(scope="module")
+def timeline(tmp_path_factory):
+    "150 classes in 12 dimensions, two checkpoints."
+    root, g = tmp_path_factory.mktemp("many"), np.random.default_rng(0)
+    y = {"train": np.repeat(np.arange(K), 3), "test": np.repeat(np.arange(K), 2)}
+    centres, own = g.normal(size=(K, 12)), {p: g.normal(size=(len(v), 12)) for p, v in y.items()}
+    runs = []
+    for seed in (0, 1):
+        run = Run.create(root/str(seed), [f"species {i}" for i in range(K)], {"seed": seed}, {"fingerprint": "x"})
+        for epoch, noise in ((0, 1.5), (5, .3)):
+            f = {p: (centres[v] + noise*(own[p] + .4*g.normal(size=own[p].shape))).astype(np.float32) for p, v in y.items()}
+            run.save_features(epoch, f["train"], y["train"], f["test"], y["test"])
+        runs.append(run)
+    return analyze(*runs, progress=False)
+
+
+@pytest.fixture(scope="module")
+def wide(timeline):
+    "The same with the spectrum of wide features: K − 1 modes and twice as many behind."
+    g, arrays, table = np.random.default_rng(1), [], timeline.table.copy()
+    for i, a in enumerate(timeline.arrays):
+        e = np.sort(np.r_[np.exp(g.normal(-3, .2, K - 1)), np.exp(g.normal(0, .4, 2*K))])
+        arrays.append({**a, **{f"test_twin_excess{s}": torch.as_tensor(e) for s in ("", "_ridge", "_unshrunk", "_held_out")}, "test_twin_floor": torch.tensor(50.)})
+        for c, v in (("count", K - 1), ("significant", 3*K - 1), ("separation", 15.), ("separation_low", 12.), ("separation_high", 18.)): table.loc[i, f"test_twin_{c}"] = v
+    return type(timeline)(table.astype({"test_twin_significant": int}), arrays, timeline.info)
+
+
+def marks(figure): return sum(len(ax.lines) + len(ax.patches) for ax in figure.axes)
+
+
+def test_no_figure_draws_one_mark_per_class_or_mode(timeline, wide):
+    for t in (timeline, wide):
+        for plot in (plots.plot_transitions, plots.plot_information, plots.plot_sensitivity, plots.plot_cosines):
+            assert marks(plot(t)) < K/2, plot.__name__
+            assert all(len(line.get_xdata()) <= 400 for ax in plots.plot_information(t).axes for line in ax.lines)
+
+
+def test_few_classes_are_drawn_one_by_one(short_timeline):
+    assert len(plots.plot_transitions(short_timeline).axes[0].lines) > 50 and plots.plot_cosines(short_timeline).axes[0].images
+
+
+def test_bands_are_quantiles(wide):
+    ax = plots.plot_transitions(wide).axes[0]
+    first = np.log10(np.asarray(wide.arrays[0]["test_twin_excess"])[:K - 1])
+    median = next(line for line in ax.lines if str(line.get_label()).startswith(f"modes 1 to {K - 1} = K−1"))
+    assert median.get_ydata()[0] == pytest.approx(np.median(first))
+    widest = [c.get_paths()[0].get_extents() for c in ax.collections]
+    assert any(w.y0 == pytest.approx(min(np.log10(np.asarray(a["test_twin_excess"])[0]) for a in wide.arrays)) for w in widest)
+
+
+def test_the_density_of_cosines_names_the_closest_classes(timeline):
+    ax = plots.plot_cosines(timeline).axes[-1]
+    c = np.asarray(timeline.arrays[-1]["train_cosines_a"]).copy()
+    np.fill_diagonal(c, -2)
+    i, j = np.unravel_index(c.argmax(), c.shape)
+    assert f"species {i}, species {j} ({c.max():.2f})" in ax.get_xlabel()
+    assert any(line.get_xdata()[0] == pytest.approx(-1/(K - 1)) for line in ax.lines)
+
+
+def test_too_few_modes_are_told(timeline):
+    assert np.isnan(timeline.table.test_twin_separation).all()
+    assert any("nowhere can K − 1 modes" in t.get_text() for t in plots.plot_sensitivity(timeline).axes[0].texts)
+
+
+def test_a_frame_on_paper(timeline):
+    f = checkpoint_frames(timeline)
+    figure = plot_frame(f, 5)
+    axes = [ax for sub in figure.subfigs for ax in sub.axes]
+    assert max(len(ax.lines) for ax in axes) < 10 and max(sum(isinstance(c, PathCollection) for c in ax.collections) for ax in axes) == 1
+    means = f.arrays["test/a/twin/means"][1, 0].numpy()
+    words = [t.get_text() for ax in axes for t in ax.texts]
+    assert any(f"species {means.argmax()}"[:12] in w for w in words if w.startswith("most"))
+
+
+def test_the_page_keeps_its_size(timeline, monkeypatch):
+    def no_frames(*args): raise AssertionError("frames were made for nothing")
+    page = report_html(timeline)
+    assert "<canvas" in page or "mountPage" in page
+    monkeypatch.setattr(pages, "largest_page", 2**20)
+    monkeypatch.setattr(pages, "checkpoint_frames", no_frames)
+    page = report_html(timeline)
+    assert "The explorer is left out: with 150 classes at 2 checkpoints it would take 1 MB" in page and "mountPage" not in page
+
+
+def test_the_size_is_told_truly(timeline):
+    payload = pages.checkpoint_payload([checkpoint_frames(timeline)], limit=300)
+    assert .5 < len(payload)/pages._page_bytes(K, 2) < 2
