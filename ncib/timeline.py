@@ -57,7 +57,7 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
         row |= {f"{part}_{name}_count": t.count, f"{part}_{name}_gap": t.gap_ratio, f"{part}_{name}_significant": t.significant, f"{part}_{name}_gap_after_k1": t.gap_after(k - 1)}
         arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess), f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64), f"{part}_{name}_floor": torch.tensor(g.chance_excess, dtype=torch.float64)}
         if name != "labels": row[f"{part}_{name}_class_alignment"] = class_alignment(g, bottlenecks["labels"], k - 1)
-        if name == "twin": row |= _twin_columns(part, g, GaussianIB.fit(b, a, copula=copula), a, b, labels, k, copula, arrays)
+        if name == "twin": row |= _twin_columns(part, g, GaussianIB.fit(b, a, copula=copula) if copula else g.swapped(), a, b, labels, k, copula, arrays)
     return row, {k: v.cpu() for k, v in arrays.items()}, metrics
 
 def _twin_columns(part, g, other, a, b, labels, k, copula, arrays)->dict:
