@@ -16,7 +16,7 @@ import traitlets as tr
 from matplotlib.figure import Figure
 from .beta_frames import BetaFrames, discrete_frames, gaussian_frames, plot_sweep, timeline_frames
 from .core import InputError, resolve_device, write_text
-from .frames import CheckpointFrames, checkpoint_frames, plot_frame
+from .frames import CheckpointFrames, checkpoint_frames, find_runs, plot_frame, timeline_runs
 from .gib import GaussianIB
 from .ib import DiscreteIB
 from .pages import checkpoint_payload, checkpoint_state, page_document, page_fragment, script, style, sweep_payload
@@ -93,6 +93,7 @@ class CheckpointExplorer(_Explorer):
     """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and NC1.
     The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side by side.
     Analyses of other features (head, copula) are made when they are asked for, and kept beside the first run.
+    Of arrays with layers of other names, `backbone` stands for the first of them and `head` for the second (`layer_names`); `timeline.of(name)` shows another.
 
     Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (backbone or head), `relevance` (twin, paired or labels), `copula`,
     `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common), `mode` (from 1)."""
@@ -100,6 +101,7 @@ class CheckpointExplorer(_Explorer):
     part = tr.Enum(("train", "test"), "test").tag(sync=True)
     encoder = tr.Enum(("a", "b"), "a").tag(sync=True)
     layer = tr.Enum(("backbone", "head"), "backbone").tag(sync=True)
+    layer_names = tr.List(["backbone", "projection head"]).tag(sync=True)
     relevance = tr.Enum(("twin", "paired", "labels"), "twin").tag(sync=True)
     copula = tr.Bool(False).tag(sync=True)
     view = tr.Enum(("all", "chosen"), "all").tag(sync=True)
@@ -117,13 +119,18 @@ class CheckpointExplorer(_Explorer):
                  page: int = 0, # leave a copy in the notebook, of so many samples per part, that steps without a kernel; 0: none
                  progress: bool = True): # show progress bars
         self._options, self._frames, self._ready = {"limit": limit, "progress": progress}, {}, False
+        self._layers = {"backbone": "backbone", "head": "head"}          # what the trait says → the layer's name
         def build():
             self._options["device"] = resolve_device(device)
             self._pairs = self._understand(pairs, run_b)
             self._names = list(names or ([""] if len(self._pairs) == 1 else [f"pair {i + 1}" for i in range(len(self._pairs))]))
             if len(self._names) != len(self._pairs): raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
-            first = self._pairs[0][0]
-            layer, copula = (first.info["layer"], first.info["copula"]) if first is not None else ("backbone", False)
+            first, runs = self._pairs[0]
+            layers, copula = (first.layers, first.info["copula"]) if first is not None else (find_runs(runs)[0].layers, False)
+            layer = layers[0]
+            if not {*layers} <= {*self._layers}:
+                self._layers, layer = dict(zip(self._layers, layers)), "backbone"
+                self.layer_names = list(self._layers.values())
             frames = self._load(layer, copula)
             if any(f.classes != frames[0].classes for f in frames): raise InputError("pairs that are compared must have the same classes")
             epochs = sorted({e for f in frames for e in f.epochs})
@@ -146,8 +153,10 @@ class CheckpointExplorer(_Explorer):
     def _load(self, layer, copula)->list[CheckpointFrames]:
         key = layer + "_copula"*copula
         if key not in self._frames:
-            own = lambda t: t is not None and (t.info["layer"], t.info["copula"]) == (layer, copula)
-            self._frames[key] = [checkpoint_frames(t if own(t) else None, runs or t.info["runs"], layer, copula, **self._options) for t, runs in self._pairs]
+            if layer not in self._layers: raise InputError(f"there is only one layer, {self.layer_names[0]}")
+            name = self._layers[layer]
+            own = lambda t: t is not None and (t.info["layer"], t.info["copula"]) == (name, copula)
+            self._frames[key] = [checkpoint_frames(t if own(t) else None, None if own(t) else runs or timeline_runs(t), name, copula, **self._options) for t, runs in self._pairs]
             self._options["progress"] = False                       # later ones are made by a callback, which has no place to print
             setattr(self, key, checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula and layer in self._frames))
         return self._frames[key]
@@ -178,13 +187,13 @@ class CheckpointExplorer(_Explorer):
         first = lambda key: key.endswith("_copula") and key.removesuffix("_copula") in self._frames
         return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items()}
 
-    def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
+    def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self._layers.get(self.layer, self.layer)}{'-copula'*self.copula}"
 
     def figure(self)->Figure:
         "The current frame on paper, see `plot_frame`."
         if self.error: raise InputError(self.error)
         frames = self._current()
-        view = self.view if "chosen/train/labels" in frames[0].arrays else "all"
+        view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
         return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view, self._names if len(self._pairs) > 1 else None)
 
     @property

@@ -131,5 +131,7 @@ def timeline_fragment(timeline: Timeline, # of one pair of runs
                       )->str:
     "The checkpoint explorer of a timeline as HTML, at its last checkpoint. `InputError` if the runs' features are gone."
     f = checkpoint_frames(timeline)
-    state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "copula": f.info["copula"], "classes": f.info["chosen"]}
-    return page_fragment(state, {f.info["layer"] + "_copula"*f.info["copula"]: checkpoint_payload([f], limit=limit)})
+    layer, names = f.info["layer"], {}
+    if layer not in ("backbone", "head"): layer, names = "backbone", {"layer_names": [layer]}        # the script knows two layers, whatever they are called
+    state = checkpoint_state | names | {"epoch": f.epochs[-1], "layer": layer, "copula": f.info["copula"], "classes": f.info["chosen"]}
+    return page_fragment(state, {layer + "_copula"*f.info["copula"]: checkpoint_payload([f], limit=limit)})

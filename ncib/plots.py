@@ -46,6 +46,10 @@ def _epoch_axis(ax, epochs):
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set_xlim(-.15, epochs[-1]*1.12 + .1)
 
+def _parts(timeline): # of the features that are there: name, colour, marker, what a legend calls them
+    styles = {"train": ("blue", "o-", "train features"), "test": ("vermillion", "s--", "test features" if "train" in timeline.parts else "given features")}
+    return [(part, *styles[part]) for part in timeline.parts]
+
 _lines = {"plateau begins": ("green", "--"), "count stays ≥ K−1": ("purple", ":"), "K−1 with a clear gap": ("purple", "-.")}
 
 def _mark(ax, timeline, labels=tuple(_lines)):
@@ -76,7 +80,7 @@ def plot_accuracy(timeline: Timeline, # of a pair of runs
     best = 100*timeline.mean("test_accuracy").max()
     ax.axhspan(best - .5, best, color=colours["green"], alpha=.18, linewidth=0, label="within 0.5 points of the best")
     _mark(ax, timeline, ("plateau begins",))
-    _tidy(ax, "epoch", "test accuracy (%)"); _epoch_axis(ax, e)
+    _tidy(ax, "epoch", f"{'test' if 'train' in timeline.parts else 'held-out'} accuracy (%)"); _epoch_axis(ax, e)
     ax.legend(fontsize="x-small")
     _tidy(ax_loss, "epoch", "training loss (nats)")
     if ax_loss.lines: _epoch_axis(ax_loss, e); ax_loss.legend(fontsize="x-small")
@@ -90,8 +94,8 @@ def plot_collapse(timeline: Timeline, # of a pair of runs
     fig = _figure(height=4.4)
     panels = (("nc1", r"NC1: tr$(\Sigma_W\Sigma_B^+)/K$"), ("etf_error", "distance from a simplex ETF"), ("equinorm", "equinorm: std/mean of lengths"), ("equiangular", "equiangular: std of cosines"))
     for ax, (name, label) in zip(fig.subplots(2, 2).flat, panels):
-        for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")):
-            ax.plot(timeline.epochs, timeline.mean(f"{part}_{name}"), style, ms=4, color=colours[colour], label=f"{part} features")
+        for part, colour, style, called in _parts(timeline):
+            ax.plot(timeline.epochs, timeline.mean(f"{part}_{name}"), style, ms=4, color=colours[colour], label=called)
         _tidy(ax, "epoch", "", label); _epoch_axis(ax, timeline.epochs)
         if name == "nc1": ax.set_yscale("log"); ax.legend(fontsize="x-small")
         else: ax.set_ylim(bottom=0)
@@ -99,12 +103,12 @@ def plot_collapse(timeline: Timeline, # of a pair of runs
 
 # %% ../nbs/api/19_plots.ipynb #8b725f55
 def plot_cosines(timeline: Timeline, # of a pair of runs
-                 part: str = "train", # `train` or `test`
+                 part: "str|None" = None, # `train` or `test`; `None`: `train` where there are training features
                  side: str = "a", # encoder, `a` or `b`
                  rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                  )->Figure:
     "Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1)."
-    n, k, names = len(timeline.arrays), timeline.num_classes, timeline.info["classes"]
+    n, k, names, part = len(timeline.arrays), timeline.num_classes, timeline.info["classes"], part or timeline.parts[0]
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     ideal = np.full((k, k), -1/(k - 1)); np.fill_diagonal(ideal, 1)
     panels = [(f"epoch {timeline.epochs[i]}", np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"])) for i in rows] + [("ideal simplex ETF", ideal)]
@@ -215,7 +219,7 @@ def plot_gap(timeline: Timeline, # of a pair of runs
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e, t = timeline.epochs, timeline.table
-    for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=f"{part} features")
+    for part, colour, style, called in _parts(timeline): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=called)
     _mark(ax_time, timeline)
     _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
     for side, marker in (("a", "o"), ("b", "s")):

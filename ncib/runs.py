@@ -61,6 +61,15 @@ class Features:
     train_head: "Tensor|None" = None # (N, p)
     test_head: "Tensor|None" = None # (M, p)
 
+    @property
+    def parts(self)->list[str]:
+        "`train` and `test`."
+        return ["train", "test"]
+    @property
+    def layers(self)->list[str]:
+        "`backbone`, and `head` where it was recorded."
+        return ["backbone"] + ["head"]*(self.train_head is not None)
+
     def part(self, name: str, # `train` or `test`
              layer: str = "backbone", # `backbone` or `head`
              )->tuple[Tensor, Tensor]: # (n, d) features, (n,) labels
@@ -119,6 +128,10 @@ class Run:
     def classes(self)->list[str]:
         "Names of the K classes."
         return self.data["classes"]
+    @property
+    def layers(self)->tuple[str, ...]:
+        "Layers whose features a run may hold: `backbone` and `head`."
+        return "backbone", "head"
 
     def _epochs(self, folder)->list[int]: return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors") if p.stem[6:].isdigit())
     @property

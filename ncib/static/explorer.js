@@ -227,12 +227,16 @@ class Checkpoints extends App {
     const there = (key) => this.live || !!this.bundles[key];
     this.pairs = Object.values(this.bundles)[0].length;
     const epochs = [...new Set(this.frames.flatMap((f) => f.info.epochs))].sort((a, b) => a - b);
-    this.select("features of", "part", [["train", "training images"], ["test", "test images"]]);
+    const parts = ["train", "test"].filter((p) => Object.keys(this.frames[0].arrays).some((k) => k.startsWith(p + "/")));
+    this.select("features of", "part", parts.map((p) => [p, p === "train" ? "training images" : parts.length > 1 ? "test images" : "given images"]));
     this.select("encoder", "encoder", [["a", "A"], ["b", "B"]], "Whose features are seen, and compressed.");
-    this.select("layer", "layer", [["backbone", "backbone", there("backbone")], ["head", "projection head", there("head") || there("head_copula")]], "Backbone: the network's pooled output. Projection head: the unit vectors that the loss sees.");
+    this.given = parts.length < 2;                                  // no training features: everything is of the features given, accuracy held out
+    const layers = this.get("layer_names") || ["backbone", "projection head"];
+    this.select("layer", "layer", [["backbone", layers[0], there("backbone")], ["head", layers[1], there("head") || there("head_copula")]].slice(0, layers.length),
+      layers[1] === "projection head" ? "Backbone: the network's pooled output. Projection head: the unit vectors that the loss sees." : "");
     this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
     this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
-    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
+    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/test/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
     this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the r.m.s. length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
     this.main = this.slider("epoch", "epoch", epochs, (e) => `epoch ${e}`);
@@ -280,7 +284,7 @@ class Checkpoints extends App {
     const say = (c) => {
       const i = this.index(c), part = this.get("part"), side = this.get("encoder"), k1 = this.info(c).classes.length - 1;
       const behind = this.mode(c, "gap").values[i];
-      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: test accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${part}), `
+      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: ${this.given ? "held-out" : "test"} accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${this.given ? "given features" : part}), `
         + `${this.mode(c, "count").values[i]} transitions before the largest gap (K−1 = ${k1}), gap behind mode ${k1}: ×${number(behind)}`;
     };
     this.said.replaceChildren(...Array.from({length: this.pairs}, (_, c) => h("span", {}, say(c) + ". ")));
@@ -307,7 +311,7 @@ class Projection extends Panel {
   array(name) { return this.app.array(this.c, `${this.prefix}${this.app.get("part")}/${name}`); }
   own(name) { return this.array(`${this.app.get("encoder")}/${name}`); }
   draw() {
-    const app = this.app, many = app.info(this.c).classes.length > 4 && app.array(this.c, "chosen/train/labels");
+    const app = this.app, many = app.info(this.c).classes.length > 4 && app.array(this.c, "chosen/test/labels");
     this.prefix = many && app.get("view") === "chosen" ? "chosen/" : "";
     this.shown = app.classes(this.c, this.prefix ? "chosen" : "all");
     this.labels = this.array("labels").values; this.unit = this.own("unit").values;
@@ -542,10 +546,10 @@ class Curves extends Panel {
     const i = this.app.index(this.c), e = this.app.info(this.c).epochs[i];
     this.cursor.attr("x1", this.x(e)).attr("x2", this.x(e));
     for (const {v, y, f, dot} of this.dots) dot.attr("cx", this.x(e)).attr("cy", v[i] > 0 ? y(f * v[i]) : -99);
-    this.describe(`At epoch ${e}: test accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])}`);
+    this.describe(`At epoch ${e}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])}`);
   }
   near(x) { const {epochs} = this.app.info(this.c); return d3.range(epochs.length).sort((a, b) => Math.abs(this.x(epochs[a]) - x) - Math.abs(this.x(epochs[b]) - x))[0]; }
-  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: test accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])} (${this.app.get("part")})`; }
+  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])} (${this.app.given ? "given features" : this.app.get("part")})`; }
   click(x) { this.app.set("epoch", this.app.info(this.c).epochs[this.near(x)]); }
 }
 
