@@ -144,11 +144,11 @@ def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mappe
                 for layer in c:
                     if c[layer].shape[1] != t[layer].shape[1]: raise InputError(f"train {name} must be (n, {c[layer].shape[1]}) as {name} is, got {tuple(t[layer].shape)}")
     for part, (_, _, l) in parts.items(): _filled(l, k, 1 if train is not None else 2, "labels" if part == "test" else "train labels")
-    numbers = list(range(1, len(xs) + 1)) if epochs is None else [int(e) for e in epochs if e == int(e)]
-    if len(numbers) != len(xs) or (epochs is not None and len(epochs) != len(xs)) or numbers != sorted(set(numbers)) or numbers[0] < 0:
-        raise InputError(f"epochs must be ascending integers, one for each of {len(xs)} checkpoints, got {list(epochs)}")
+    numbers = list(range(1, len(xs) + 1)) if epochs is None else list(epochs)
+    if len(numbers) != len(xs) or not all(isinstance(e, (int, np.integer)) for e in numbers) or numbers != sorted(set(numbers)) or numbers[0] < 0:
+        raise InputError(f"epochs must be ascending integers, one for each of {len(xs)} checkpoints, got {numbers}")
     labelled = {part: l for part, (_, _, l) in parts.items()}
-    return tuple(ArrayRun(name, [ArrayFeatures({part: p[side][i] for part, p in parts.items()}, labelled) for i in range(len(xs))], numbers, classes or [str(c) for c in range(k)], epochs is None)
+    return tuple(ArrayRun(name, [ArrayFeatures({part: p[side][i] for part, p in parts.items()}, labelled) for i in range(len(xs))], [int(e) for e in numbers], classes or [str(c) for c in range(k)], epochs is None)
                  for side, name in enumerate(names))
 
 # %% ../nbs/api/09a_arrays.ipynb #a44a150d
