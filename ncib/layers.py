@@ -7,15 +7,15 @@ __all__ = ['pooled', 'measure']
 
 # %% ../nbs/api/08_layers.ipynb #ca8cdf1e
 import contextlib, difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
-from .core import InputError
-from .stats import ClassStats
+from .core import InputError, ranks
+from .stats import ClassStats, sum_over_ranks
 
 # %% ../nbs/api/08_layers.ipynb #ded6e57e
 def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
@@ -23,6 +23,19 @@ def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
     "Features of a layer's output: images averaged over positions, tokens over t, anything else flattened."
     if output.ndim == 4: return output.mean((2, 3))
     return output.mean(1) if output.ndim == 3 else output.flatten(1)
+
+def _split(batch)->tuple: # inputs, labels
+    "A batch is (inputs, labels, …), or a mapping whose `labels` (or `label`) are taken out and whose rest are the model's keyword arguments."
+    if not isinstance(batch, Mapping):
+        inputs, labels, *_ = batch
+        return inputs, labels
+    name = next((n for n in ("labels", "label") if n in batch), None)
+    if name is None: raise InputError(f"a batch must hold labels or label, got {', '.join(map(str, batch))}")
+    return {k: v for k, v in batch.items() if k != name}, batch[name]
+
+def _forward(model, inputs, device):
+    if isinstance(inputs, Mapping): return model(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()})
+    return model(inputs.to(device))
 
 def _features(model, layers: list, loader, pool, progress):
     "Yields ({layer: (n, d) features}, labels) for each batch, in evaluation mode; the model's modes and hooks are put back."
@@ -39,9 +52,10 @@ def _features(model, layers: list, loader, pool, progress):
     handles = [modules[name].register_forward_hook(hook(name)) for name in layers]
     try:
         model.eval()
-        for inputs, labels, *_ in tqdm(loader, disable=not progress, leave=False):
+        for batch in tqdm(loader, disable=not progress, leave=False):
+            inputs, labels = _split(batch)
             caught.clear()
-            with torch.inference_mode(): model(inputs.to(device))
+            with torch.inference_mode(): _forward(model, inputs, device)
             if missing := [name for name in layers if name not in caught]: raise InputError(f"layer {missing[0]!r} was not called in the model's forward pass")
             yield {name: caught[name] for name in layers}, labels
     finally:
@@ -50,13 +64,14 @@ def _features(model, layers: list, loader, pool, progress):
 
 # %% ../nbs/api/08_layers.ipynb #32468baf
 def measure(model: nn.Module, # takes a batch of inputs
-            loader: Iterable, # of (inputs, labels, …); read twice, or once with second_pass=False
+            loader: Iterable, # of (inputs, labels, …), or of mappings: `labels` and the model's keyword arguments; read twice, or once with second_pass=False
             layer: "str|list[str]", # name(s) as in `model.named_modules()`; of a module called several times the last output counts
             num_classes: int, # K; labels are in [0, K)
             classifier: nn.Linear|None=None, # for NC3 and NC4 of the last of the layers with as many features as it takes
             pool: Callable=pooled, # a layer's output → (n, d)
             second_pass: bool=True, # NC4 and NCC accuracy too; the loader must then give the same samples again, in any order
             progress: bool=True, # progress bars
+            all_ranks: bool=False, # under torch.distributed: of the samples of all processes, each of which calls this with its own part
             **options, # classes, nc1_convention, global_mean: as for `collapse_metrics_from_stats`
             )->"CollapseMetrics|dict[str, CollapseMetrics]": # one, or one per layer if `layer` is a list
     "Collapse metrics of a model's layers over a loader, streaming: memory K·d + d² per layer."
@@ -69,6 +84,9 @@ def measure(model: nn.Module, # takes a batch of inputs
                 if name not in stats: stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps" else f.device)
                 stats[name].update(f, labels)
     if not stats: raise InputError("loader must give batches, got none")
+    together = all_ranks and ranks()[1] > 1
+    if together:
+        for s in stats.values(): s.all_reduce()
     heads = dict.fromkeys(layers, (None, None))
     if classifier is not None:
         fitting = [name for name in layers if stats[name].dim == classifier.in_features]
@@ -82,5 +100,6 @@ def measure(model: nn.Module, # takes a batch of inputs
             for features, labels in batches:
                 for name, f in features.items(): tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name])
         if not isinstance(tallies[layers[0]], Tensor): raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: second_pass=False)")
+        if together: tallies = {name: sum_over_ranks(t) for name, t in tallies.items()}
         result = {name: _with_tally(m, tallies[name], weights[name][0]) for name, m in result.items()}
     return result[layer] if isinstance(layer, str) else result
