@@ -1,6 +1,8 @@
 """Callbacks: the numbers of `measure`, in the frameworks' own loggers, and a training that goes on as without them.
 
 Where a framework is not installed its trainer is played by a stand-in that calls hooks with the arguments, in the order and with the side effects of the real one; with the real one, the last tests run."""
+import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ncib.callbacks import CollapseCallback, TrainerCollapseCallback
 from ncib.core import InputError, fixed_seed
 from ncib.layers import measure
+from ncib.timeline import analyze
 
 K, N, D = 3, 90, 8
 LABELS = torch.arange(N) % K
@@ -203,3 +206,69 @@ def test_with_transformers(tmp_path):
     trainer.train()
     assert isinstance(callback, transformers.TrainerCallback) and [h["epoch"] for h in callback.history] == [1, 2]
     assert len([h for h in trainer.state.log_history if "collapse/backbone/nc1" in h]) == 2 and len([h for h in trainer.state.log_history if "loss" in h]) == 2
+
+
+# ---- the tutorial's rows "Coming from …"
+
+def snippets() -> dict[str, str]:
+    "Code of the rows that need another package, by the package."
+    import nbformat
+    from check_sync import ROOT
+    text = "\n".join(c.source for c in nbformat.read(ROOT/"nbs/tutorials/your_own_model.ipynb", 4).cells if c.cell_type == "markdown")
+    return {re.search(r"(?:import|from) (\w+)", code)[1]: code for code in re.findall(r"```python\n(.*?)```", text, re.S)}
+
+
+class Small(nn.Module):
+    "A network with the module names that the rows use."
+    def __init__(self, num_classes=K):
+        super().__init__()
+        self.avgpool, self.fc = nn.Sequential(nn.Linear(D, 6), nn.Tanh()), nn.Linear(6, num_classes)
+    def forward(self, x): return self.fc(self.avgpool(x))
+
+
+def test_rows_are_there(): assert {"timm", "lightning", "transformers"} <= set(snippets())
+
+
+def test_row_of_timm(monkeypatch):
+    "With networks that have timm's two methods."
+    class Net(nn.Module):
+        def __init__(self, d): super().__init__(); self.stem, self.fc = nn.Conv2d(1, d, 1), nn.Linear(d, 1000)
+        def forward_features(self, x): return self.stem(x)
+        def forward_head(self, x, pre_logits=False): x = x.mean((2, 3)); return x if pre_logits else self.fc(x)
+    def create_model(name, pretrained=False, **kwargs):
+        with fixed_seed(len(name)): return Net({"resnet18": 5, "convnext_nano": 6}[name])
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
+    space = {"torch": torch, "analyze": lambda *args: analyze(*args, progress=False), "images": INPUTS.view(N, 1, 4, 2), "labels": LABELS}
+    exec(snippets()["timm"], space)
+    assert space["timeline"].parts == ["test"] and space["pooled_features"]("convnext_nano", space["images"]).shape == (N, 6)
+
+
+def test_row_of_lightning(monkeypatch):
+    class LightningModule(nn.Module):
+        log_dict = Module.log_dict
+        def __init__(self): super().__init__(); self.logged = []
+    class Trainer(Fit):
+        def __init__(self, max_epochs, callbacks): super().__init__(callbacks, max_epochs)
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", SimpleNamespace(LightningModule=LightningModule, Trainer=Trainer))
+    monkeypatch.setitem(sys.modules, "lightning", SimpleNamespace(pytorch=sys.modules["lightning.pytorch"]))
+    space = {"torch": torch, "nn": nn, "resnet18": Small, "eval_loader": even(), "train_loader": loader()}
+    exec(snippets()["lightning"].replace("num_classes=10", f"num_classes={K}"), space)
+    assert [h["epoch"] for h in space["collapse"].history] == [1, 2, 3, 4, 5] and {"collapse/backbone/nc1", "collapse/backbone/nc3"} <= space["collapse"].history[-1].keys()
+
+
+def test_row_of_transformers(monkeypatch):
+    class Model(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.resnet, self.classifier = nn.ModuleDict({"pooler": nn.Sequential(nn.Linear(D, 6), nn.Tanh())}), nn.Sequential(nn.Flatten(), nn.Linear(6, config.num_labels))
+        def forward(self, pixel_values=None, labels=None):
+            logits = self.classifier(self.resnet["pooler"](pixel_values))
+            return {"logits": logits} | ({} if labels is None else {"loss": nn.functional.cross_entropy(logits, labels)})
+    class Trainer(Trains):
+        def __init__(self, model=None, args=None, train_dataset=None): super().__init__(model); self.epochs = args.num_train_epochs
+        def train(self): super().train(self.epochs)
+    arguments = lambda output_dir, num_train_epochs: SimpleNamespace(output_dir=output_dir, num_train_epochs=num_train_epochs)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(ResNetConfig=lambda num_labels: SimpleNamespace(num_labels=num_labels), ResNetForImageClassification=Model, Trainer=Trainer, TrainingArguments=arguments))
+    space = {"images": None}
+    exec(snippets()["transformers"].replace("num_classes=10", f"num_classes={K}").replace("num_labels=10", f"num_labels={K}"), space)
+    assert [h["epoch"] for h in space["collapse"].history] == [1, 2, 3, 4, 5] and len([h for h in space["trainer"].state.log_history if "collapse/backbone/nc3" in h]) == 5
