@@ -133,6 +133,7 @@ def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mappe
     if train is not None and (not isinstance(train, (tuple, list)) or len(train) != 3): raise InputError(f"train must be (x, y, labels) of the training images, got {f'{len(train)} values' if isinstance(train, (tuple, list)) else type(train).__name__}")
     parts = {"test": _part(x, y, labels, names, titles, "labels")}
     xs, ys, found = parts["test"]
+    if len(found) < 20: raise InputError(f"{names[0]} must have at least 20 rows, for intervals leave out one twentieth after the other, got {len(found)}")
     k = len(classes) if classes is not None else int(found.max()) + 1
     check_labels(found, len(found), k)
     if train is not None:

@@ -108,7 +108,7 @@ def plot_cosines(timeline: Timeline, # of a pair of runs
                  rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                  )->Figure:
     "Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1)."
-    n, k, names, part = len(timeline.arrays), timeline.num_classes, timeline.info["classes"], part or timeline.parts[0]
+    n, k, names, part = len(timeline.arrays), timeline.num_classes, timeline.info["classes"], timeline.check_part(part or timeline.parts[0])
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     ideal = np.full((k, k), -1/(k - 1)); np.fill_diagonal(ideal, 1)
     panels = [(f"epoch {timeline.epochs[i]}", np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"])) for i in rows] + [("ideal simplex ETF", ideal)]
@@ -137,21 +137,21 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     "Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below."
     fig = _figure(height=4.6)
     ax, ax_count = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    e, k1 = timeline.epochs, timeline.num_classes - 1
-    excess = [np.asarray(a[f"{part}_{relevance}_excess"]) for a in timeline.arrays]
+    e, k1, lone = timeline.epochs, timeline.num_classes - 1, len(timeline.epochs) == 1         # a line needs two checkpoints
+    excess = [np.asarray(a[f"{timeline.check_part(part)}_{relevance}_excess"]) for a in timeline.arrays]
     m = max(map(len, excess))
     grid = np.full((len(e), m), np.nan)
     for row, x in zip(grid, excess): row[:len(x)] = np.log10(np.where((x > 0) & np.isfinite(x), x, np.nan))
-    ax.plot(e, grid[:, k1:], color=colours["grey"], linewidth=.7, alpha=.6)
+    ax.plot(e, grid[:, k1:], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], linewidth=.7, alpha=.6)
     ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2)
-    ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1"); ax.plot([], [], color=colours["grey"], label="further modes")
+    ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1"); ax.plot([], [], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], label="further modes")
     if m > k1: ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], color=colours["orange"], alpha=.35, linewidth=0, label="gap behind mode K−1")
     chance = np.array([_chance(a, part, relevance) for a in timeline.arrays])
-    if np.isfinite(chance).any(): ax.plot(e, np.log10(np.where(np.isfinite(chance), chance, np.nan)), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
-    _mark(ax, timeline)
+    if np.isfinite(chance).any(): ax.plot([.6*e[0], 1.1*e[0] + .1] if lone else e, np.log10(np.where(np.isfinite(chance), chance, np.nan)).repeat(1 + lone), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
+    if not lone: _mark(ax, timeline)
     shown = grid[np.isfinite(grid)]
     highest = np.log10(chance.max()) if np.isfinite(chance).all() else np.inf
-    if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
+    if len(shown): ax.set_ylim(shown.min() - .15, min(max(shown.max(), highest if lone and np.isfinite(highest) else -np.inf), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
     _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
@@ -182,7 +182,7 @@ def plot_information(timeline: Timeline, # of a pair of runs
                      rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                      )->Figure:
     "Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled for modes 1 to K−1."
-    n, k1 = len(timeline.arrays), timeline.num_classes - 1
+    n, k1, part = len(timeline.arrays), timeline.num_classes - 1, timeline.check_part(part)
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     fig = _figure()
     ax, ax_near = fig.subplots(1, 2)

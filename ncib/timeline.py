@@ -139,6 +139,12 @@ class Timeline:
         "`train` and `test`; only `test` where no training features were given."
         return [p for p in ("train", "test") if f"{p}_nc1_a" in self.table]
 
+    def check_part(self, part: str, # `train` or `test`
+                   )->str: # `part`
+        "`InputError` if there are no features of this part."
+        if part not in self.parts: raise InputError(f"part must be {' or '.join(self.parts)}, got {part!r}" + ("; no training features were given" if part == "train" else ""))
+        return part
+
     def of(self, layer: str, # one of `layers`
            )->"Timeline":
         "The same pair in one layer alone, its columns without prefix. `InputError` if it was not analysed."
@@ -153,6 +159,7 @@ class Timeline:
     def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
              )->np.ndarray: # (c,) float64
         "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
+        if column.startswith("train_"): self.check_part("train")
         return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
 
     def plateau_epoch(self, tolerance: float = 0.005, # share of images: 0.005 is half a percentage point
@@ -165,7 +172,7 @@ class Timeline:
                               relevance: str = "twin", # `twin`, `paired` or `labels`
                               )->int|None:
         "First checkpoint from which the transition count stays at K − 1 or above; `None` if it does not at the end."
-        return first_lasting(self.epochs, (self.table[f"{part}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
+        return first_lasting(self.epochs, (self.table[f"{self.check_part(part)}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
 
     def clear_transitions_epoch(self, part: str = "test", # `train` or `test`
                                 relevance: str = "twin", # `twin`, `paired` or `labels`
@@ -175,7 +182,7 @@ class Timeline:
         return first_lasting(self.epochs, self._clear(part, relevance))
 
     def _clear(self, part, relevance)->np.ndarray: # (c,) booleans
-        t, name = self.table, f"{part}_{relevance}"
+        t, name = self.table, f"{self.check_part(part)}_{relevance}"
         plain = ((t[f"{name}_count"] == self.num_classes - 1) & (t[f"{name}_gap"] >= clear_gap)).to_numpy()
         if f"{name}_separation_low" not in t: return plain
         known = t[f"{name}_count_share"].notna().to_numpy()
@@ -219,7 +226,7 @@ class Timeline:
                     part: str = "test", # `train` or `test`
                     )->Transitions:
         "The transitions between the two encoders at one checkpoint, as they were measured."
-        t, arr, name = self.table.iloc[row], self.arrays[row], f"{part}_twin"
+        t, arr, name = self.table.iloc[row], self.arrays[row], f"{self.check_part(part)}_twin"
         seen = int(t[f"{name}_significant"])
         e, floor = arr[f"{name}_excess"][:seen].numpy(), float(arr.get(f"{name}_floor", math.inf))
         with np.errstate(divide="ignore", invalid="ignore"): ratios = np.append(np.where(e[1:] == e[:-1], 1., e[1:]/e[:-1]), max(1., floor/e[-1])) if seen else e

@@ -209,6 +209,7 @@ def with_nan():
     ((X, Y, LABELS), {"train": (X[:, 1:], Y, LABELS)}, "train x must be (n, 12) as x is, got (300, 11)"),
     ((X, Y, LABELS), {"train": ([X, X], [Y, Y], LABELS)}, "train x must have as many checkpoints as x, got 2 and 1"),
     ((X, Y, LABELS), {"train": ({"head": X}, {"head": Y}, LABELS)}, "train x must have the layers of x, features, got head"),
+    ((X[:12], Y[:12], LABELS[:12]), {}, "x must have at least 20 rows"),
     ((X, X, LABELS), {}, "x and y hold the same features at epoch 1"),
     ((X, "runs/b", LABELS), {}, "a pair must be two runs or two arrays, got ndarray and str"),
     (("runs/a", "runs/b"), {"labels": LABELS, "epochs": [1]}, "epochs and labels must be left out with runs"),
@@ -216,6 +217,20 @@ def with_nan():
 def test_refusals(args, options, message):
     with pytest.raises(InputError) as e: analyze(*args, progress=False, **options)
     assert message in str(e.value), e.value
+
+
+@pytest.mark.parametrize("ask", [lambda t: t.mean("train_nc1"), lambda t: t.all_transitions_epoch("train"), lambda t: t.clear_transitions_epoch("train"), lambda t: t.transitions(part="train"),
+                                 lambda t: plots.plot_cosines(t, "train"), lambda t: plots.plot_transitions(t, "train"), lambda t: plots.plot_information(t, "train")])
+def test_training_features_that_were_not_given_are_not_told_of(single, ask):
+    with pytest.raises(InputError, match="part must be test, got 'train'; no training features were given"): ask(single)
+
+
+def test_one_checkpoint_shows_every_mode(single):
+    "Where there is no line to draw there are marks."
+    ax = plots.plot_transitions(single).axes[0]
+    drawn = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert len(drawn) == D and all(line.get_marker() == "o" for line in drawn)
+    assert any(line.get_label().startswith("chance") and len(line.get_xdata()) == 2 for line in ax.lines)
 
 
 def test_layer_that_is_not_there():
