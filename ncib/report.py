@@ -63,7 +63,7 @@ _terms = (
     ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
 
 _css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}
-body:has(#layer-backbone:checked) .of-head,body:has(#layer-head:checked) .of-backbone{display:none}@media print{.switch{display:none}}
+@media print{.switch{display:none}}
 :root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}h1{line-height:1.2}h2{margin-top:2.2rem}
 figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:4px}figcaption{font-size:.92rem;margin:.4rem 0 0}.verdict li{margin:.35rem 0}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884}th{vertical-align:bottom}.small{font-size:.85rem}dt{font-weight:600;margin-top:.5rem}dd{margin-left:1.2rem}"""
@@ -79,15 +79,20 @@ def _explorer(timeline)->str:
     try: return f"{head}<p>{words}</p>{timeline_fragment(timeline)}</section>"
     except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
+def _id(timeline, layer)->str: # for HTML, which takes no free text there
+    return layer if layer in ("backbone", "head") else f"{timeline.layers.index(layer) + 1}"
+
 def _of_layer(timeline, layer, content)->str: # shown only while the switch stands at its layer, if there is one
-    return content if len(timeline.layers) == 1 else f'<div class="of-{layer}">{content}</div>'
+    return content if len(timeline.layers) == 1 else f'<div class="of-{_id(timeline, layer)}">{content}</div>'
 
 def _switch(timeline)->str:
     "Chooses the layer of everything below; without a script."
     if len(timeline.layers) == 1: return ""
-    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{layer}" value="{layer}"{" checked" if on else ""}> {layer}</label>'
-    return (f'<fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == timeline.layers[0]) for layer in timeline.layers)}'
-            "<span>The loss acts on the head; the backbone is what is used afterwards.</span></fieldset>")
+    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{_id(timeline, layer)}" value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>'
+    hide = ",".join(f"body:has(#layer-{_id(timeline, on)}:checked) .of-{_id(timeline, off)}" for on in timeline.layers for off in timeline.layers if on != off)
+    words = "<span>The loss acts on the head; the backbone is what is used afterwards.</span>"*({*timeline.layers} == {"backbone", "head"})
+    return (f'<style>{hide}{{display:none}}</style><fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == timeline.layers[0]) for layer in timeline.layers)}'
+            f"{words}</fieldset>")
 
 def report_html(timeline: Timeline, # with the runs it was made of
                 title: str = "Neural collapse and the information bottleneck", # of the page
@@ -106,18 +111,22 @@ def report_html(timeline: Timeline, # with the runs it was made of
         parts.append(f"<section><h2>{e(heading)}</h2><figure>{images}<figcaption>{e(caption)}</figcaption></figure></section>")
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
-    kind = f"{' and '.join(timeline.layers)} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
+    given, numbered, count = "train" not in timeline.parts, timeline.info.get("numbered"), len(timeline.table)
+    kinds = [] if timeline.layers == ["features"] else [f"{', '.join(timeline.layers[:-1])}{' and '*(len(timeline.layers) > 1)}{timeline.layers[-1]} features"]
+    kind = e(", ".join(kinds + ["normal scores of every coordinate (meta-Gaussian)"]*timeline.info["copula"]))
+    when = f"{count} checkpoint{'s'*(count > 1)}" + ("" if numbered else f" up to epoch {timeline.epochs[-1]}")
+    where = "Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images." if not given else "All numbers are of the given features; accuracy, NC1, distance from an ETF and shortfall are means of both encoders. What the figures call test features are the given ones."
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(title)}</title><style>{_css}</style></head><body>
 <h1>{e(title)}</h1>
-<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
+<p>Two encoders{e(trained)} on the same images of K = {k} classes{f" ({kind})" if kind else ""}, at {when}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
 <h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
 {_switch(timeline)}
 {_explorer(timeline)}
 {"".join(parts)}
-<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images. The file timeline.csv has every column.</p>{"".join((f"<h3>{layer}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
+<section><h2>Checkpoints</h2><p class="small">{where} The file timeline.csv has every column.</p>{"".join((f"<h3>{e(layer)}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
 <section><h2 id="terms">Terms</h2><dl class="small">{"".join(f'<dt>{e(term)}</dt><dd>{e(words)} <a href="{site}/{page}">Formula and source</a></dd>' for term, words, page in _terms if term != 'IB gap at any rate' or not timeline.info['copula'])}</dl></section>
-<section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>
+<section><h2>Settings</h2><p class="small">{"Arrays" if timeline.info.get("arrays") else "Runs"}: {e(" and ".join(timeline.info["runs"]))}.{" Where they differ, both values are given." if settings else ""}</p><div class="scroll"><table>{settings}</table></div></section>
 </body></html>
 """
 
