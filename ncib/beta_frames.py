@@ -159,7 +159,7 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
                     part: str = "test", # `train` or `test`
                     side: str = "a", # the encoder whose features are compressed, `a` or `b`
                     relevance: str = "twin", # `twin`, `paired` or `labels`
-                    layer: "str|None" = None, # `backbone` or `head`; `None`: the timeline's first, or the backbone
+                    layer: "str|None" = None, # one that was recorded; `None`: the timeline's first, or the runs' first
                     copula: bool = False, # not asked where a timeline is given
                     limit: int = 600, # most samples
                     device: "str|torch.device" = "cpu", # where the linear algebra is done
@@ -169,9 +169,9 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
     if part not in ("train", "test") or side not in ("a", "b") or relevance not in relevances:
         raise InputError(f"part must be train or test, side a or b, relevance one of {', '.join(relevances)}; got {part!r}, {side!r}, {relevance!r}")
     timeline = pair if isinstance(pair, Timeline) else None
-    layer = layer or (timeline.layers[0] if timeline else "backbone")
     if timeline: copula = timeline.info["copula"]
     runs = timeline_runs(timeline) if timeline else find_runs(pair)
+    layer = layer or (timeline.layers[0] if timeline else runs[0].layers[0])
     if side == "b": runs = runs[::-1]
     epochs = [int(e) for e in timeline.epochs] if timeline else sorted(set(runs[0].epochs) & set(runs[1].epochs))
     if not epochs: raise InputError(f"{runs[0].path} and {runs[1].path} have no checkpoint in common")

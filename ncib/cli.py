@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from . import __version__
+from .arrays import read_runs
 from .compare import compare
 from .core import InputError
 from .encoders import describe_layers, encode_images, pools
@@ -88,12 +89,20 @@ def _features(args):
     for run in [made] if isinstance(made, Run) else made.values(): print(f"{run}, layer {run.config['layer']}")
 
 def _analyze(args):
-    runs = Run(args.run_a), Run(args.run_b)
-    Path(args.out).mkdir(parents=True, exist_ok=True)                            # an unwritable place shows before the work, not after
-    timeline = analyze(*runs, layer=args.layer, copula=args.copula, device=args.device, progress=not args.quiet)
-    timeline.save(args.out)
+    arrays = [o for o in ("labels", "train_features", "train_labels", "epochs") if getattr(args, o)]
+    if args.features:
+        if args.run_a: args.error("give two runs or --features, not both")
+        runs = read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs)
+    else:
+        if arrays: args.error(f"--{arrays[0].replace('_', '-')} goes with --features")
+        runs = Run(args.run_a), Run(args.run_b)
+    if args.out: Path(args.out).mkdir(parents=True, exist_ok=True)               # an unwritable place shows before the work, not after
+    timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula, device=args.device, progress=not args.quiet)
+    if args.out: timeline.save(args.out)
     _print_timeline(timeline)
-    print(f"\nwritten: {Path(args.out)/'timeline.csv'}, {Path(args.out)/'summary.json'}")
+    written = [Path(args.out)/name for name in ("timeline.csv", "summary.json")] if args.out else []
+    if args.report: written.append(write_report(timeline, Path(args.out or "")/"report.html"))
+    if written: print(f"\nwritten: {', '.join(map(str, written))}")
 
 def _report(args):
     print(f"written: {write_report(Timeline.load(args.analysis), args.out or Path(args.analysis)/'report.html')}")
@@ -149,6 +158,15 @@ def _lab(args):
     os.execv(sys.executable, command)
 
 # %% ../nbs/api/23_cli.ipynb #7fc3c5b0
+class _Instead(argparse.Action):
+    "An option that may be repeated, and without which others are required."
+    def __init__(self, *args, instead_of=(), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.instead_of = instead_of
+    def __call__(self, parser, args, values, option=None):
+        for other in self.instead_of: other.required = False
+        setattr(args, self.dest, (getattr(args, self.dest) or []) + [values])
+
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
     main = argparse.ArgumentParser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.")
@@ -183,10 +201,19 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="in which features are stored (default: %(default)s)"); quiet(p)
 
-    p = command("analyze", _analyze, "analyse a pair of runs, checkpoint by checkpoint; writes timeline.csv and summary.json")
-    p.add_argument("run_a", metavar="RUN_A", help="a run directory"); p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed")
-    p.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="which features (default: %(default)s)")
+    p = command("analyze", _analyze, "analyse a pair of runs, or of arrays, checkpoint by checkpoint; writes timeline.csv and summary.json")
+    needed = [p.add_argument("run_a", metavar="RUN_A", help="a run directory"), p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed"),
+              p.add_argument("--out", required=True, metavar="DIR", help="folder for the results; with --features they are only printed without it")]
+    p.add_argument("--features", nargs=2, action=_Instead, instead_of=needed, metavar=("A", "B"), help="instead of runs: files with (n, d) features of two encoders, the same images in the same order; .npy, or .npz, .safetensors, .pt with one array for each layer; "
+                   "again for every further checkpoint")
+    p.add_argument("--labels", metavar="FILE", help="of those images, (n,) integers (default: the array called labels in the feature files)")
+    p.add_argument("--train-features", nargs=2, action="append", metavar=("A", "B"), help="of the training images, in the same form (default: only the given features are known)")
+    p.add_argument("--train-labels", metavar="FILE", help="of the training images")
+    p.add_argument("--epochs", nargs="+", type=int, metavar="EPOCH", help="of the checkpoints (default: they are numbered from 1)")
+    p.add_argument("--report", action="store_true", help="write report.html too, there or here")
+    p.add_argument("--layer", metavar="NAME", help="which features (default: backbone; of arrays all layers)")
+    p.set_defaults(error=p.error)
+    p.usage = "ncib analyze RUN_A RUN_B --out DIR [options]\n       ncib analyze --features A B --labels FILE [--out DIR] [options]"
     p.add_argument("--copula", action="store_true", help="meta-Gaussian bottleneck: normal scores of every feature first")
     p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)"); quiet(p)
 

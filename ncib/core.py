@@ -7,7 +7,7 @@ __all__ = ['InputError', 'as_tensor', 'check_features', 'check_labels', 'same_ki
            'ranks', 'processes', 'on_first_rank', 'to_bits', 'atomic_write', 'write_text', 'write_json', 'read_json']
 
 # %% ../nbs/api/00_core.ipynb #090ee6c6
-import contextlib, itertools, json, math, os, tempfile
+import contextlib, itertools, json, math, os, tempfile, warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,11 +25,15 @@ def _one_line(error)->str: # kind and first line of an error's text
 # %% ../nbs/api/00_core.ipynb #24fc0b3c
 def as_tensor(values, # tensor, NumPy array or list
               )->Tensor: # without a copy where possible, and without a graph
-    "`values` as a tensor; NumPy arrays also with negative strides or a foreign byte order, which torch does not take. `TypeError` for what is neither."
+    "`values` as a tensor, not to be written to; NumPy arrays also with negative strides or a foreign byte order, which torch does not take, or read-only. `TypeError` for what is neither."
     if isinstance(values, Tensor): return values.detach()
     a = np.asarray(values)
     if not a.dtype.isnative: a = a.astype(a.dtype.newbyteorder("="))
-    return torch.as_tensor(a.copy() if any(s < 0 for s in a.strides) else a)
+    if any(s < 0 for s in a.strides): a = a.copy()
+    if a.flags.writeable: return torch.as_tensor(a)
+    with warnings.catch_warnings():                                                              # a file mapped for reading: nothing here writes
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.as_tensor(a)
 
 def check_features(features, # (n, d) NumPy array or torch tensor, any float dtype
                    name: str = "features", # what the error message calls it

@@ -7,7 +7,6 @@ __all__ = ['CheckpointExplorer', 'compare', 'BetaSweep']
 
 # %% ../nbs/api/21_explore.ipynb #1e386263
 import contextlib, io, threading
-from functools import partial
 from pathlib import Path
 
 import anywidget
@@ -17,13 +16,13 @@ import traitlets as tr
 from matplotlib.figure import Figure
 from .beta_frames import BetaFrames, discrete_frames, gaussian_frames, plot_sweep, timeline_frames
 from .core import InputError, resolve_device, write_text
-from .frames import CheckpointFrames, checkpoint_frames, plot_frame, recorded_layers, timeline_runs
+from .frames import CheckpointFrames, checkpoint_frames, find_runs, plot_frame, recorded_layers, timeline_runs
 from .gib import GaussianIB
 from .ib import DiscreteIB
-from .pages import checkpoint_payload, checkpoint_state, page_document, page_fragment, script, style, sweep_payload
+from .pages import checkpoint_payload, layer_data, page_document, page_fragment, script, style, sweep_payload
 from .plots import _small_png
 from .runs import Run
-from .timeline import Timeline, layers
+from .timeline import Timeline
 
 # %% ../nbs/api/21_explore.ipynb #244518ba
 class _Explorer(anywidget.AnyWidget):
@@ -33,6 +32,8 @@ class _Explorer(anywidget.AnyWidget):
     kind = tr.Unicode().tag(sync=True)
     error = tr.Unicode().tag(sync=True)                             # shown instead of the explorer
     status = tr.Unicode().tag(sync=True)                            # shown below it
+    layer = tr.Unicode().tag(sync=True)                             # one of `layers`
+    layers = tr.List(tr.Unicode()).tag(sync=True)                   # of a pair of runs, those recorded, by any names; else none
     _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
 
     def __init__(self, build, page, page_layers, **state):
@@ -51,6 +52,18 @@ class _Explorer(anywidget.AnyWidget):
                 if doing: self.status = ""
             except InputError as e: setattr(self, where, f"{str(e)[:1].upper()}{str(e)[1:]}.")
             except Exception as e: setattr(self, where, f"This did not work: {type(e).__name__}: {e}")
+
+    def _with_layers(self, names, layer)->str: # layer, the one to begin with
+        "Takes over the layers that there are, with a trait for the packed data of each."
+        self.layers = names
+        held = [layer_data(i, copula) for i in range(len(names)) for copula in (False, True)]
+        self._data = (*self._data, *held)
+        self.add_traits(**{key: tr.Bytes().tag(sync=True) for key in held})
+        return self._there(layer)
+
+    def _there(self, layer)->str: # layer
+        if layer not in self.layers: raise InputError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}, which was not recorded")
+        return layer
 
     def _switched(self, change, doing, make):
         "Makes what a control now asks for; where that fails the control goes back."
@@ -96,31 +109,25 @@ class _Explorer(anywidget.AnyWidget):
             data["text/html"] = self.html(self._page, layers=self._page_layers)
         return bundle
 
-def _one_of_layers(layer):
-    if layer not in layers: raise InputError(f"layer must be one of {', '.join(layers)}, got {layer!r}")
-    return layer
-
 # %% ../nbs/api/21_explore.ipynb #53e80ba5
 class CheckpointExplorer(_Explorer):
     """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and NC1.
     The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side by side.
-    Analyses of other features (the other layer, copula) are made when they are asked for, once, and kept beside the first run.
+    Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside the first run.
 
-    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (backbone or head; `layers` are those recorded), `relevance` (twin, paired or labels), `copula`,
+    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (any of `layers`, those recorded), `relevance` (twin, paired or labels), `copula`,
     `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common), `mode` (from 1)."""
     epoch = tr.Int().tag(sync=True)
     part = tr.Enum(("train", "test"), "test").tag(sync=True)
     encoder = tr.Enum(("a", "b"), "a").tag(sync=True)
-    layer = tr.Enum(layers, "backbone").tag(sync=True)
-    layers = tr.List(tr.Unicode()).tag(sync=True)
     relevance = tr.Enum(("twin", "paired", "labels"), "twin").tag(sync=True)
     copula = tr.Bool(False).tag(sync=True)
     view = tr.Enum(("all", "chosen"), "all").tag(sync=True)
     classes = tr.List(tr.Int()).tag(sync=True)
     scale = tr.Enum(("own", "common"), "own").tag(sync=True)
     mode = tr.Int(1, min=1).tag(sync=True)
-    backbone, backbone_copula, head, head_copula, chosen = (tr.Bytes().tag(sync=True) for _ in range(5))
-    _data = ("backbone", "backbone_copula", "head", "head_copula", "chosen")
+    chosen = tr.Bytes().tag(sync=True)
+    _data = ("chosen",)
 
     def __init__(self, pairs, # a `Timeline`, a run, or a list of timelines and pairs of runs
                  run_b=None, # the second run, if `pairs` is one
@@ -129,7 +136,7 @@ class CheckpointExplorer(_Explorer):
                  limit: int = 2000, # most samples per part
                  page: int = 0, # leave a copy in the notebook, of so many samples per part, that steps without a kernel; 0: none
                  progress: bool = True, # show progress bars
-                 layer: "str|None" = None, # shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 layer: "str|None" = None, # shown first; `None`: the timeline's first, or the runs' first
                  page_layers: "list[str]|None" = None): # layers in that copy beside the one shown; `None`: all that were recorded
         self._options, self._frames, self._ready = {"limit": limit, "progress": progress}, {}, False
         def build():
@@ -137,12 +144,12 @@ class CheckpointExplorer(_Explorer):
             self._pairs = self._understand(pairs, run_b)
             self._names = list(names or ([""] if len(self._pairs) == 1 else [f"pair {i + 1}" for i in range(len(self._pairs))]))
             if len(self._names) != len(self._pairs): raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
-            first = self._pairs[0][0]
-            start, copula = (first.layers[0], first.info["copula"]) if first is not None else ("backbone", False)
-            start = _one_of_layers(layer or start)
+            found = [recorded_layers(find_runs(runs) if t is None else timeline_runs(t)) for t, runs in self._pairs]
+            first, common = self._pairs[0][0], [name for name in found[0] if all(name in others for others in found)]
+            if not common: raise InputError(f"pairs that are compared must have a layer in common, got {'; '.join(map(', '.join, found))}")
+            start, copula = (next((name for name in first.layers if name in common), common[0]), first.info["copula"]) if first is not None else (common[0], False)
+            start = self._with_layers(common, layer or start)
             frames = self._load(start, copula)
-            recorded = [recorded_layers(f.info["runs"]) for f in frames]
-            self.layers = [name for name in layers if all(name in r for r in recorded)]
             if any(f.classes != frames[0].classes for f in frames): raise InputError("pairs that are compared must have the same classes")
             epochs = sorted({e for f in frames for e in f.epochs})
             self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
@@ -162,12 +169,12 @@ class CheckpointExplorer(_Explorer):
         raise InputError(f"an explorer needs a Timeline, two runs, or a list of timelines or pairs of runs, got {got}")
 
     def _load(self, layer, copula)->list[CheckpointFrames]:
-        key = layer + "_copula"*copula
+        key = layer, copula
         if key not in self._frames:
             own = lambda t: t is not None and layer in t.layers and t.info["copula"] == copula
-            self._frames[key] = [checkpoint_frames(t if own(t) else None, runs or t.info["runs"], layer, copula, **self._options) for t, runs in self._pairs]
+            self._frames[key] = [checkpoint_frames(t if own(t) else None, None if own(t) else runs or timeline_runs(t), layer, copula, **self._options) for t, runs in self._pairs]
             self._options["progress"] = False                       # later ones are made by a callback, which has no place to print
-            setattr(self, key, checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula and layer in self._frames))
+            setattr(self, layer_data(self.layers.index(layer), copula), checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula and (layer, False) in self._frames))
         return self._frames[key]
 
     @tr.validate("epoch")
@@ -179,7 +186,7 @@ class CheckpointExplorer(_Explorer):
     def _switch(self, change):
         if not self._ready: return
         def make():
-            frames, before = self._load(self.layer, self.copula), [f for key, f in self._frames.items() if key.removesuffix("_copula") == change["old"]]
+            frames, before = self._load(self._there(self.layer), self.copula), [f for (name, _), f in self._frames.items() if name == change["old"]]
             if before and list(self.classes) == before[0][0].info["chosen"]: self.classes = frames[0].info["chosen"]      # nobody has chosen others
             elif change["name"] == "layer" and list(self.classes) != frames[0].info["chosen"]: self._choose(None)
         self._switched(change, f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …", make)
@@ -196,8 +203,8 @@ class CheckpointExplorer(_Explorer):
 
     def _packed(self, limit, layers):
         for layer in layers: self._load(layer, self.copula)             # a page can switch as well
-        first = lambda key: key.endswith("_copula") and key.removesuffix("_copula") in self._frames
-        return {key: checkpoint_payload(frames, self._names, limit, only_modes=first(key)) for key, frames in self._frames.items() if key.removesuffix("_copula") in layers}
+        return {layer_data(self.layers.index(layer), copula): checkpoint_payload(frames, self._names, limit, only_modes=copula and (layer, False) in self._frames)
+                for (layer, copula), frames in self._frames.items() if layer in layers}
 
     def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
 
@@ -205,7 +212,7 @@ class CheckpointExplorer(_Explorer):
         "The current frame on paper, see `plot_frame`."
         if self.error: raise InputError(self.error)
         frames = self._current()
-        view = self.view if "chosen/train/labels" in frames[0].arrays else "all"
+        view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
         return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view, self._names if len(self._pairs) > 1 else None)
 
     @property
@@ -225,20 +232,18 @@ def compare(*pairs, # timelines, or pairs of runs
 # %% ../nbs/api/21_explore.ipynb #d944ddeb
 class BetaSweep(_Explorer):
     """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all checkpoints of a pair of runs
-    (a second slider), or over a discrete p(x, y) (clusters that split). All β are computed before the widget appears; those of a pair's other layer when it is asked for, once.
+    (a second slider), or over a discrete p(x, y) (clusters that split). All β are computed before the widget appears; those of a pair's other layers when they are asked for, once.
 
     Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit` (nats or bits), `view` (plane or modes),
     `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
     log_excess = tr.Float().tag(sync=True)
     epoch = tr.Int().tag(sync=True)
-    layer = tr.Enum(layers, "backbone").tag(sync=True)
-    layers = tr.List(tr.Unicode()).tag(sync=True)
     unit = tr.Enum(("nats", "bits"), "nats").tag(sync=True)
     view = tr.Enum(("plane", "modes"), "plane").tag(sync=True)
     mode_x = tr.Int(1, min=1).tag(sync=True)
     mode_y = tr.Int(2, min=1).tag(sync=True)
-    data, backbone, head = (tr.Bytes().tag(sync=True) for _ in range(3))    # `data` where there are no layers
-    _data = ("data", "backbone", "head")
+    data = tr.Bytes().tag(sync=True)                                # where there are no layers
+    _data = ("data",)
 
     def __init__(self, source, # a `GaussianIB`, a `Timeline`, two runs, a joint distribution (x, y) or a `DiscreteIB`
                  features=None, # of a `GaussianIB`: the (n, d) X that it was fitted to; `None`: samples of the Gaussian model
@@ -248,45 +253,46 @@ class BetaSweep(_Explorer):
                  device: "str|torch.device" = "auto", # where the sweep is computed
                  page: int = 0, # leave a copy in the notebook, of so many samples, that steps without a kernel; 0: none
                  progress: bool = True, # show a progress bar
-                 layer: "str|None" = None, # of a pair of runs: shown first, `backbone` or `head`; `None`: the timeline's first, or the backbone
+                 layer: "str|None" = None, # of a pair of runs: shown first; `None`: the timeline's first, or the runs' first
                  page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all that were recorded
                  **options): # of `timeline_frames`: part, side, relevance, copula; of the others: steps; of all: limit
-        self._frames, self._make, self._limit = {}, {}, options.get("limit", 600)
+        self._frames, self._make, self._limit = {}, None, options.get("limit", 600)
         def build():
             where = resolve_device(device)
             pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(r, (Run, str, Path)) for r in source)
             if isinstance(source, Timeline) or pair:
-                of_pair = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames, layer=name, **options)
-                self._make = {name: partial(of_pair, name) for name in layers}
-                start = _one_of_layers(layer or (source.layers[0] if isinstance(source, Timeline) else "backbone"))
+                recorded = recorded_layers(timeline_runs(source) if isinstance(source, Timeline) else source)
+                start = self._with_layers(recorded, layer or (source.layers if isinstance(source, Timeline) else recorded)[0])
+                self._make = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames, layer=name, **options)
                 self._load(start)
-                self.layers, self.layer = recorded_layers(timeline_runs(source) if isinstance(source, Timeline) else source), start
+                self.layer = start
             elif layer is not None: raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
-            elif isinstance(source, GaussianIB): self._make["data"] = lambda: gaussian_frames(source, features, labels, **options)
+            elif isinstance(source, GaussianIB): self._make = lambda _: gaussian_frames(source, features, labels, **options)
             elif isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
-                self._make["data"] = lambda: discrete_frames(source, names_x, names_y, device=where, progress=progress, **options)
+                self._make = lambda _: discrete_frames(source, names_x, names_y, device=where, progress=progress, **options)
             else: raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got {type(source).__name__}")
-            f = self._load(start) if self.layers else self._load("data")
+            f = self._load(self.layer)
             if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
             if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
             self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
         super().__init__(build, page, page_layers, kind="sweep")
 
-    def _load(self, key)->BetaFrames:
-        if key not in self._frames:
-            self._frames[key] = self._make[key]()
-            setattr(self, key, sweep_payload(self._frames[key], self._limit))
-        return self._frames[key]
+    def _load(self, layer)->BetaFrames:
+        if layer not in self._frames:
+            self._frames[layer] = self._make(layer)
+            setattr(self, self._key(layer), sweep_payload(self._frames[layer], self._limit))
+        return self._frames[layer]
+
+    def _key(self, layer)->str: return layer_data(self.layers.index(layer)) if self.layers else "data"
 
     @property
     def frames(self)->"BetaFrames|None":
         "What is shown: arrays and information, see `BetaFrames`; `None` where nothing can be."
-        key = self.layer if self.layers else "data"
-        return self._load(key) if key in self._make else None
+        return None if self.error or self._make is None else self._load(self.layer)
 
     @tr.observe("layer")
     def _switch(self, change):
-        if self.layers: self._switched(change, f"Computing the bottlenecks of the {self.layer} …", lambda: self._load(self.layer))
+        if self.layers: self._switched(change, f"Computing the bottlenecks of the {self.layer} …", lambda: self._load(self._there(self.layer)))
 
     @property
     def beta(self)->float:
@@ -298,7 +304,7 @@ class BetaSweep(_Explorer):
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
 
-    def _packed(self, limit, layers): return {key: sweep_payload(self._load(key), limit) for key in (layers or ["data"])}
+    def _packed(self, limit, layers): return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
 
     def _name(self): return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
 

@@ -8,7 +8,7 @@ __all__ = ['mode_means', 'simplex_frames', 'modes_shown', 'mode_frames', 'closes
 
 # %% ../nbs/api/19b_frames.ipynb #659cf6fb
 import hashlib, json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from . import __version__
+from .arrays import ArrayRun
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind
 from .gib import GaussianIB
@@ -43,7 +44,7 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     return same_kind(torch.where(top < 0, -v, v), like=features)
 
 # %% ../nbs/api/19b_frames.ipynb #1ff97eee
-_parts, _sides = ("train", "test"), ("a", "b")
+_sides = ("a", "b")
 
 def simplex_frames(runs, # two runs, or their paths
                    epochs: "list[int]", # recorded checkpoints, ascending
@@ -57,7 +58,7 @@ def simplex_frames(runs, # two runs, or their paths
     for i, epoch in reversed(list(enumerate(epochs))):
         for side, run in zip(_sides, find_runs(runs)):
             f = run.features(epoch)
-            for part in _parts:
+            for part in f.parts:
                 x, y = f.part(part, layer)
                 if part not in rows:
                     inside = torch.arange(len(y)) if classes is None else torch.isin(y, torch.tensor(classes)).nonzero()[:, 0]
@@ -93,7 +94,7 @@ def mode_frames(runs, # as for `simplex_frames`
         out.setdefault(name, torch.zeros(len(epochs), *value.shape, dtype=torch.float64))[i] = value
     for i, epoch in enumerate(tqdm(epochs, desc="modes", disable=not progress)):
         fa, fb = a.features(epoch), b.features(epoch)
-        for part in _parts:
+        for part in fa.parts:
             (x, y), (z, _) = fa.part(part, layer), fb.part(part, layer)
             x, z = x.to(device), z.to(device)
             fits = _bottlenecks(x, z, y, copula)
@@ -128,6 +129,7 @@ class CheckpointFrames:
     "What an explorer shows of a pair of runs."
     info: dict # epochs, classes, layer, copula, runs, the chosen classes, marks and the timeline's table
     arrays: dict[str, Tensor] # by name, float64, one entry per checkpoint
+    runs: "tuple|None" = field(default=None, repr=False, compare=False) # the two runs where they are arrays; `None`: they lie where `info` says
 
     @property
     def epochs(self)->list[int]:
@@ -150,8 +152,8 @@ class CheckpointFrames:
         "The same frames with other chosen classes; reads the features again."
         if not 2 <= len(set(classes)) == len(classes) <= 4 or not all(0 <= c < len(self.classes) for c in classes):
             raise InputError(f"classes must be 2 to 4 different numbers below {len(self.classes)}, got {list(classes)}")
-        views = simplex_frames(find_runs(self.info["runs"]), self.epochs, self.info["layer"], list(classes), limit)
-        return CheckpointFrames(self.info | {"chosen": [int(c) for c in classes]}, self.arrays | {f"chosen/{k}": v for k, v in views.items()})
+        views = simplex_frames(find_runs(self.runs or self.info["runs"]), self.epochs, self.info["layer"], list(classes), limit)
+        return CheckpointFrames(self.info | {"chosen": [int(c) for c in classes]}, self.arrays | {f"chosen/{k}": v for k, v in views.items()}, self.runs)
 
     def __repr__(self):
         kind = f"{self.info['layer']} features{', copula' if self.info['copula'] else ''}"
@@ -169,7 +171,8 @@ def timeline_runs(timeline: Timeline, # of a pair
                   runs=None, # where the two runs are now, or their paths; `None`: where the timeline says
                   )->tuple[Run, Run]:
     "The runs that a timeline was computed from. `InputError` if they are gone, or if others are in their place."
-    try: pair = find_runs(timeline.info["runs"] if runs is None else runs)
+    if runs is None and timeline.runs is None and timeline.info.get("arrays"): raise InputError("the features are not there: they were given as arrays, which an analysis that is loaded again does not hold")
+    try: pair = find_runs(runs or timeline.runs or timeline.info["runs"])
     except InputError as e: raise InputError(f"the features are not there ({e})" + ("" if runs else "; give the two run directories along with the timeline")) from None
     for run, config in zip(pair, timeline.info["configs"]):
         if list(run.classes) != list(timeline.info["classes"]): raise InputError(f"{run.path} has other classes than the timeline")
@@ -182,14 +185,14 @@ def _of_timeline(timeline: Timeline)->dict:
             "marks": {label: epoch for label, epoch in timeline.milestones().items() if label != "count stays ≥ K−1"}}
 
 def recorded_layers(runs, # two runs, or their paths
-                    )->list[str]: # in the order backbone, head
+                    )->list[str]: # in the order backbone, head; of arrays the order given
     "Layers that both runs recorded at every checkpoint."
     a, b = find_runs(runs)
     return [name for name in a.layers if name in b.layers]
 
 def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: it is analysed now
                       runs=None, # two runs, or their paths; `None`: those that the timeline names
-                      layer: "str|None" = None, # `backbone` or `head`; `None`: the timeline's first, or the backbone
+                      layer: "str|None" = None, # one that was recorded; `None`: the timeline's first, or the runs' first
                       copula: bool = False, # as for `analyze`; not asked where a timeline is given
                       limit: int = 2000, # most samples per part
                       device: "str|torch.device" = "cpu", # where the linear algebra is done
@@ -200,28 +203,31 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
     Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it has not analysed them."""
     if timeline is None and runs is None: raise InputError("a timeline or two runs must be given")
     if timeline is not None: timeline, copula = timeline.of(layer or timeline.layers[0]), timeline.info["copula"]
-    layer = layer or (timeline.layers[0] if timeline else "backbone")
     a, b = find_runs(runs) if timeline is None else timeline_runs(timeline, runs)
+    layer = layer or (timeline.layers[0] if timeline else a.layers[0])
     epochs = sorted(set(a.epochs) & set(b.epochs)) if timeline is None else [int(e) for e in timeline.epochs]
     if gone := sorted(set(epochs) - (set(a.epochs) & set(b.epochs))): raise InputError(f"{a.path} and {b.path} lack the features of epoch {', '.join(map(str, gone))}")
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs for p in [r.file("features", e)]]
+    given = any(isinstance(r, ArrayRun) for r in (a, b))                # what is in memory has no folder to keep frames in
+    files = [] if given else [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs for p in [r.file("features", e)]]
     stamp = hashlib.sha256(json.dumps([__version__, str(b.path.resolve()), a.info, b.info, files, limit], sort_keys=True).encode()).hexdigest()
     file = a.path/"cache"/f"{layer}{'-copula'*copula}-{hashlib.sha256(str(b.path.resolve()).encode()).hexdigest()[:8]}.safetensors"
-    try: arrays, kept = load_tensors(file)
+    try: arrays, kept = ({}, {}) if given else load_tensors(file)
     except InputError: kept = {}                                     # none yet, or damaged: made again
     if kept.get("stamp") == stamp: info = kept["info"]
     else:
         if timeline is None: timeline = analyze(a, b, layer=layer, copula=copula, device=device, progress=progress)
         arrays = simplex_frames((a, b), epochs, layer, limit=limit) | mode_frames((a, b), epochs, layer, copula, device, progress)
-        arrays |= {f"{p}/{s}/cosines": torch.stack([torch.as_tensor(t[f"{p}_cosines_{s}"]) for t in timeline.arrays]) for p in _parts for s in _sides}
-        info = {"epochs": epochs, "classes": list(a.classes), "layer": layer, "copula": copula, "chosen": closest_classes(arrays["train/a/cosines"][-1]), **_of_timeline(timeline)}
+        arrays |= {f"{p}/{s}/cosines": torch.stack([torch.as_tensor(t[f"{p}_cosines_{s}"]) for t in timeline.arrays]) for p in timeline.parts for s in _sides}
+        info = {"epochs": epochs, "classes": list(a.classes), "layer": layer, "copula": copula, "chosen": closest_classes(arrays[f"{timeline.parts[0]}/a/cosines"][-1]), **_of_timeline(timeline)}
         if len(a.classes) > 4: arrays |= {f"chosen/{k}": v for k, v in simplex_frames((a, b), epochs, layer, info["chosen"], limit).items()}
-        try: save_tensors(file, arrays, stamp=stamp, info=info)
+        try: given or save_tensors(file, arrays, stamp=stamp, info=info)
         except InputError: pass                                      # a place that cannot be written costs time, nothing else
-    return CheckpointFrames(info | {"runs": [str(a.path), str(b.path)]} | ({} if timeline is None else _of_timeline(timeline)), arrays)
+    return CheckpointFrames(info | {"runs": [str(a.path), str(b.path)]} | ({} if timeline is None else _of_timeline(timeline)), arrays, (a, b) if given else None)
 
 # %% ../nbs/api/19b_frames.ipynb #44cc0a57
 _names = {"twin": "twin encoder, same image", "paired": "twin encoder, other image of the class", "labels": "label"}
+
+def _trained(frames)->bool: return "train/labels" in frames.arrays
 
 def _draw_projection(fig, place, frames, i, part, side, view):
     "Samples, class means and the ideal simplex, in units of the class means' distance from their centre."
@@ -274,6 +280,7 @@ def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair 
     many = frames if isinstance(frames, (list, tuple)) else [frames]
     fig = _figure(7.2*len(many), 9.2)
     for sub, f, name in zip(np.atleast_1d(fig.subfigures(1, len(many))), many, names or [""]*len(many)):
+        if part == "train" and not _trained(f): raise InputError("part must be test, got 'train'; no training features were given")
         modes = f.arrays[f"{part}/{side}/{relevance}/excess"].shape[1]
         _draw_frame(sub, f, f.at(epoch), part, side, relevance, min(mode, modes), view, name)
     return fig
@@ -290,8 +297,8 @@ def _draw_cosines(fig, right, cosines, ideal, names, k1):
 def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     k1, key, names = len(frames.classes) - 1, f"{part}/{side}/{relevance}", frames.classes
     grid = fig.add_gridspec(4, 2, height_ratios=(3, 2.1, 2.1, 1.8))
-    kind = frames.info["layer"] + (", normal scores" if frames.info["copula"] else "")
-    fig.suptitle(f"{name + ': ' if name else ''}epoch {frames.epochs[i]}, {part} features of encoder {side.upper()}, {kind}", fontsize="medium")
+    shown, kind = part if _trained(frames) else "given", frames.info["layer"] + (", normal scores" if frames.info["copula"] else "")
+    fig.suptitle(f"{name + ': ' if name else ''}epoch {frames.epochs[i]}, {shown} features of encoder {side.upper()}, {kind}", fontsize="medium")
     _draw_projection(fig, grid[0, 0], frames, i, part, side, view)
     ideal = np.full((k1 + 1, k1 + 1), -1/k1); np.fill_diagonal(ideal, 1)
     right = grid[0, 1].subgridspec(1, 2)
@@ -324,10 +331,10 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     ax, table = fig.add_subplot(grid[2, 1]), frames.info["table"]
     column = lambda name: np.array([np.nan if v is None else v for v in table[name]])
     ax.plot(frames.epochs, 100*column(f"test_accuracy_{side}"), "o-", ms=3, color=colours["blue"])
-    _tidy(ax, "epoch", "test accuracy (%)"); ax.yaxis.label.set_color(colours["blue"])
+    _tidy(ax, "epoch", f"{'test' if _trained(frames) else 'held-out'} accuracy (%)"); ax.yaxis.label.set_color(colours["blue"])
     nc1 = ax.twinx()
     nc1.plot(frames.epochs, column(f"{part}_nc1_{side}"), "s--", ms=3, color=colours["vermillion"])
-    nc1.set_yscale("log"); nc1.set_ylabel(f"NC1, {part} features"); nc1.yaxis.label.set_color(colours["vermillion"]); nc1.spines["top"].set_visible(False)
+    nc1.set_yscale("log"); nc1.set_ylabel(f"NC1, {shown} features"); nc1.yaxis.label.set_color(colours["vermillion"]); nc1.spines["top"].set_visible(False)
     ax.axvline(frames.epochs[i], color="black", linewidth=1); _epoch_axis(ax, np.array(frames.epochs))
     _draw_sensitivity(fig, grid[3, :].subgridspec(1, 4), frames, i)
 

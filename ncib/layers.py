@@ -7,15 +7,15 @@ __all__ = ['pooled', 'tapped', 'measure']
 
 # %% ../nbs/api/08_layers.ipynb #ca8cdf1e
 import contextlib, difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
-from .core import InputError
-from .stats import ClassStats
+from .core import InputError, ranks
+from .stats import ClassStats, sum_over_ranks
 
 # %% ../nbs/api/08_layers.ipynb #ded6e57e
 def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
@@ -26,11 +26,24 @@ def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
 
 _before = "input of "
 
+def _split(batch)->tuple: # inputs, labels
+    "A batch is (inputs, labels, …), or a mapping whose `labels` (or `label`) are taken out and whose rest are the model's keyword arguments."
+    if not isinstance(batch, Mapping):
+        inputs, labels, *_ = batch
+        return inputs, labels
+    name = next((n for n in ("labels", "label") if n in batch), None)
+    if name is None: raise InputError(f"a batch must hold labels or label, got {', '.join(map(str, batch))}")
+    return {k: v for k, v in batch.items() if k != name}, batch[name]
+
+def _on(inputs, device): # a tensor, or a mapping that may hold tensors
+    if isinstance(inputs, Mapping): return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    return inputs.to(device)
+
 @contextlib.contextmanager
-def tapped(model: nn.Module, # takes a batch of inputs
+def tapped(model: nn.Module, # takes a batch of inputs, or keyword arguments
            layers: list[str], # names as in `model.named_modules()`, where `""` is the model itself; `input of NAME`: what that module is given
            pool: Callable=pooled, # a layer's output → (n, d)
-           )->Iterator[Callable]: # for a with statement: a function from inputs, on the model's device, to {layer: (n, d) features}
+           )->Iterator[Callable]: # for a with statement: a function from inputs (a mapping: keyword arguments), on the model's device, to {layer: (n, d) features}
     "A model in evaluation mode whose layers can be read; modes and hooks are put back, whatever happens. Raises `InputError` for an unknown layer; its function for one that gives no tensor or is not called."
     modules, caught = dict(model.named_modules()), {}
     def hook(layer, before):
@@ -48,7 +61,7 @@ def tapped(model: nn.Module, # takes a batch of inputs
     handles = [modules[name].register_forward_pre_hook(hook(layer, True), with_kwargs=True) if before else modules[name].register_forward_hook(hook(layer, False)) for layer, (name, before) in taps.items()]
     def features(inputs):
         caught.clear()
-        with torch.inference_mode(): model(inputs)
+        with torch.inference_mode(): model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
         if missing := [layer for layer in layers if layer not in caught]: raise InputError(f"layer {missing[0]!r} was not called in the model's forward pass")
         return {layer: caught[layer] for layer in layers}
     try:
@@ -62,17 +75,20 @@ def _features(model, layers: list, loader, pool, progress):
     "Yields ({layer: (n, d) features}, labels) for each batch."
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with tapped(model, layers, pool) as features:
-        for inputs, labels, *_ in tqdm(loader, disable=not progress, leave=False): yield features(inputs.to(device)), labels
+        for batch in tqdm(loader, disable=not progress, leave=False):
+            inputs, labels = _split(batch)
+            yield features(_on(inputs, device)), labels
 
 # %% ../nbs/api/08_layers.ipynb #32468baf
 def measure(model: nn.Module, # takes a batch of inputs
-            loader: Iterable, # of (inputs, labels, …); read twice, or once with second_pass=False
+            loader: Iterable, # of (inputs, labels, …), or of mappings: `labels` and the model's keyword arguments; read twice, or once with second_pass=False
             layer: "str|list[str]", # name(s) as for `tapped`; of a module called several times the last output counts
             num_classes: int, # K; labels are in [0, K)
             classifier: nn.Linear|None=None, # for NC3 and NC4 of the last of the layers with as many features as it takes
             pool: Callable=pooled, # a layer's output → (n, d)
             second_pass: bool=True, # NC4 and NCC accuracy too; the loader must then give the same samples again, in any order
             progress: bool=True, # progress bars
+            all_ranks: bool=False, # under torch.distributed: of the samples of all processes, each of which calls this with its own part
             **options, # classes, nc1_convention, global_mean: as for `collapse_metrics_from_stats`
             )->"CollapseMetrics|dict[str, CollapseMetrics]": # one, or one per layer if `layer` is a list
     "Collapse metrics of a model's layers over a loader, streaming: memory K·d + d² per layer."
@@ -85,6 +101,9 @@ def measure(model: nn.Module, # takes a batch of inputs
                 if name not in stats: stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps" else f.device)
                 stats[name].update(f, labels)
     if not stats: raise InputError("loader must give batches, got none")
+    together = all_ranks and ranks()[1] > 1
+    if together:
+        for s in stats.values(): s.all_reduce()
     heads = dict.fromkeys(layers, (None, None))
     if classifier is not None:
         fitting = [name for name in layers if stats[name].dim == classifier.in_features]
@@ -98,5 +117,6 @@ def measure(model: nn.Module, # takes a batch of inputs
             for features, labels in batches:
                 for name, f in features.items(): tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name])
         if not isinstance(tallies[layers[0]], Tensor): raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: second_pass=False)")
+        if together: tallies = {name: sum_over_ranks(t) for name, t in tallies.items()}
         result = {name: _with_tally(m, tallies[name], weights[name][0]) for name, m in result.items()}
     return result[layer] if isinstance(layer, str) else result

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['checkpoint_state', 'largest_page', 'pack', 'unpack', 'checkpoint_payload', 'sweep_payload', 'script', 'style',
-           'page_fragment', 'page_document', 'timeline_fragment']
+           'page_fragment', 'page_document', 'layer_data', 'timeline_fragment']
 
 # %% ../nbs/api/19d_pages.ipynb #4fa9d1be
 import base64, gzip, hashlib, html, json, struct
@@ -133,6 +133,11 @@ largest_page = 32*2**20 # bytes of an explorer in a page, before compression
 
 def _page_bytes(k: int, epochs: int)->int: # cosines, and the class means along every mode; 2 bytes each, both parts and both encoders
     return 8*epochs*k*(k + modes_shown(k) + 2*(k - 1))
+def layer_data(position: int, # of the layer in `layers`: its name may be anything
+               copula: bool = False, # with normal scores
+               )->str:
+    "What an explorer calls the packed data of a layer."
+    return f"{'copula' if copula else 'features'}_{position}"
 
 def timeline_fragment(timeline: Timeline, # of one pair of runs
                       limit: int = 300, # most samples per part
@@ -144,4 +149,4 @@ def timeline_fragment(timeline: Timeline, # of one pair of runs
     frames = [checkpoint_frames(timeline, layer=layer) for layer in timeline.layers]
     f = frames[0]
     state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "layers": timeline.layers, "copula": f.info["copula"], "classes": f.info["chosen"]}
-    return page_fragment(state, {g.info["layer"] + "_copula"*g.info["copula"]: checkpoint_payload([g], limit=limit) for g in frames})
+    return page_fragment(state, {layer_data(i, g.info["copula"]): checkpoint_payload([g], limit=limit) for i, g in enumerate(frames)})

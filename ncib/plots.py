@@ -71,6 +71,10 @@ def _epoch_axis(ax, epochs):
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set_xlim(-.15, epochs[-1]*1.12 + .1)
 
+def _parts(timeline): # of the features that are there: name, colour, marker, what a legend calls them
+    styles = {"train": ("blue", "o-", "train features"), "test": ("vermillion", "s--", "test features" if "train" in timeline.parts else "given features")}
+    return [(part, *styles[part]) for part in timeline.parts]
+
 _lines = {"plateau begins": ("green", "--"), "count stays ≥ K−1": ("purple", ":"), "K−1 with a clear gap": ("purple", "-.")}
 
 def _mark(ax, timeline, labels=tuple(_lines)):
@@ -101,7 +105,7 @@ def plot_accuracy(timeline: Timeline, # of a pair of runs
     best = 100*timeline.mean("test_accuracy").max()
     ax.axhspan(best - .5, best, color=colours["green"], alpha=.18, linewidth=0, label="within 0.5 points of the best")
     _mark(ax, timeline, ("plateau begins",))
-    _tidy(ax, "epoch", "test accuracy (%)"); _epoch_axis(ax, e)
+    _tidy(ax, "epoch", f"{'test' if 'train' in timeline.parts else 'held-out'} accuracy (%)"); _epoch_axis(ax, e)
     ax.legend(fontsize="x-small")
     _tidy(ax_loss, "epoch", "training loss (nats)")
     if ax_loss.lines: _epoch_axis(ax_loss, e); ax_loss.legend(fontsize="x-small")
@@ -115,8 +119,8 @@ def plot_collapse(timeline: Timeline, # of a pair of runs
     fig = _figure(height=4.4)
     panels = (("nc1", r"NC1: tr$(\Sigma_W\Sigma_B^+)/K$"), ("etf_error", "distance from a simplex ETF"), ("equinorm", "equinorm: std/mean of lengths"), ("equiangular", "equiangular: std of cosines"))
     for ax, (name, label) in zip(fig.subplots(2, 2).flat, panels):
-        for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")):
-            ax.plot(timeline.epochs, timeline.mean(f"{part}_{name}"), style, ms=4, color=colours[colour], label=f"{part} features")
+        for part, colour, style, called in _parts(timeline):
+            ax.plot(timeline.epochs, timeline.mean(f"{part}_{name}"), style, ms=4, color=colours[colour], label=called)
         _tidy(ax, "epoch", "", label); _epoch_axis(ax, timeline.epochs)
         if name == "nc1": ax.set_yscale("log"); ax.legend(fontsize="x-small")
         else: ax.set_ylim(bottom=0)
@@ -124,12 +128,12 @@ def plot_collapse(timeline: Timeline, # of a pair of runs
 
 # %% ../nbs/api/19_plots.ipynb #8b725f55
 def plot_cosines(timeline: Timeline, # of a pair of runs
-                 part: str = "train", # `train` or `test`
+                 part: "str|None" = None, # `train` or `test`; `None`: `train` where there are training features
                  side: str = "a", # encoder, `a` or `b`
                  rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                  )->Figure:
     "Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1); with more than `dense` classes their density, and the closest two by name."
-    n, k, names = len(timeline.arrays), timeline.num_classes, timeline.info["classes"]
+    n, k, names, part = len(timeline.arrays), timeline.num_classes, timeline.info["classes"], timeline.check_part(part or timeline.parts[0])
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     if k > dense: return _cosine_densities(timeline, [np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"]) for i in rows], rows)
     ideal = np.full((k, k), -1/(k - 1)); np.fill_diagonal(ideal, 1)
@@ -171,23 +175,23 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     "Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below. More than `dense` modes are drawn by their quantiles."
     fig = _figure(height=4.6)
     ax, ax_count = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    e, k1 = timeline.epochs, timeline.num_classes - 1
-    excess = [np.asarray(a[f"{part}_{relevance}_excess"]) for a in timeline.arrays]
+    e, k1, lone = timeline.epochs, timeline.num_classes - 1, len(timeline.epochs) == 1         # a line needs two checkpoints
+    excess = [np.asarray(a[f"{timeline.check_part(part)}_{relevance}_excess"]) for a in timeline.arrays]
     m = max(map(len, excess))
     grid = np.full((len(e), m), np.nan)
     for row, x in zip(grid, excess): row[:len(x)] = np.log10(np.where((x > 0) & np.isfinite(x), x, np.nan))
     quantiles = ": median, middle half, 90 %, all"
     if m - k1 > dense: _bands(ax, e, grid[:, k1:], "grey", "further modes" + quantiles)
-    elif m > k1: ax.plot(e, grid[:, k1:], color=colours["grey"], linewidth=.7, alpha=.6); ax.plot([], [], color=colours["grey"], label="further modes")
+    elif m > k1: ax.plot(e, grid[:, k1:], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], linewidth=.7, alpha=.6); ax.plot([], [], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], label="further modes")
     if k1 > dense: _bands(ax, e, grid[:, :k1], "blue", f"modes 1 to {min(k1, m)}" + (" = K−1" if m >= k1 else f" of K−1 = {k1}") + quantiles)
     else: ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2); ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
     if m > k1: ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], color=colours["orange"], alpha=.35, linewidth=0, label="gap behind mode K−1")
     chance = np.array([_chance(a, part, relevance) for a in timeline.arrays])
-    if np.isfinite(chance).any(): ax.plot(e, np.log10(np.where(np.isfinite(chance), chance, np.nan)), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
-    _mark(ax, timeline)
+    if np.isfinite(chance).any(): ax.plot([.6*e[0], 1.1*e[0] + .1] if lone else e, np.log10(np.where(np.isfinite(chance), chance, np.nan)).repeat(1 + lone), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
+    if not lone: _mark(ax, timeline)
     shown = grid[np.isfinite(grid)]
     highest = np.log10(chance.max()) if np.isfinite(chance).all() else np.inf
-    if len(shown): ax.set_ylim(shown.min() - .15, min(shown.max(), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
+    if len(shown): ax.set_ylim(shown.min() - .15, min(max(shown.max(), highest if lone and np.isfinite(highest) else -np.inf), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
     _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=2 if max(k1, m - k1) > dense else 3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
@@ -224,7 +228,7 @@ def plot_information(timeline: Timeline, # of a pair of runs
                      rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                      )->Figure:
     "Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled for modes 1 to K−1; at most `dense` of them, evenly spaced."
-    n, k1 = len(timeline.arrays), timeline.num_classes - 1
+    n, k1, part = len(timeline.arrays), timeline.num_classes - 1, timeline.check_part(part)
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     fig = _figure()
     ax, ax_near = fig.subplots(1, 2)
@@ -262,7 +266,7 @@ def plot_gap(timeline: Timeline, # of a pair of runs
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e, t = timeline.epochs, timeline.table
-    for part, colour, style in (("train", "blue", "o-"), ("test", "vermillion", "s--")): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=f"{part} features")
+    for part, colour, style, called in _parts(timeline): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=called)
     _mark(ax_time, timeline)
     _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
     for side, marker in (("a", "o"), ("b", "s")):

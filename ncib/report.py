@@ -62,7 +62,8 @@ _terms = (
     ("Plateau", "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of its best.", "api/timeline.html#from-the-table-to-the-claim"),
     ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
 
-_css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}@media print{.switch{display:none}}
+_css = """.switch{position:sticky;top:0;z-index:9;background:Canvas;border:1px solid #8886;border-radius:6px;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:.4rem .8rem}.switch span{font-size:.85rem}.switch label{cursor:pointer}
+@media print{.switch{display:none}}
 :root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}h1{line-height:1.2}h2{margin-top:2.2rem}
 figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:4px}figcaption{font-size:.92rem;margin:.4rem 0 0}.verdict li{margin:.35rem 0}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884}th{vertical-align:bottom}.small{font-size:.85rem}dt{font-weight:600;margin-top:.5rem}dd{margin-left:1.2rem}"""
@@ -119,15 +120,19 @@ def report_html(timeline: Timeline, # with the runs it was made of
         parts.append(f"<section><h2>{e(heading)}</h2><figure>{images}<figcaption>{e(caption)}</figcaption></figure></section>")
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
-    kind = f"{' and '.join(timeline.layers)} features" + (", normal scores of every coordinate (meta-Gaussian)" if timeline.info["copula"] else "")
-    return _page(title, f"""<p>Two encoders{e(trained)} on the same images of K = {k} classes ({e(kind)}), at {len(timeline.table)} checkpoints up to epoch {timeline.epochs[-1]}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
+    given, numbered, count = "train" not in timeline.parts, timeline.info.get("numbered"), len(timeline.table)
+    kinds = [] if timeline.layers == ["features"] else [f"{', '.join(timeline.layers[:-1])}{' and '*(len(timeline.layers) > 1)}{timeline.layers[-1]} features"]
+    kind = e(", ".join(kinds + ["normal scores of every coordinate (meta-Gaussian)"]*timeline.info["copula"]))
+    when = f"{count} checkpoint{'s'*(count > 1)}" + ("" if numbered else f" up to epoch {timeline.epochs[-1]}")
+    where = "Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images." if not given else "All numbers are of the given features; accuracy, NC1, distance from an ETF and shortfall are means of both encoders. What the figures call test features are the given ones."
+    return _page(title, f"""<p>Two encoders{e(trained)} on the same images of K = {k} classes{f" ({kind})" if kind else ""}, at {when}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
 <h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{e(s)}</li>" for s in timeline.verdict())}</ul>
-{_switch(timeline.layers, "The loss acts on the head; the backbone is what is used afterwards.")}
+{_switch(timeline.layers, "The loss acts on the head; the backbone is what is used afterwards."*({*timeline.layers} == {"backbone", "head"}))}
 {_explorer(timeline)}
 {"".join(parts)}
-<section><h2>Checkpoints</h2><p class="small">Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images. The file timeline.csv has every column.</p>{"".join((f"<h3>{layer}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
+<section><h2>Checkpoints</h2><p class="small">{where} The file timeline.csv has every column.</p>{"".join((f"<h3>{e(layer)}</h3>" if len(timeline.layers) > 1 else "") + f'<div class="scroll">{timeline.of(layer)._repr_html_()}</div>' for layer in timeline.layers)}</section>
 <section><h2 id="terms">Terms</h2>{_terms_list(t for t in _terms if t[0] != 'IB gap at any rate' or not timeline.info['copula'])}</section>
-<section><h2>Settings</h2><p class="small">Runs: {e(" and ".join(timeline.info["runs"]))}. Where they differ, both values are given.</p><div class="scroll"><table>{settings}</table></div></section>""")
+<section><h2>Settings</h2><p class="small">{"Arrays" if timeline.info.get("arrays") else "Runs"}: {e(" and ".join(timeline.info["runs"]))}.{" Where they differ, both values are given." if settings else ""}</p><div class="scroll"><table>{settings}</table></div></section>""")
 
 def write_report(timeline: Timeline, # as for `report_html`
                  path: "str|Path" = "report.html", # file to write

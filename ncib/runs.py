@@ -69,6 +69,15 @@ class Features:
     train_head: "Tensor|None" = None # (N, p)
     test_head: "Tensor|None" = None # (M, p)
 
+    @property
+    def parts(self)->list[str]:
+        "`train` and `test`."
+        return ["train", "test"]
+    @property
+    def layers(self)->list[str]:
+        "`backbone`, and `head` where it was recorded."
+        return ["backbone"] + ["head"]*(self.train_head is not None)
+
     def part(self, name: str, # `train` or `test`
              layer: str = "backbone", # `backbone` or `head`
              )->tuple[Tensor, Tensor]: # (n, d) features, (n,) labels

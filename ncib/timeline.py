@@ -8,15 +8,16 @@ __all__ = ['relevances', 'layers', 'sensitivities', 'clear_gap', 'clear_share', 
 
 # %% ../nbs/api/18_timeline.ipynb #7560ad41
 import math, os, warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
+from .arrays import ArrayRun, array_runs
 from .collapse import collapse_metrics
-from .core import InputError, atomic_write, check_features, read_json, resolve_device, write_json
+from .core import InputError, atomic_write, check_features, generator, read_json, resolve_device, write_json
 from .gib import GaussianIB
 from .identifiability import held_out_correlations
 from .probe import linear_probe
@@ -118,6 +119,7 @@ class Timeline:
     table: pd.DataFrame # one row per checkpoint
     arrays: list[dict] # per checkpoint: critical excess β_c − 1 of every mode and cosines of class means, float64
     info: dict # runs, classes, layer, copula, training configurations and losses
+    runs: "tuple|None" = field(default=None, repr=False, compare=False) # the two runs where they are arrays; `None`: they lie where `info` says
 
     @property
     def epochs(self)->np.ndarray:
@@ -130,22 +132,34 @@ class Timeline:
 
     @property
     def layers(self)->list[str]:
-        "`backbone`, `head` or both. Columns and arrays of the head begin with `head_` where both are there."
+        "`backbone`, `head` or both; of arrays, the names given. Columns and arrays of all layers but the first begin with their name, as `head_`."
         return list(self.info.get("layers") or [self.info["layer"]])
+    @property
+    def parts(self)->list[str]:
+        "`train` and `test`; only `test` where no training features were given."
+        return [p for p in ("train", "test") if f"{p}_nc1_a" in self.table]
+
+    def check_part(self, part: str, # `train` or `test`
+                   )->str: # `part`
+        "`InputError` if there are no features of this part."
+        if part not in self.parts: raise InputError(f"part must be {' or '.join(self.parts)}, got {part!r}" + ("; no training features were given" if part == "train" else ""))
+        return part
 
     def of(self, layer: str, # one of `layers`
            )->"Timeline":
         "The same pair in one layer alone, its columns without prefix. `InputError` if it was not analysed."
         if layer not in self.layers: raise InputError(f"layer {layer!r} was not analysed; there is {', '.join(self.layers)}")
         if self.layers == [layer]: return self
-        keep = (lambda c: not c.startswith("head_")) if layer == "backbone" else (lambda c: c == "epoch" or c.startswith("head_"))
-        name = lambda c: c.removeprefix("head_")
-        table = self.table[[c for c in self.table if keep(c)]].rename(columns=name)
-        return Timeline(table, [{name(k): v for k, v in arr.items() if keep(k)} for arr in self.arrays], self.info | {"layer": layer, "layers": [layer]})
+        prefix = "" if layer == self.layers[0] else f"{layer}_"
+        keep = lambda c: c.startswith((f"{prefix}train_", f"{prefix}test_"))
+        name = lambda c: c.removeprefix(prefix)
+        table = self.table[["epoch", *filter(keep, self.table)]].rename(columns=name)
+        return Timeline(table, [{name(k): v for k, v in arr.items() if keep(k)} for arr in self.arrays], self.info | {"layer": layer, "layers": [layer]}, self.runs)
 
     def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
              )->np.ndarray: # (c,) float64
         "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
+        if column.startswith("train_"): self.check_part("train")
         return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
 
     def plateau_epoch(self, tolerance: float = 0.005, # share of images: 0.005 is half a percentage point
@@ -158,7 +172,7 @@ class Timeline:
                               relevance: str = "twin", # `twin`, `paired` or `labels`
                               )->int|None:
         "First checkpoint from which the transition count stays at K − 1 or above; `None` if it does not at the end."
-        return first_lasting(self.epochs, (self.table[f"{part}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
+        return first_lasting(self.epochs, (self.table[f"{self.check_part(part)}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
 
     def clear_transitions_epoch(self, part: str = "test", # `train` or `test`
                                 relevance: str = "twin", # `twin`, `paired` or `labels`
@@ -168,7 +182,7 @@ class Timeline:
         return first_lasting(self.epochs, self._clear(part, relevance))
 
     def _clear(self, part, relevance)->np.ndarray: # (c,) booleans
-        t, name = self.table, f"{part}_{relevance}"
+        t, name = self.table, f"{self.check_part(part)}_{relevance}"
         plain = ((t[f"{name}_count"] == self.num_classes - 1) & (t[f"{name}_gap"] >= clear_gap)).to_numpy()
         if f"{name}_separation_low" not in t: return plain
         known = t[f"{name}_count_share"].notna().to_numpy()
@@ -182,22 +196,25 @@ class Timeline:
         return {label: epoch for label, epoch in found.items() if epoch is not None}
 
     def summary(self)->dict:
-        "The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and last refer to checkpoints."
-        t, last = self.table, self.table.iloc[-1]
+        """The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and last refer to checkpoints.
+        Without training features (`training_features` is then there, and false) everything is of the given features, and accuracy is held out."""
+        t, last, trained, where = self.table, self.table.iloc[-1], "train" in self.parts, self.parts[0]
         first_last = lambda name, v: {f"{name}_first": float(v[0]), f"{name}_last": float(v[-1])}
         plateau, transitions = self.plateau_epoch(), self.all_transitions_epoch()
         out = {"num_classes": self.num_classes, "checkpoints": len(t), "first_epoch": int(self.epochs[0]), "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"), "layer": self.info["layer"], "copula": self.info["copula"],
-               "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"], "final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"],
+               "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"], **({"final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"]} if trained else {"training_features": False}),
                "plateau_epoch": plateau, "all_transitions_epoch": transitions, "clear_transitions_epoch": self.clear_transitions_epoch(), "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
                **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
-               "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()), "twin_significant": int(last["test_twin_significant"]), "train_twin_transition_count": int(last["train_twin_count"]),
+               "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()), "twin_significant": int(last["test_twin_significant"]), **({"train_twin_transition_count": int(last["train_twin_count"])} if trained else {}),
                "transition_sentences": self.transition_sentences(), "twin_cut": bool(last.get("test_twin_cut", 0)),
                **{f"twin_{what}": float(last[f"test_twin_{what}"]) for what in ("separation", "separation_low", "separation_high", "level", "level_low", "level_high", "spread", "count_share", *(f"separation_{e}" for e in sensitivities)) if f"test_twin_{what}" in t},
                **first_last("separation", t["test_twin_separation"].to_numpy()),
                **{f"{name}_{when}": float(self.mean(f"test_{name}")[i]) for name in ("shortfall", "shortfall_low", "shortfall_high", "shortfall_nats", "corner_rate") for when, i in (("first", 0), ("last", -1))},
-               **first_last("nc1", self.mean("train_nc1")), **first_last("test_nc1", self.mean("test_nc1")), **first_last("etf_error", self.mean("train_etf_error")), "runs": self.info["runs"]}
-        if not self.info["copula"]: out |= first_last("ib_gap", self.mean("test_ib_gap")) | first_last("train_ib_gap", self.mean("train_ib_gap"))
+               **first_last("nc1", self.mean(f"{where}_nc1")), **first_last("test_nc1", self.mean("test_nc1")), **first_last("etf_error", self.mean(f"{where}_etf_error")), "runs": self.info["runs"]}
+        if not self.info["copula"]: out |= first_last("ib_gap", self.mean("test_ib_gap")) | (first_last("train_ib_gap", self.mean("train_ib_gap")) if trained else {})
+        if self.info.get("numbered"): out["numbered"] = True
         if self.layers == list(layers): out["head"] = self.of("head").summary()
+        elif len(self.layers) > 1: out["other_layers"] = {name: self.of(name).summary() for name in self.layers[1:]}
         return out
 
     def transition_sentences(self, row: int = -1, # of the table
@@ -209,7 +226,7 @@ class Timeline:
                     part: str = "test", # `train` or `test`
                     )->Transitions:
         "The transitions between the two encoders at one checkpoint, as they were measured."
-        t, arr, name = self.table.iloc[row], self.arrays[row], f"{part}_twin"
+        t, arr, name = self.table.iloc[row], self.arrays[row], f"{self.check_part(part)}_twin"
         seen = int(t[f"{name}_significant"])
         e, floor = arr[f"{name}_excess"][:seen].numpy(), float(arr.get(f"{name}_floor", math.inf))
         with np.errstate(divide="ignore", invalid="ignore"): ratios = np.append(np.where(e[1:] == e[:-1], 1., e[1:]/e[:-1]), max(1., floor/e[-1])) if seen else e
@@ -229,9 +246,10 @@ class Timeline:
 
     def save(self, out: "str|Path", # a folder, made if need be
              )->None:
-        "Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written as seen from there, so that a folder and its runs can move together."
+        """Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written as seen from there, so that a folder and its runs can move together.
+        Features that were given as arrays are not written: a timeline that is loaded again has everything but its explorers."""
         out = Path(out)
-        runs = {"runs": [os.path.relpath(r, out) for r in self.info["runs"]]}
+        runs = {"runs": self.info["runs"] if self.info.get("arrays") else [os.path.relpath(r, out) for r in self.info["runs"]]}
         try:
             (out/"info.json").unlink(missing_ok=True)            # written last: without it nothing is read, so a reader never sees half of this and half of an earlier analysis
             self.to_csv(out/"timeline.csv")
@@ -256,15 +274,16 @@ class Timeline:
             if int(i) >= len(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has more checkpoints")
             arrays[int(i)][name] = v
         if not all(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has fewer checkpoints")
-        return cls(table, arrays, info | {"runs": [os.path.normpath(out/r) for r in info["runs"]]})
+        return cls(table, arrays, info if info.get("arrays") else info | {"runs": [os.path.normpath(out/r) for r in info["runs"]]})
 
     def short_table(self)->pd.DataFrame:
         "The columns that tell the story, averaged over the encoders; transitions on test images."
-        t, mean = self.table, self.mean
-        columns = {"epoch": t["epoch"], "test accuracy": mean("test_accuracy")}
+        t, mean, where = self.table, self.mean, self.parts[0]
+        accuracy, shown = ("test accuracy", " (train)") if where == "train" else ("held-out accuracy", "")
+        columns = {"epoch": t["epoch"], accuracy: mean("test_accuracy")}
         for layer in self.layers:
             own, of = self.of(layer), f", {layer}" if len(self.layers) > 1 else ""
-            columns |= {f"NC1 (train){of}": own.mean("train_nc1"), f"ETF distance (train){of}": own.mean("train_etf_error"), f"transitions{of}": own.table["test_twin_count"],
+            columns |= {f"NC1{shown}{of}": own.mean(f"{where}_nc1"), f"ETF distance{shown}{of}": own.mean(f"{where}_etf_error"), f"transitions{of}": own.table["test_twin_count"],
                         f"separation of K−1{of}": own.table["test_twin_separation"], f"corner shortfall{of}": own.mean("test_shortfall")}
         return pd.DataFrame(columns)
 
@@ -272,35 +291,41 @@ class Timeline:
 
     def __repr__(self):
         s = self.summary()
-        return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: test accuracy {np.mean(s['final_test_accuracy']):.4f}, "
+        return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: {'test' if 'train' in self.parts else 'held-out'} accuracy {np.mean(s['final_test_accuracy']):.4f}, "
                 f"plateau epoch {s['plateau_epoch']}, all-transitions epoch {s['all_transitions_epoch']}, {s['twin_transition_count']} transitions, separation of K − 1 ×{s['twin_separation']:.3g})")
 
 # %% ../nbs/api/18_timeline.ipynb #af11d0a6
 clear_gap = 3. # K − 1 modes stand apart clearly from this factor of β_c − 1 on
 clear_share = .95 # and if so many of the resamples count K − 1
 
-def _start(s): return "before training" if s["first_epoch"] == 0 else f"at epoch {s['first_epoch']}"
+def _start(s): return "before training" if s["first_epoch"] == 0 else "at the first checkpoint" if s.get("numbered") else f"at epoch {s['first_epoch']}"
+def _of(s, preposition="of"): return "" if s["layer"] in ("backbone", "features") else f" {preposition} {'the ' if s['layer'] == 'head' else ''}{s['layer']}"
+def _trained(s)->bool: return s.get("training_features", True)
+
+def _given_sentence(s)->str:
+    return ("No training features were given: everything said here is of the given features, NC1 and the distance from a simplex ETF too, "
+            "and accuracy is that of a linear probe fitted to one half of the images and tested on the other.")
 
 def _accuracy_sentence(s)->str:
-    accuracy = f"Test accuracy ends at {np.mean(s['final_test_accuracy']):.1%} (train {np.mean(s['final_train_accuracy']):.1%})"
-    if s["checkpoints"] == 1: return f"{accuracy}. There is only one checkpoint, {_start(s)}: nothing can be said about a development."
+    accuracy = f"Test accuracy ends at {np.mean(s['final_test_accuracy']):.1%} (train {np.mean(s['final_train_accuracy']):.1%})" if _trained(s) else f"Held-out accuracy ends at {np.mean(s['final_test_accuracy']):.1%}"
+    if s["checkpoints"] == 1: return f"{accuracy.replace('ends at', 'is') if s.get('numbered') else accuracy}. There is only one checkpoint{'' if s.get('numbered') else f', {_start(s)}'}: nothing can be said about a development."
     if s["plateau_epoch"] is None: return f"{accuracy}, below its best: there is no plateau."
     if s["plateau_epoch"] == s["epochs"]: return f"{accuracy} and is at its best only at the last checkpoint: no plateau has been reached."
     return f"{accuracy} and has been on its plateau since epoch {s['plateau_epoch']}."
 
 def _collapse_sentence(s)->str:
-    first, last, layer = s["nc1_first"], s["nc1_last"], "" if s["layer"] == "backbone" else f" of the {s['layer']}"
+    first, last, what = s["nc1_first"], s["nc1_last"], f"{'Training' if _trained(s) else 'The given'} features{_of(s)}"
     fall = first/last if last else math.inf
     state = "are collapsed" if last < .1 else "are not collapsed" if last >= 1 else "are partly collapsed"
-    if s["checkpoints"] == 1: return f"Training features{layer} {state}: NC1 {last:.3g}, distance of the class means from a simplex ETF {s['etf_error_last']:.2f}; NC1 {s['test_nc1_last']:.3g} on test images."
+    if s["checkpoints"] == 1: return f"{what} {state}: NC1 {last:.3g}, distance of the class means from a simplex ETF {s['etf_error_last']:.2f}" + (f"; NC1 {s['test_nc1_last']:.3g} on test images." if _trained(s) else ".")
     state = "collapse" if fall >= 10 and last < 1 else "collapse in part" if fall >= 2 and last < 1 else "do not collapse" if last >= .1 else state
     etf = f"the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}"
-    return f"Training features{layer} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}; on test images NC1 ends at {s['test_nc1_last']:.3g}."
+    return f"{what} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}" + (f"; on test images NC1 ends at {s['test_nc1_last']:.3g}." if _trained(s) else ".")
 
 def _transition_sentences(s)->list[str]:
     k1, aligned = s["num_classes"] - 1, s["twin_class_alignment_last"]
-    where = "On test images" + ("" if s["layer"] == "backbone" else f", in the {s['layer']}")
-    out = [f"{where}, at the end: {t[0].lower()}{t[1:]}" for t in s["transition_sentences"]]
+    where = f"On {'test' if _trained(s) else 'the given'} images" + (f",{_of(s, 'in')}" if _of(s) else "")
+    out = [f"{where}{', at the end' if not s.get('numbered') or s['checkpoints'] > 1 else ''}: {t[0].lower()}{t[1:]}" for t in s["transition_sentences"]]
     if s.get("twin_cut"): out.insert(0, f"{where} there are too few images for the width of the features: only their leading principal directions were compared, so correlations are lower bounds.")
     if s["twin_significant"] < k1: return out
     are = "are" if aligned >= .9 else "overlap with" if aligned >= .5 else "are not"
@@ -329,45 +354,70 @@ def _shortfall_sentence(s)->str:
 def _verdict(s: dict)->list[str]:
     out = []
     if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and training features and accuracy are measured against those labels.")
-    out += [_accuracy_sentence(s), _collapse_sentence(s)]
-    if "head" in s: out.append(_collapse_sentence(s["head"]))
-    out += _transition_sentences(s)
+    if not _trained(s): out.append(_given_sentence(s))
+    others = [s["head"]] if "head" in s else list(s.get("other_layers", {}).values())
+    out += [_accuracy_sentence(s), _collapse_sentence(s)] + [_collapse_sentence(o) for o in others] + _transition_sentences(s)
     if s["checkpoints"] > 1: out.append(_plateau_sentence(s))
-    return out + [_shortfall_sentence(s)] + (_transition_sentences(s["head"]) if "head" in s else [])
+    return out + [_shortfall_sentence(s)] + [t for o in others for t in _transition_sentences(o)]
 
 # %% ../nbs/api/18_timeline.ipynb #4c34814e
+def _held_out_accuracies(x, labels, k)->tuple[float, float]: # of a linear probe, and of the nearest class mean
+    "Fitted to one half of the images, every class in its proportion, and tested on the other; the mean of both ways."
+    order = torch.randperm(len(labels), generator=generator(0))
+    order = order[labels[order].argsort(stable=True)]
+    hits = np.zeros(2)
+    for fitted, held in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        ours, theirs = x[fitted.to(x.device)], x[held.to(x.device)]
+        probe, means = linear_probe(ours, labels[fitted], k), collapse_metrics(ours, labels[fitted])
+        hits += [int((found.cpu() == labels[held]).sum()) for found in (probe.predict(theirs), means.nearest_class_mean(theirs))]
+    return tuple(float(h)/len(labels) for h in hits)
+
 def _layer(name, first, epoch, runs, features, k, copula, device)->tuple[dict, dict]: # columns and arrays of one layer of one checkpoint
     fa, parts, row, arr = features[0], {}, {}, {}
-    for p in ("train", "test"):
+    for p in fa.parts:
         parts[p] = [check_features(f.part(p, name)[0], f"{r.path}: {p} features of epoch {epoch}").to(device) for r, f in zip(runs, features)]
     if torch.equal(*parts["test"]): raise InputError(f"{runs[0].path} and {runs[1].path} hold the same features at epoch {epoch}; a pair needs two independently trained encoders")
+    labels = {p: fa.part(p, name)[1] for p in fa.parts}
     for i, side in enumerate("ab"):
-        probe = linear_probe(parts["train"][i], fa.train_labels, k)
-        row[f"test_accuracy_{side}"] = probe.accuracy(parts["test"][i], fa.test_labels)
-        row[f"train_accuracy_{side}"] = probe.accuracy(parts["train"][i], fa.train_labels)
+        if "train" not in parts: row[f"test_accuracy_{side}"], row[f"test_ncc_accuracy_{side}"] = _held_out_accuracies(parts["test"][i], labels["test"], k)
+        else:
+            probe = linear_probe(parts["train"][i], labels["train"], k)
+            row |= {f"{p}_accuracy_{side}": probe.accuracy(parts[p][i], labels[p]) for p in ("test", "train")}
     for part, xs in parts.items():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rows are too few for ranks")         # the column `…_cut` and the verdict say it
-            r, ar, metrics = _measure(part, *xs, getattr(fa, f"{part}_labels"), k, copula)
+            r, ar, metrics = _measure(part, *xs, labels[part], k, copula)
         row |= r; arr |= ar
         if part == "train":
-            for side, m, x in zip("ab", metrics, parts["test"]): row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu() == fa.test_labels).double().mean())
+            for side, m, x in zip("ab", metrics, parts["test"]): row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu() == labels["test"]).double().mean())
     prefix = "" if name == first else f"{name}_"
     return {prefix + c: v for c, v in row.items()}, {prefix + c: v for c, v in arr.items()}
 
-def analyze(run_a: "Run|str|Path", # a run directory
-            run_b: "Run|str|Path", # its twin: same images, another seed
-            layer: str = "both", # `backbone` features (the paper's), the projection `head`'s output, or `both` where both were recorded
+def analyze(run_a, # a run directory, opened or its path; or (n, d) features, NumPy, torch or memory-mapped, a list of them (checkpoints), or a dictionary (layers)
+            run_b, # its twin: same images in the same order, another seed; in the same form
+            layer="both", # `backbone` features (the paper's), the projection `head`'s output, or `both` where both were recorded; of arrays one of their layers or `both` for all. With arrays the labels may stand in this place
             copula: bool = False, # meta-Gaussian bottleneck: normal scores of every feature first (no IB gap then)
             device: "str|torch.device" = "cpu", # where the linear algebra is done
             progress: bool = True, # show a progress bar
+            *,
+            labels=None, # with arrays: (n,) integers in [0, K)
+            train=None, # with arrays: (x, y, labels) of the training images, in the same form
+            epochs: "list[int]|None" = None, # with lists of arrays: of the checkpoints, ascending; `None`: they are numbered from 1
+            classes: "list[str]|None" = None, # with arrays: K names
             )->Timeline:
-    """One row per checkpoint that both runs recorded, for train and test features.
+    """One row per checkpoint that both runs recorded, for train and test features: `analyze(run_a, run_b)`, or `analyze(x, y, labels)`.
 
-    Raises `InputError` if the runs saw different images, have different classes, share no checkpoint, if both are the same encoder, or if a features file is damaged."""
-    a, b = (r if isinstance(r, Run) else Run(r) for r in (run_a, run_b))
-    device = resolve_device(device)
-    if layer not in (*layers, "both"): raise InputError(f"layer must be backbone, head or both, got {layer!r}")
+    Of arrays without `train` there are only `test_` columns: they are of the given features, accuracies are those of classifiers fitted to one half of the images and tested on the other, and what the verdict says of collapse is said of the given features.
+    Raises `InputError` if the runs saw different images, have different classes, share no checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`."""
+    paths, options = [isinstance(r, (Run, str, Path)) for r in (run_a, run_b)], {"train": train, "epochs": epochs, "classes": classes}
+    if labels is None and not isinstance(layer, str): layer, labels = "both", layer
+    if any(paths):
+        if not all(paths): raise InputError(f"a pair must be two runs or two arrays, got {type(run_a).__name__} and {type(run_b).__name__}")
+        if given := [name for name, v in (options | {"labels": labels}).items() if v is not None]: raise InputError(f"{' and '.join(given)} must be left out with runs, which hold their own")
+        a, b = (r if isinstance(r, Run) else Run(r) for r in (run_a, run_b))
+    else: a, b = array_runs(run_a, run_b, labels, **options)
+    device, given = resolve_device(device), isinstance(a, ArrayRun)
+    if layer not in (known := [*(a.layers if given else layers), "both"]): raise InputError(f"layer must be {', '.join(known[:-1])} or both, got {layer!r}")
     if a.classes != b.classes: raise InputError(f"{a.path} and {b.path} have different classes: {len(a.classes)} and {len(b.classes)}, beginning {a.classes[:3]} and {b.classes[:3]}")
     if a.data.get("fingerprint") != b.data.get("fingerprint"): raise InputError(f"{a.path} and {b.path} were trained on different images; a pair needs the same images in the same order")
     if a.path.resolve() == b.path.resolve(): raise InputError(f"{a.path} was given twice; a pair needs two independently trained encoders")
@@ -376,9 +426,9 @@ def analyze(run_a: "Run|str|Path", # a run directory
     rows, arrays = [], []
     for epoch in tqdm(epochs, desc="checkpoints", disable=not progress):
         fa, fb = a.features(epoch), b.features(epoch)
-        if not all(torch.equal(getattr(fa, n), getattr(fb, n)) for n in ("train_labels", "test_labels")):
+        if not all(torch.equal(*(f.part(p, f.layers[0])[1] for f in (fa, fb))) for p in fa.parts):
             raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same images in the same order, and the same label noise")
-        wanted = [layer] if layer != "both" else [name for name in layers if name == "backbone" or all(f.train_head is not None for f in (fa, fb))]
+        wanted = [layer] if layer != "both" else [name for name in fa.layers if name in fb.layers]
         row, arr = {"epoch": epoch}, {}
         for name in wanted:
             r, ar = _layer(name, wanted[0], epoch, (a, b), (fa, fb), k, copula, device)
@@ -386,6 +436,7 @@ def analyze(run_a: "Run|str|Path", # a run directory
         rows.append(row); arrays.append(arr)
     if any(r.keys() != rows[0].keys() for r in rows): raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
     logs = {s: r.log() for s, r in (("a", a), ("b", b))}
+    more = {"arrays": True, "numbered": a.numbered} if given else {}
     info = {"runs": [str(a.path), str(b.path)], "classes": list(a.classes), "layer": wanted[0], "layers": wanted, "copula": copula, "configs": [a.config, b.config],
-            "loss": {s: l[["epoch", "loss"]].dropna().values.tolist() if "loss" in l else [] for s, l in logs.items()}}
-    return Timeline(pd.DataFrame(rows), arrays, info)
+            "loss": {s: l[["epoch", "loss"]].dropna().values.tolist() if "loss" in l else [] for s, l in logs.items()}} | more
+    return Timeline(pd.DataFrame(rows), arrays, info, (a, b) if given else None)

@@ -20,6 +20,7 @@ import pytest
 from ncib.compare import compare
 from ncib.report import write_report
 from ncib.runs import Run
+from ncib.timeline import analyze
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -100,6 +101,30 @@ def test_report_page(browser, short_timeline, tmp_path, scheme, width):
     assert not overlaps(explorer)
 
 
+@pytest.mark.parametrize("names", [["epoch", "the <last> layer", "b"], ["epoch", "the <last> layer", "b", "c", "head"], ["features"]])
+def test_report_page_of_arrays(browser, tmp_path, names):
+    "Layers of any names: radio buttons for a few, a list for many; without training features the page speaks of the given ones."
+    labels, g = np.arange(240) % 4, np.random.default_rng(0)
+    means, shared = 3*g.normal(size=(4, 6)), g.normal(size=(240, 6))
+    x, y = ({name: [means[labels] @ g.normal(size=(6, 6)) + s*(shared + g.normal(size=(240, 6))) for s in (2, .5)] for name in names} for _ in range(2))
+    page = open_file(browser, write_report(analyze(x, y, labels, progress=False), tmp_path/"report.html"))
+    explorer, switch = page.locator(".ncib"), page.locator("fieldset.switch")
+    explorer.wait_for()
+    assert "held-out accuracy" in explorer.inner_text() and "given features" in explorer.inner_text() and explorer.get_by_label("features of").locator("option").all_inner_texts() == ["given images"]
+    explorer.get_by_role("slider", name="epoch").press("ArrowLeft")
+    assert "epoch 1" in explorer.locator("output").inner_text()
+    if len(names) > 1:
+        before, many = explorer.inner_text(), len(names) > 4
+        chosen = lambda: explorer.get_by_label("layer", exact=True).locator("option:checked").inner_text() if many else explorer.get_by_role("radio", checked=True).get_attribute("value")
+        explorer.get_by_label("layer", exact=True).select_option(names[1]) if many else explorer.get_by_role("radio", name=names[1]).check()
+        assert chosen() == names[1] and switch.get_by_label(names[1]).is_checked() and explorer.inner_text() != before and "epoch 1" in explorer.locator("output").inner_text()
+        assert page.locator(".of-2").first.is_visible() and not any(h.is_visible() for h in page.locator(".of-1").all())
+        switch.get_by_label(names[0], exact=True).check()
+        assert chosen() == names[0] and explorer.inner_text() == before
+    else: assert not switch.count()
+    assert not page.problems and not page.requests and not overlaps(explorer)
+
+
 @pytest.fixture(scope="module")
 def pages(short_pair, tmp_path_factory):
     "Explorers written as pages."
@@ -136,7 +161,7 @@ def test_static_explorer_steps(browser, pages):
     turn = picture(explorer)
     explorer.get_by_label("turn").press("ArrowRight")
     assert picture(explorer) != turn
-    row, values = explorer.locator(".ncib-wide"), pages[1]["checkpoints"]._frames["backbone"][0].info["table"]
+    row, values = explorer.locator(".ncib-wide"), pages[1]["checkpoints"]._frames["backbone", False][0].info["table"]
     for epoch in (3, 2):
         words = row.locator(".ncib-note").inner_text()
         assert f"epoch {epoch}" in words and row.locator("svg").get_attribute("aria-label") == words
@@ -259,7 +284,7 @@ alone, beside = draw(), []
 explorer.on_msg(lambda *a: beside.append(threading.current_thread() is not threading.main_thread()))
 print("started", flush=True)
 end, hashes, grad = time.time() + 30, set(), True
-while time.time() < end and not (beside and explorer.copula and explorer.backbone_copula): hashes.add(draw()); grad &= torch.is_grad_enabled()
+while time.time() < end and not (beside and explorer.copula and explorer.copula_0): hashes.add(draw()); grad &= torch.is_grad_enabled()
 for _ in range(5): hashes.add(draw())
 print("same pictures" if hashes == {alone} and grad else f"disturbed: {len(hashes)} {grad}", "beside" if beside and all(beside) else "not beside")'''
 
@@ -364,7 +389,7 @@ def test_state_is_shared_with_python(lab):
     lab.wait_for_function("document.querySelector('.ncib output').textContent == 'epoch 2' && document.querySelector('.ncib input[type=number]').value == '3'")
     first_explorer(lab).get_by_role("radio", name="head").check()               # the kernel makes the other layer; checkpoint and mode stay
     lab.wait_for_function("[...document.querySelectorAll('.ncib-wide .ncib-note')].length && document.querySelector('.ncib .ncib-state').textContent.trim() == ''")
-    run_cell(lab, "print('layer', explorer.layer, 'epoch', explorer.epoch, 'mode', explorer.mode, bool(explorer.head)); explorer.layer = 'backbone'").get_by_text("layer head epoch 2 mode 3 True").wait_for(state="attached")
+    run_cell(lab, "print('layer', explorer.layer, 'epoch', explorer.epoch, 'mode', explorer.mode, bool(explorer.features_1)); explorer.layer = 'backbone'").get_by_text("layer head epoch 2 mode 3 True").wait_for(state="attached")
     lab.wait_for_function("document.querySelector('.ncib input[value=backbone]').checked")
 
 

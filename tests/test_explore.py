@@ -472,11 +472,11 @@ def test_checkpoint_explorer_state(runs):
 
 def test_other_features_are_made_when_asked_for(runs):
     e = explore.CheckpointExplorer(analyze(*runs, progress=False), progress=False)
-    assert e.backbone and not e.head and not e.backbone_copula
+    assert e.features_0 and not e.features_1 and not e.copula_0
     e.layer = "head"
-    assert e.head and not e.status and unpack(e.head)[0][0]["layer"] == "head"
+    assert e.features_1 and not e.status and unpack(e.features_1)[0][0]["layer"] == "head"
     e.copula = True
-    (info, arrays), = unpack(e.head_copula)
+    (info, arrays), = unpack(e.copula_1)
     assert info["copula"] and "test/labels" not in arrays and "test/a/twin/excess" in arrays         # what the copula does not change is there already
     reference = analyze(*runs, layer="head", copula=True, progress=False)
     assert np.allclose(e.table["test_twin_count"], reference.table["test_twin_count"])
@@ -497,32 +497,32 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
     s.log_excess = float(s.frames.arrays["corner_log_excess"][1])
     place = s.log_excess
     for w in (e, s):
-        assert w.layers == ["backbone", "head"] and w.backbone and not w.head
+        assert w.layers == ["backbone", "head"] and w.features_0 and not w.features_1
         for layer in ("head", "backbone", "head"):
             w.layer = layer
-            assert w.epoch == 1 and not w.status and w.head
+            assert w.epoch == 1 and not w.status and w.features_1
         assert "head" in repr(w)
     assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
     assert e.mode == 3 and s.log_excess == place and s.frames.info["layer"] == "head" and s.figure().get_suptitle().startswith("head, epoch 1")
-    assert unpack(s.head)[0][0]["layer"] == "head" and np.allclose(unpack(s.head)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"])
+    assert unpack(s.features_1)[0][0]["layer"] == "head" and np.allclose(unpack(s.features_1)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"])
     s.layer = "backbone"
     assert s.log_excess == place
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
         one = w.html(20, picture=False, layers=["backbone"])
-        assert w.head == b"" and '"head":' not in one                                             # nothing was made for it
+        assert w.features_1 == b"" and '"features_1":' not in one                                        # nothing was made for it
         both = w.html(20, picture=False)
-        assert '"head":' in both and len(one) < len(both) < 2*len(one) and '"layers": ["backbone", "head"]' in both
+        assert '"features_1":' in both and len(one) < len(both) < 2*len(one) and '"layers": ["backbone", "head"]' in both
 
 
 def test_the_layer_shown_first(runs, timeline, tmp_path):
     t = timeline
     for w in (explore.CheckpointExplorer(t, progress=False, layer="head"), explore.BetaSweep(tuple(runs), progress=False, layer="head"), explore.CheckpointExplorer(t.of("head"), progress=False), explore.BetaSweep(t.of("head"), progress=False)):
-        assert not w.error and w.layer == "head" and w.head and not w.backbone and w.layers == ["backbone", "head"]
+        assert not w.error and w.layer == "head" and w.features_1 and not w.features_0 and w.layers == ["backbone", "head"]
     none = make_runs(tmp_path, head=False)
     for w in (explore.CheckpointExplorer(*none, progress=False), explore.BetaSweep(tuple(none), progress=False)):
         assert w.layers == ["backbone"]
         w.layer = "head"
-        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"backbone"} and w.figure().axes
+        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"features_0"} and w.figure().axes
     assert "not recorded" in explore.BetaSweep(tuple(none), progress=False, layer="head").error
     assert "Only a pair of runs has layers" in explore.BetaSweep(np.eye(3)/3, layer="head").error and explore.BetaSweep(GaussianIB.from_rho([.9, .5])).layers == []
     for w in (explore.CheckpointExplorer(*runs, progress=False, layer="middle"), explore.BetaSweep(tuple(runs), progress=False, layer="middle")): assert "one of backbone, head, got 'middle'" in w.error
@@ -542,13 +542,13 @@ def test_chosen_classes_and_the_switch(runs):
 
 def test_copula_timeline(runs):
     e = explore.CheckpointExplorer(analyze(*runs, copula=True, progress=False), progress=False)
-    assert e.copula and "test/labels" in unpack(e.backbone_copula)[0][1] and not e.backbone
+    assert e.copula and "test/labels" in unpack(e.copula_0)[0][1] and not e.features_0
 
 
 def test_compare(runs, tmp_path):
     t = [analyze(*runs, progress=False), analyze(*make_runs(tmp_path, epochs=(0, 2, 5), seed=3), progress=False)]
     e = explore.compare(*t, names=["one", "two"], progress=False)
-    assert [i["name"] for i, _ in unpack(e.backbone)] == ["one", "two"] and e.epoch == 5 and set(e.table["pair"]) == {"one", "two"}
+    assert [i["name"] for i, _ in unpack(e.features_0)] == ["one", "two"] and e.epoch == 5 and set(e.table["pair"]) == {"one", "two"}
     e.epoch = 4
     assert e.epoch == 5 and len(e.figure().subfigs) == 2
     assert "same classes" in explore.compare(t[0], tuple(make_runs(tmp_path/"four", k=4, n=80)), progress=False).error

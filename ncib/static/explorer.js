@@ -112,6 +112,8 @@ function sprite(c, ratio) {                   // the marker of one class, drawn 
 
 // ---------------------------------------------------------------- the frame that all explorers share
 
+const OWN_LAYERS = ["backbone", "head"];      // of ncib's own encoders
+
 class App {
   static count = 0;
   constructor(model, el) {
@@ -177,10 +179,12 @@ class App {
     const title = ([, , there = true, why = ""]) => there ? help : `${help}${help ? " " : ""}${why}`;
     this.controls.append(h("div", {class: "ncib-choice", role: "radiogroup", "aria-label": label}, h("span", {"aria-hidden": "true"}, label), h("div", {}, ...options.map((o, i) => h("label", {title: title(o)}, buttons[i], h("span", {}, o[1]))))));
   }
-  layers(there) {                             // the switch between the layers of a pair
-    const away = this.live ? "Not recorded in these runs." : "Not on this page: open the explorer in JupyterLab.";
-    this.choice("layer", "layer", [["backbone", "backbone", there("backbone"), away], ["head", "head", there("head"), away]], "Backbone: the network's pooled output. Head: the projection head's unit vectors, which the loss sees.");
+  layers(there) {                             // the switch between the layers of a pair; there: whether that at a position can be shown
+    const names = this.get("layers"), own = names.every((l) => OWN_LAYERS.includes(l)), away = this.live ? "Not recorded in these runs." : "Not on this page: open the explorer in JupyterLab.";
+    const options = (own ? OWN_LAYERS : names).map((l) => [l, l, names.includes(l) && there(names.indexOf(l)), away]);
+    this[options.length > 4 ? "select" : "choice"]("layer", "layer", options, own ? "Backbone: the network's pooled output. Head: the projection head's unit vectors, which the loss sees." : "");
   }
+  held(kind) { return `${kind}_${this.get("layers").indexOf(this.get("layer"))}`; }       // names of the packed data: by position, a layer may be called anything
   slider(label, key, list, text) {            // a range over positions in list(), which may change
     const out = h("output", {}), input = h("input", {type: "range", min: 0, step: 1, "aria-label": label});
     const position = () => { const v = this.get(key), values = list(); let best = 0; values.forEach((x, i) => { if (Math.abs(x - v) < Math.abs(values[best] - v)) best = i; }); return best; };
@@ -233,19 +237,21 @@ class Checkpoints extends App {
   build() {
     this.root.setAttribute("aria-label", "explorer of training checkpoints");
     this.bundles = {};
-    const keys = ["backbone", "backbone_copula", "head", "head_copula"];
+    const keys = this.get("layers").flatMap((_, i) => [`features_${i}`, `copula_${i}`]);
     for (const key of keys) { this.load(key); this.listen(key, () => { this.load(key); this.refresh(); }); }
     this.listen("chosen", () => { this.load("chosen"); this.refresh(); });
     this.load("chosen");
-    const there = (key) => this.live || !!this.bundles[key];
+    const there = (kind, i) => this.live || !!this.bundles[`${kind}_${i}`], some = (kind) => this.get("layers").some((_, i) => there(kind, i));
     this.pairs = Object.values(this.bundles)[0].length;
     const epochs = [...new Set(this.frames.flatMap((f) => f.info.epochs))].sort((a, b) => a - b);
-    this.select("features of", "part", [["train", "training images"], ["test", "test images"]]);
+    const parts = ["train", "test"].filter((p) => Object.keys(this.frames[0].arrays).some((k) => k.startsWith(p + "/")));
+    this.select("features of", "part", parts.map((p) => [p, p === "train" ? "training images" : parts.length > 1 ? "test images" : "given images"]));
     this.select("encoder", "encoder", [["a", "A"], ["b", "B"]], "Whose features are seen, and compressed.");
-    this.layers((layer) => this.live ? this.get("layers").includes(layer) : !!(this.bundles[layer] || this.bundles[layer + "_copula"]));
+    this.given = parts.length < 2;                                  // no training features: everything is of the features given, accuracy held out
+    this.layers((i) => there("features", i) || there("copula", i));
     this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
-    this.select("marginals", "copula", [[false, "as they are", there("backbone") || there("head")], [true, "normal scores (copula)", there("backbone_copula") || there("head_copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
-    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/train/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
+    this.select("marginals", "copula", [[false, "as they are", some("features")], [true, "normal scores (copula)", some("copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
+    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/test/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
     this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the r.m.s. length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
     this.main = this.slider("epoch", "epoch", () => epochs, (e) => `epoch ${e}`);
@@ -271,10 +277,9 @@ class Checkpoints extends App {
     tick(); this.listen("classes", tick);
     this.controls.append(h("details", {class: "ncib-chooser"}, h("summary", {}, "choose classes"), h("div", {}, ...names.map((n, i) => h("label", {}, boxes[i], n)), apply)));
   }
-  key() { return this.get("layer") + (this.get("copula") ? "_copula" : ""); }
   get frames() {                              // what was chosen; while the kernel computes it, what was there before
-    const now = this.bundles[this.key()];
-    if (now) this.shown = this.key();
+    const now = this.held(this.get("copula") ? "copula" : "features");
+    if (this.bundles[now]) this.shown = now;
     return this.bundles[this.shown ||= Object.keys(this.bundles)[0]];
   }
   refresh() { this.frames; this.draw(); this.say(); }
@@ -282,7 +287,7 @@ class Checkpoints extends App {
   index(c) { const e = this.info(c).epochs, now = this.get("epoch"); let i = 0; e.forEach((v, j) => { if (v <= now) i = j; }); return i; }
   array(c, name) {
     if (name.startsWith("chosen/") && this.chosen && this.chosen[c].info.layer === this.info(c).layer) return this.chosen[c].arrays[name];
-    return this.frames[c].arrays[name] || this.bundles[this.info(c).layer]?.[c].arrays[name];
+    return this.frames[c].arrays[name] || this.bundles[`features_${this.get("layers").indexOf(this.info(c).layer)}`]?.[c].arrays[name];
   }
   classes(c, view) { return view === "chosen" ? (this.chosen && this.chosen[c].info.layer === this.info(c).layer ? this.chosen : this.frames)[c].info.chosen : this.info(c).classes.map((_, i) => i); }
   mode(c, name) { return this.array(c, `${this.get("part")}/${this.get("encoder")}/${this.get("relevance")}/${name}`); }
@@ -293,7 +298,7 @@ class Checkpoints extends App {
     const say = (c) => {
       const i = this.index(c), part = this.get("part"), side = this.get("encoder"), k1 = this.info(c).classes.length - 1;
       const behind = this.mode(c, "gap").values[i];
-      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: test accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${part}), `
+      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: ${this.given ? "held-out" : "test"} accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${this.given ? "given features" : part}), `
         + `${this.mode(c, "count").values[i]} transitions before the largest gap (K−1 = ${k1}), gap behind mode ${k1}: ×${number(behind)}`;
     };
     this.said.replaceChildren(...Array.from({length: this.pairs}, (_, c) => h("span", {}, say(c) + ". ")));
@@ -320,7 +325,7 @@ class Projection extends Panel {
   array(name) { return this.app.array(this.c, `${this.prefix}${this.app.get("part")}/${name}`); }
   own(name) { return this.array(`${this.app.get("encoder")}/${name}`); }
   draw() {
-    const app = this.app, many = app.info(this.c).classes.length > 4 && app.array(this.c, "chosen/train/labels");
+    const app = this.app, many = app.info(this.c).classes.length > 4 && app.array(this.c, "chosen/test/labels");
     this.prefix = many && app.get("view") === "chosen" ? "chosen/" : "";
     this.shown = app.classes(this.c, this.prefix ? "chosen" : "all");
     this.labels = this.array("labels").values; this.unit = this.own("unit").values;
@@ -539,7 +544,7 @@ class Curves extends Panel {
     const accuracy = of("test_accuracy").map((v) => 100 * v), nc1 = of(`${part}_nc1`).filter((v) => v > 0), pad = Math.max(.5, .06 * (d3.max(accuracy) - d3.min(accuracy)));
     const top = d3.scaleLinear([d3.min(accuracy) - pad, Math.min(100.5, d3.max(accuracy) + pad)], [middle - 12, this.y1]), low = d3.scaleLog([.8 * d3.min(nc1), 1.25 * d3.max(nc1)], [this.y0, middle + 8]);
     const steps = (...of) => low.ticks(4).filter((v) => of.some((f) => Math.abs(Math.log10(v / f) - Math.round(Math.log10(v / f))) < 1e-9)), powers = steps(1, 2, 5).length > 6 ? steps(1) : steps(1, 2, 5);
-    this.axes(this.x, top, "", "test acc. (%)", {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
+    this.axes(this.x, top, "", `${app.given ? "held-out" : "test"} acc. (%)`, {y0: middle - 12, bottom: false}); this.axes(this.x, low, "epoch", `NC1, ${app.given ? "given" : part}`, {y1: middle + 8, xticks: ticks, yticks: powers.length > 1 ? powers : undefined});
     const dashes = [["Dotted", "2 3"], ["Dash-dotted", "7 3 2 3"]];
     Object.values(marks).forEach((epoch, i) => this.svg.append("line").attr("class", "ncib-when").style("stroke-dasharray", dashes[i][1]).attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0));
     for (const s of ["a", "b"]) for (const [name, y, hue, f] of [[`test_accuracy_${s}`, top, BLUE, 100], [`${part}_nc1_${s}`, low, RED, 1]]) {
@@ -555,10 +560,10 @@ class Curves extends Panel {
     const i = this.app.index(this.c), e = this.app.info(this.c).epochs[i];
     this.cursor.attr("x1", this.x(e)).attr("x2", this.x(e));
     for (const {v, y, f, dot} of this.dots) dot.attr("cx", this.x(e)).attr("cy", v[i] > 0 ? y(f * v[i]) : -99);
-    this.describe(`At epoch ${e}: test accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])}`);
+    this.describe(`At epoch ${e}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])}`);
   }
   near(x) { const {epochs} = this.app.info(this.c); return d3.range(epochs.length).sort((a, b) => Math.abs(this.x(epochs[a]) - x) - Math.abs(this.x(epochs[b]) - x))[0]; }
-  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: test accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])} (${this.app.get("part")})`; }
+  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])} (${this.app.given ? "given features" : this.app.get("part")})`; }
   click(x) { this.app.set("epoch", this.app.info(this.c).epochs[this.near(x)]); }
 }
 
@@ -608,7 +613,7 @@ class Sensitivity extends Panel {             // small multiples in one row: one
       cursor.attr("x1", x(e)).attr("x2", x(e));
       dot.attr("visibility", there(values[i]) ? null : "hidden"); if (there(values[i])) dot.attr("transform", `translate(${x(e)},${y(values[i])})`);
     }
-    this.note.textContent = `At epoch ${e}, test images, twin encoder: ${this.plots.map((p) => this.tell(p, i)).join(", ")}. A factor of β_c − 1 between the first K−1 modes and those behind. Band: 95 % interval; pale line: the default.`;
+    this.note.textContent = `At epoch ${e}, ${this.app.given ? "given" : "test"} images, twin encoder: ${this.plots.map((p) => this.tell(p, i)).join(", ")}. A factor of β_c − 1 between the first K−1 modes and those behind. Band: 95 % interval; pale line: the default.`;
     this.describe(this.note.textContent);
   }
   tell(p, i) {
@@ -633,9 +638,9 @@ class Sweep extends App {
   build() {
     this.root.setAttribute("aria-label", "explorer of a sweep over β");
     this.bundles = {};
-    const keys = ["data", "backbone", "head"];
+    const keys = ["data", ...this.get("layers").map((_, i) => `features_${i}`)];
     for (const key of keys) this.load(key);
-    if (this.info.layer) this.layers((layer) => this.live ? this.get("layers").includes(layer) : !!this.bundles[layer]);
+    if (this.info.layer) this.layers((i) => this.live || !!this.bundles[`features_${i}`]);
     this.select("information in", "unit", [["nats", "nats"], ["bits", "bits"]]);
     if (this.info.kind === "gaussian") this.select("code seen", "view", [["plane", "in the plane of the classes", this.info.classes.length > 1], ["modes", "along two modes"]]);
     if (this.info.epochs?.length > 1) this.epochs = this.slider("epoch", "epoch", () => this.info.epochs, (e) => `epoch ${e}`);
@@ -658,7 +663,7 @@ class Sweep extends App {
     if (data && data.byteLength) { [this.bundles[key]] = unpack(data); this.bundles[key].grid = Array.from(this.bundles[key].arrays.log_excess.values); }
   }
   get bundle() {                              // the layer that was chosen; while the kernel computes it, the one before
-    const now = this.get("layer");
+    const now = this.held("features");
     if (this.bundles[now]) this.shown = now;
     return this.bundles[this.shown ||= Object.keys(this.bundles)[0]];
   }
