@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from . import __version__
 from .core import InputError
+from .data import load_images
 from .report import write_report
 from .runs import Run, record_features
 from .sweep import summarise, sweep
@@ -27,7 +28,10 @@ def _options(leave_out=()):
 def _add_config(parser, leave_out=(), recipe="digits"):
     "`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is absent from the result, so that the recipe decides."
     parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="what the options below default to; those in brackets are the defaults of digits (default: %(default)s)")
-    for f, kind in _options(leave_out):
+    _add_options(parser, _options(leave_out))
+
+def _add_options(parser, options):
+    for f, kind in options:
         choices, help = f.metadata["choices"], f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
         how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
         parser.add_argument("--" + f.name.replace("_", "-"), default=argparse.SUPPRESS, help=help, **how)
@@ -66,7 +70,8 @@ def _train(args):
     print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest class mean {last['test_nearest_mean_accuracy']:.4f}")
 
 def _features(args):
-    print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, progress=not args.quiet))
+    data = load_images(args.data, **{k: getattr(args, k) for k in TrainConfig().reading() if hasattr(args, k)})
+    print(record_features(Run(args.run_), data, args.out, args.device, args.feature_dtype, progress=not args.quiet))
 
 def _analyze(args):
     runs = Run(args.run_a), Run(args.run_b)
@@ -128,6 +133,7 @@ def parser()->argparse.ArgumentParser:
 
     p = command("features", _features, "send another data set through every kept checkpoint of a run; writes a run directory that ncib analyze takes")
     p.add_argument("--run", required=True, dest="run_", metavar="DIR", help="the run whose weights are used"); p.add_argument("--data", required=True, help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"])
+    _add_options(p, [o for o in _options() if o[0].name in TrainConfig().reading()])
     p.add_argument("--out", required=True, metavar="DIR", help="run directory for the features")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="in which features are stored (default: %(default)s)"); quiet(p)

@@ -16,6 +16,7 @@ from scipy import stats as _stats
 from torch import Tensor
 
 from .core import InputError, check_features, check_labels, generator, same_kind
+from .stats import within_is_known
 
 # %% ../nbs/api/17_coding.ipynb #8449fa48
 @dataclass(frozen=True, eq=False)
@@ -62,9 +63,10 @@ class ExcessRate:
     dimension: int # rank of the class means
 
 def _class_means(x, y, name="labels"):
-    "Means (k, d) and proportions (k,) of the classes that occur."
+    "Means (k, d) and proportions (k,) of the classes that occur; an `InputError` if none has two samples."
     classes, y, n = torch.unique(y, return_inverse=True, return_counts=True)
     if len(classes) < 2: raise InputError(f"{name} must hold at least 2 classes, got {len(classes)}")
+    within_is_known(n, classes, required=True)
     return x.new_zeros(len(classes), x.shape[1]).index_add_(0, y, x)/n[:, None], n/n.sum()
 
 def _span(rows, cut=1e-10):

@@ -17,7 +17,7 @@ from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _gram, _hidden_excess, _invert_spike, _project, _solve
 from .copula import normal_scores, rank_correlations
-from .stats import JointStats
+from .stats import JointStats, within_is_known
 from .transitions import Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level, separation
 
 # %% ../nbs/api/14_gib.ipynb #c6535a47
@@ -138,12 +138,11 @@ def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correla
     return cc._with_tails(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
-def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64, classes without samples left out
-    y = check_labels(labels, len(f), device=f.device)
-    out = torch.nn.functional.one_hot(y).double()
-    out = out[:, out.sum(0) > 0]
-    if out.shape[1] < 2: raise InputError(f"labels must name at least 2 classes, got {out.shape[1]}")
-    return out
+def _one_hot(f: Tensor, labels, within=False)->Tensor: # (n, K) float64, classes without samples left out; within: the variability within classes matters
+    classes, y, counts = torch.unique(check_labels(labels, len(f), device=f.device), return_inverse=True, return_counts=True)
+    if len(classes) < 2: raise InputError(f"labels must name at least 2 classes, got {len(classes)}")
+    if within: within_is_known(counts, classes, required=True)
+    return torch.nn.functional.one_hot(y, len(classes)).double()
 
 # %% ../nbs/api/14_gib.ipynb #889d42cc
 @dataclass(frozen=True)
@@ -254,7 +253,7 @@ class GaussianIB:
                    )->"GaussianIB":
         "Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of them."
         reference, x = (x, normal_scores(x)) if copula else (None, x)
-        one_hot = same_kind(_one_hot(check_features(x, "x"), labels), like=x)
+        one_hot = same_kind(_one_hot(check_features(x, "x"), labels, within=True), like=x)
         return cls._of(canonical_correlations(x, one_hot, shrinkage=shrinkage), "labels", reference=reference)
 
     @classmethod
@@ -269,7 +268,7 @@ class GaussianIB:
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         f, g = _check_pair(x, y)
         if shrinkage == "ledoit-wolf": raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or a number")
-        one_hot = _one_hot(f, labels)
+        one_hot = _one_hot(f, labels, within=True)
         (mean_x, f), (mean_y, g), counts, n = _centred(f), _centred(g), one_hot.sum(0), len(f)
         means = [one_hot.T@v/counts[:, None] for v in (f, g)]
         within = [v - one_hot@m for v, m in zip((f, g), means)]
@@ -568,7 +567,7 @@ class GaussianIB:
         square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
         f, labels = self._fitted(f), self._fitted(labels)
-        x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels)
+        x, y, one_hot = self.cca._x, self.cca._y, _one_hot(check_features(f, "x"), labels, within=True)
         counts, (n, k) = one_hot.sum(0), one_hot.shape
         zx, zy = (_centred(check_features(v, "x"))[1][:, b.alive]/b.scale@b.w for v, b in ((f, x), (self._rows[1], y)))
         if len(zy) != n or k >= n: return None
@@ -608,8 +607,8 @@ class GaussianIB:
                    )->tuple[Transitions, CornerShortfall, CornerShortfall]:
         "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
         if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
-        labels = self._fitted(torch.as_tensor(labels))
-        k = int(labels.unique().numel()) - 1
+        labels = self._fitted(check_labels(labels, None))
+        k = len(labels.unique()) - 1
         if not groups or not self.debiased:
             corners = (replace(g, reference=None).corner_shortfall(g._rows[0], labels, groups=0) for g in (self, other))
             return self.transitions(k, 0), *corners
@@ -628,7 +627,7 @@ class GaussianIB:
                      )->NC1Identity:
         "Within-class variability NC1 bounds the sum of the critical βs of the labels, and equals it on the span of the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the bound fails."
         f = check_features(x, "x")
-        one_hot, f = _one_hot(f, labels), _centred(f)[1]
+        one_hot, f = _one_hot(f, labels, within=True), _centred(f)[1]
         p = one_hot.mean(0)
         means = one_hot.T@f/(len(f)*p)[:, None]
         _, s, vt = torch.linalg.svd(means*p.sqrt()[:, None], full_matrices=False)

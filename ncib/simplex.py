@@ -87,7 +87,7 @@ def stratified_rows(labels, # (n,) integers
                     seed: int = 0, # of the draw
                    )->Tensor: # (m,) int64, ascending
     "At most `limit` rows, drawn without replacement, from each class in proportion and at least one."
-    y = check_labels(labels, len(labels)).cpu()
+    y = check_labels(labels, None).cpu().unique(return_inverse=True)[1]
     if limit < 1: raise InputError(f"limit must be at least 1, got {limit}")
     if len(y) <= limit: return torch.arange(len(y))
     order = torch.randperm(len(y), generator=generator(seed))
