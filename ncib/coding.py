@@ -15,7 +15,7 @@ import torch
 from scipy import stats as _stats
 from torch import Tensor
 
-from .core import InputError, check_features, check_labels, generator, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 from .stats import within_is_known
 
 # %% ../nbs/api/17_coding.ipynb #8449fa48
@@ -93,7 +93,7 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     if total <= 0: raise InputError("features must vary, got constant rows")
     if distortions is None: dist = torch.linspace(min(max(1.05*floor, 1e-3*total), total), total, 50, dtype=torch.float64, device=x.device)
     else:
-        dist = torch.as_tensor(distortions if isinstance(distortions, Tensor) else np.asarray(distortions, dtype=np.float64)).detach().reshape(-1).to(x)
+        dist = as_tensor(distortions).reshape(-1).to(x)
         if not len(dist) or not (dist > 0).all(): raise InputError(f"distortions must be positive numbers, got {distortions!r}")
     rate = _rate(var, _water_fill(var, dist.clamp(max=total)))
     left = (dist - floor).clamp(max=float(inside.sum()))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from .core import InputError, check_features, check_labels, generator, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _gram, _hidden_excess, _invert_spike, _project, _solve
 from .copula import normal_scores, rank_correlations
 from .stats import JointStats, within_is_known
@@ -34,7 +34,7 @@ def gaussian_ib_curve(critical_excess, # (..., m) β_c − 1 of each mode, any o
                       )->tuple: # I(X;T) and I(T;Y), (..., b) each, nats
     "Gaussian information curves of many spectra at many β in one call (Chechik et al. 2005, eq. 21). Perfectly correlated modes give infinite information."
     like = critical_excess
-    c, e = torch.as_tensor(critical_excess, dtype=torch.float64), torch.as_tensor(excess, dtype=torch.float64)
+    c, e = as_tensor(critical_excess).double(), as_tensor(excess).double()
     if c.ndim < 1 or e.ndim != 1: raise InputError(f"critical_excess must be (..., m) and excess (b,), got shapes {tuple(c.shape)} and {tuple(e.shape)}")
     if torch.isnan(c).any() or (c < 0).any(): raise InputError("critical_excess must be at least 0 and not NaN")
     if not torch.isfinite(e).all(): raise InputError("excess must be finite")
@@ -312,7 +312,7 @@ class GaussianIB:
         "The bottleneck of given canonical correlations: curve and critical βs, no directions."
         r = check_features(np.atleast_2d(rho) if not isinstance(rho, Tensor) else rho.reshape(1, -1), "rho")[0].double()
         if (r < 0).any() or (r > 1).any(): raise InputError(f"rho must lie in [0, 1], got {float(r.min()):.6g} to {float(r.max()):.6g}")
-        c = (1 - r)*(1 + r) if one_minus_rho2 is None else torch.as_tensor(one_minus_rho2, dtype=torch.float64, device=r.device)
+        c = (1 - r)*(1 + r) if one_minus_rho2 is None else as_tensor(one_minus_rho2).to(r)
         if c.shape != r.shape or not (c - (1 - r)*(1 + r)).abs().le(1e-12 + 1e-6*c).all(): raise InputError("one_minus_rho2 must be 1 − rho² of the same modes")
         order = c.argsort()
         return cls(rho=same_kind(r[order], like=rho), excess=same_kind(c[order]/r[order].square(), like=rho))
@@ -367,12 +367,12 @@ class GaussianIB:
             lo, hi = (e.min(), e.max()) if len(e) else (torch.tensor(1.), torch.tensor(1.))
             grid = torch.logspace(math.log10(float(lo)/3), math.log10(float(hi)*100), 200, dtype=torch.float64, device=e.device)
             excess = torch.cat([grid, e]).sort().values
-        elif excess is None: excess = torch.as_tensor(betas, dtype=torch.float64).reshape(-1) - 1
-        excess = torch.as_tensor(excess, dtype=torch.float64).reshape(-1)
+        elif excess is None: excess = as_tensor(betas).double().reshape(-1) - 1
+        excess = as_tensor(excess).double().reshape(-1)
         if not torch.isfinite(excess).all(): raise InputError("betas must be finite")
         ixt, iyt = gaussian_ib_curve(torch.as_tensor(self.excess), excess)
         kind = lambda v: same_kind(v, like=self.rho)
-        beta = 1 + excess if betas is None else torch.as_tensor(betas, dtype=torch.float64).reshape(-1)
+        beta = 1 + excess if betas is None else as_tensor(betas).double().reshape(-1)
         return IBCurve(beta=kind(beta), ixt=kind(ixt), iyt=kind(iyt), excess=kind(excess))
 
     def encoder(self, beta: float, # trade-off β
@@ -447,7 +447,7 @@ class GaussianIB:
         "The information curve as a function of the rate: with k modes active, log(β − 1) = (2 rate + Σ log e_i)/k."
         e = torch.as_tensor(self.excess)
         e = e[torch.isfinite(e)]
-        r = torch.as_tensor(rate, dtype=torch.float64, device=e.device)
+        r = as_tensor(rate).to(e.device, torch.float64)
         if (r < 0).any() or torch.isnan(r).any(): raise InputError("rate must be at least 0")
         if not len(e): return same_kind(torch.zeros_like(r), like=self.rho)
         if e[0] == 0: return same_kind(r, like=self.rho)                          # a perfectly correlated mode carries any rate
@@ -550,7 +550,7 @@ class GaussianIB:
         With labels, what chance adds to the class means of a sample is taken out; given means are taken as they are.
 
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
-        them if that is smaller. The interval needs the fitted rows and their labels."""
+        them if that is smaller. The interval needs the fitted rows and their labels, and every class in two groups."""
         f = x if self.reference is None or labels is None else normal_scores(x, self.reference)
         means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
@@ -593,6 +593,7 @@ class GaussianIB:
         back, found = torch.linalg.pinv(self.cca._x.w), []                        # whitened coordinates to the features' own
         for f in folds:
             loads = f.means_x@(back@back.T)@f.root_x                              # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
+            if chance is not None and len(loads) < len(chance[0]): return out      # a group held all samples of a class: no other is like it
             less = None if chance is None else [v*(self.n/f.rows) for v in chance]
             pair = self._code_noise(loads@loads.T, loads, f.cross, f.rows, less)
             found.append(self._corner(f.excess[:seen], out.modes, *pair))

@@ -177,7 +177,7 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (image
         n, (ids, others) = len(rows), _classes(y)
         ignored = None if ignore_index is None else y == ignore_index
         if ignored is not None and (z.is_cuda or ignored.any()):
-            rows, others, n = rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0), n - ignored.sum()      # ignored rows may hold anything, NaN too
+            rows, others, n = rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0), n - ignored.sum(dtype=torch.float64)      # ignored rows may hold anything, NaN too
         else: ignored = None
         paired = (others > 0).sum(dtype=torch.float64)
         if singletons == "error" and paired < n: raise InputError(f"labels: {int(n) - int(paired)} of {int(n)} anchors have no other row of their class")
