@@ -166,9 +166,9 @@ def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): 
                 broken.append(f); continue
             if shape is None: shape, first = x.shape, f
             if x.shape != shape:
-                if x.shape[:2] != shape[:2]: out = f"image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square"
-                else: out = "colour='grey' or 'rgb' (--colour) makes them alike"
-                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}; {out}")
+                out = f"; image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square" if x.shape[:2] != shape[:2] else ""
+                if x.ndim != len(shape): out += "; colour='grey' or 'rgb' (--colour) makes them alike"
+                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}{out}")
             images.append(x); labels.append(k)
         if labels.count(k) == 0: raise InputError(f"{root/c}: no readable image of class {c!r}")
     return np.stack(images), np.array(labels)
