@@ -131,7 +131,7 @@ def _look(z, ignored, check_norms):
     if _under_way and _under_way[0][1].query(): _tell(*_under_way.pop(0)[0].tolist())
     if (k := next(_calls)) & (k - 1): return
     there = _facts(z, ignored, check_norms).to("cpu", non_blocking=True)
-    event = torch.cuda.Event(); event.record()
+    event = torch.cuda.Event(); event.record(torch.cuda.current_stream(z.device))
     _under_way.append((there, event))
 
 # %% ../nbs/api/03_losses.ipynb #36dcb9cb

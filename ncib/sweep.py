@@ -45,7 +45,7 @@ def conditions(grid: dict[str, list], # values by field of `TrainConfig`; an emp
     """Every combination of the grid, under a name fit for a folder.
 
     Raises `InputError` for an unknown option, an empty list, a value that `TrainConfig` refuses, and a value given twice."""
-    fields = sorted({"data", *config.identity()} - {"seed"})
+    fields = sorted({"data", *config.reading(), *config.identity()} - {"seed"})
     if not isinstance(grid, dict): raise InputError(f"grid must be a dict from options to lists of values, got {type(grid).__name__}")
     for name, values in grid.items():
         if name == "seed": raise InputError("grid: seed is varied by the argument seeds")

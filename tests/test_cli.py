@@ -121,7 +121,7 @@ def test_features_of_another_data_set(capsys, short_pair, tmp_path):
 def test_sweep(capsys, tmp_path):
     status, out, err = run(capsys, *"sweep --vary temperature 0.1 0.5 --epochs 1 --checkpoints 1 --train-size 200 --device cpu --quiet --out".split(), tmp_path/"s")
     assert status == 0 and "final_test_accuracy" in out and (tmp_path/"s/sweep.csv").read_text().count("\n") == 3, err
-    for more, message in ((["--vary", "colour", "1"], "'colour' is not an option"), (["--vary", "lr", "fast"], "values must be float, got fast"), (["--vary", "nesterov", "maybe"], "values must be true or false"),
+    for more, message in ((["--vary", "hue", "1"], "'hue' is not an option"), (["--vary", "lr", "fast"], "values must be float, got fast"), (["--vary", "nesterov", "maybe"], "values must be true or false"),
                           (["--vary", "lr"], "must come once, with at least one value"), (["--seeds", "1", "1"], "seeds must differ")):
         status, _, err = run(capsys, "sweep", *more, "--out", tmp_path/"t", "--quiet")
         assert status == 1 and message in err and not (tmp_path/"t").exists(), err

@@ -1,6 +1,8 @@
 "What everyday arrays do at every door: labels of all kinds, rows without a class, classes of one sample, arrays that are read-only, on disk or in a table."
+import copy
 import importlib
 import inspect
+import itertools
 import math
 import pkgutil
 import warnings
@@ -33,6 +35,7 @@ from ncib.probe import linear_probe
 from ncib.runs import Run
 from ncib.simplex import simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, nearest_class_mean
+from ncib.timeline import analyze
 from ncib.train import nearest_mean_accuracy
 
 K, D, N = 3, 6, 60
@@ -336,6 +339,19 @@ def test_what_rests_on_the_variability_within_classes_says_that_it_is_unknown(na
     with pytest.warns(UserWarning, match="a single sample tells nothing of the variability within its class: class 5, 7;"): TAKE[name](X, y, tmp_path)
 
 
+def test_a_pair_with_one_test_image_of_a_class_is_analysed(tmp_path):
+    "Named in a warning, cdnv unknown, all else measured; with one test image in every class there is nothing to measure."
+    y_test = np.array([0]*30 + [1]*29 + [2])
+    pair = [Run.create(tmp_path/side, list("abc")) for side in "ab"]
+    for run, x in zip(pair, (X, TWIN)): run.save_features(0, x, Y, x, y_test)
+    with pytest.warns(UserWarning, match="within its class: class 2;"): t = analyze(*pair, progress=False)
+    assert t.table.filter(like="test_cdnv").isna().all(axis=None) and t.table.filter(regex="^test_nc1_[ab]$").notna().all(axis=None) and t.table.filter(like="train_cdnv").notna().all(axis=None)
+    assert t.verdict() and math.isfinite(t.table["test_shortfall_a"].iloc[0]) == math.isfinite(t.table["train_shortfall_a"].iloc[0])
+    few = [Run.create(tmp_path/f"few-{side}", list("abc")) for side in "ab"]
+    for run, x in zip(few, (X, TWIN)): run.save_features(0, x, Y, x[:3], np.arange(3))
+    with pytest.raises(InputError, match="some class two samples, got one each|too few|at least"): analyze(*few, progress=False)
+
+
 # --- rows that are not unit, images with views
 
 def test_rows_that_are_not_unit_are_warned_of_once(fresh):
@@ -370,7 +386,7 @@ def test_training_does_not_look(fresh, monkeypatch):
 class Event:
     "A CUDA event that is reached when it is told."
     reached = False
-    def record(self): pass
+    def record(self, stream): pass
     def query(self): return Event.reached
 
 
@@ -381,7 +397,8 @@ def test_on_cuda_a_later_call_tells(fresh, monkeypatch):
         is_cuda = True
     rows = (600*unit(X)).as_subclass(There)
     monkeypatch.setattr(losses, "Tensor", There); monkeypatch.setattr(torch.cuda, "Event", Event); monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    monkeypatch.setattr(losses, "_calls", __import__("itertools").count(1)); monkeypatch.setattr(losses, "_under_way", [])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(losses, "_calls", itertools.count(1)); monkeypatch.setattr(losses, "_under_way", [])
     Event.reached = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -445,7 +462,6 @@ def test_state_moves_and_a_copy_reads_the_classifier_that_is_trained():
     with torch.no_grad(): head.weight.copy_(torch.as_tensor(PROBE.weight))
     np.testing.assert_allclose(copies.compute()["train/nc3"], collapse_metrics(X, Y, PROBE.weight).nc3, rtol=1e-9)
     module = nn.ModuleDict({"head": head, "metric": m})
-    import copy
     twin = copy.deepcopy(module)
     assert twin["metric"]._classifier[0] is twin["head"] is not head
     assert check_labels([], 0).dtype == torch.int64
