@@ -59,7 +59,7 @@ def test_value_and_gradient(kind, variant, T):
             x = z.detach().to(dtype).requires_grad_()
             if dtype == torch.float32:                      # the definition at the very rows that the loss is given
                 zz = x.detach().double().requires_grad_(); want = dense(zz, y, T, variant); want_grad, = torch.autograd.grad(want, zz)
-            got = supcon_loss(x, y, T, variant, chunk_size=chunk)
+            got = supcon_loss(x, y, T, variant, chunk_size=chunk, check_norms=False)
             got_grad, = torch.autograd.grad(got, x)
             exponent = 1/T if dtype == torch.float32 else 1.  # float32 similarities are known to 1e-7 of 1/T
             assert abs(got.double() - want) <= tol*max(abs(want), exponent)
