@@ -90,6 +90,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
         every = torch.zeros(n, dtype=torch.int64) if labels is None else check_labels(labels, n).cpu()
         rows = stratified_rows(every, limit, seed)
         y = every[rows]
+        if classes is None: seen, y = y.unique(return_inverse=True)                          # numbers may leave some out
     else: y = torch.zeros(limit, dtype=torch.int64)
     k = int(y.max()) + 1
     m = max(2, min(modes_shown(k) if k > 1 else 20, max(map(len, es))))
@@ -120,7 +121,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     arrays = {"corner_ixt": rate, "corner_best": best, "corner_iyt": told, "corner_log_excess": stand.where(rate.isfinite(), math.nan),
               "log_excess": grid, "ixt": ixt, "iyt": iyt, "excess": excess, "enter_ixt": enter_ixt, "enter_iyt": enter_iyt,
               "variates": variates, "noise": noise, "labels": y, "axes": torch.stack([_plane(v, y, k) for v in variates])}
-    info = {"kind": "gaussian", "epochs": epochs, "classes": list(classes or map(str, range(k))),
+    info = {"kind": "gaussian", "epochs": epochs, "classes": list(classes or map(str, seen.tolist() if real else range(k))),
             "no_corner": [c.why for c in corners], "corner_hidden": [c.hidden for c in corners], "relevance": gs[0].relevance, "total": max(map(len, es)), "simulated": not real, "k1": max(0, k - 1)}
     return BetaFrames(info, arrays)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from scipy.optimize import minimize_scalar
-from .core import InputError, check_features, same_kind
+from .core import InputError, as_tensor, check_features, same_kind
 from .stats import JointStats, double
 
 # %% ../nbs/api/11_cca.ipynb #92c617de
@@ -24,7 +24,7 @@ def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anyth
                   n: int, # sample size
                   )->float: # in [0, 1]
     "Oracle-approximating shrinkage towards a multiple of the identity (Chen, Wiesel, Eldar & Hero 2010, eq. 23)."
-    s = torch.as_tensor(sigma, dtype=torch.float64)
+    s = as_tensor(sigma).double()
     p, mu2 = len(s), float(s.diagonal().mean())**2
     a = float(s.square().mean())
     denominator = (n + 1)*(a - mu2/p)
@@ -33,7 +33,7 @@ def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anyth
 def ledoit_wolf_shrinkage(z, # (n, p) rows, each column centred
                           )->float: # in [0, 1]
     "Ledoit & Wolf (2004) shrinkage towards a multiple of the identity, from the rows themselves: it needs fourth moments."
-    z = torch.as_tensor(z, dtype=torch.float64)
+    z = as_tensor(z).double()
     n, p = z.shape
     gram = z.T@z/n
     spread = float(gram.square().sum() - gram.diagonal().sum()**2/p)                     # ‖S − μI‖²
@@ -93,7 +93,7 @@ def noise_edge(t_x, # (r_x,) shares of data per whitened direction, in (0, 1]; o
                n: int, # sample size
                )->tuple[float, float]: # edge of the null correlations; 95 % point of the largest of them
     "Largest canonical correlation of independent samples (Wachter 1980, and its generalisation to shrunk covariances)."
-    t_x, t_y = (np.asarray(torch.as_tensor(t, dtype=torch.float64).cpu()) for t in (t_x, t_y))
+    t_x, t_y = (as_tensor(t).double().cpu().numpy() for t in (t_x, t_y))
     c_x, c_y = t_x.sum()/n, t_y.sum()/n
     if not len(t_x) or not len(t_y): return 0., 0.
     if min(t_x.min(), t_y.min()) == 1:                                  # Wachter, in closed form

@@ -14,6 +14,7 @@ from . import __version__
 from .arrays import read_runs
 from .compare import compare
 from .core import InputError
+from .data import load_images
 from .encoders import describe_layers, encode_images, pools
 from .report import write_report
 from .similarity import measures
@@ -31,7 +32,10 @@ def _options(leave_out=()):
 def _add_config(parser, leave_out=(), recipe="digits"):
     "`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is absent from the result, so that the recipe decides."
     parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="what the options below default to; those in brackets are the defaults of digits (default: %(default)s)")
-    for f, kind in _options(leave_out):
+    _add_options(parser, _options(leave_out))
+
+def _add_options(parser, options):
+    for f, kind in options:
         choices, help = f.metadata["choices"], f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
         how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
         parser.add_argument("--" + f.name.replace("_", "-"), default=argparse.SUPPRESS, help=help, **how)
@@ -82,7 +86,9 @@ def _features(args):
         for name, kind in table.items(): print(f"{name:{max(map(len, table))}}  {kind}")
         return
     if missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]: raise InputError(f"{' and '.join(missing)} must be given")
-    if args.run_ is not None: print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, not args.quiet, args.backbone)); return
+    reading = {k: getattr(args, k) for k in TrainConfig().reading() if hasattr(args, k)}
+    if args.run_ is not None: print(record_features(Run(args.run_), load_images(args.data, **reading), args.out, args.device, args.feature_dtype, not args.quiet, args.backbone)); return
+    if reading: raise InputError(f"{', '.join(map(option, reading))} comes with --run; with --model, --preprocess makes images of any size and colour fit")
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"ncib features: {message}", file=sys.stderr)
         made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype, progress=not args.quiet, **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
@@ -198,6 +204,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--batch-size", type=_images_at_a_time, metavar="N", help="images at a time, or auto (default: auto)")
     p.add_argument("--seed", type=int, metavar="N", help="of random initialisation (default: 0)")
     p.add_argument("--backbone", metavar="NAME", help="with --run, where that was trained with module:function: the same again")
+    _add_options(p, [o for o in _options() if o[0].name in TrainConfig().reading()])
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="in which features are stored (default: %(default)s)"); quiet(p)
 

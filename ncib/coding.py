@@ -15,7 +15,8 @@ import torch
 from scipy import stats as _stats
 from torch import Tensor
 
-from .core import InputError, check_features, check_labels, generator, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
+from .stats import within_is_known
 
 # %% ../nbs/api/17_coding.ipynb #8449fa48
 @dataclass(frozen=True, eq=False)
@@ -62,9 +63,10 @@ class ExcessRate:
     dimension: int # rank of the class means
 
 def _class_means(x, y, name="labels"):
-    "Means (k, d) and proportions (k,) of the classes that occur."
+    "Means (k, d) and proportions (k,) of the classes that occur; an `InputError` if none has two samples."
     classes, y, n = torch.unique(y, return_inverse=True, return_counts=True)
     if len(classes) < 2: raise InputError(f"{name} must hold at least 2 classes, got {len(classes)}")
+    within_is_known(n, classes, required=True)
     return x.new_zeros(len(classes), x.shape[1]).index_add_(0, y, x)/n[:, None], n/n.sum()
 
 def _span(rows, cut=1e-10):
@@ -91,7 +93,7 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     if total <= 0: raise InputError("features must vary, got constant rows")
     if distortions is None: dist = torch.linspace(min(max(1.05*floor, 1e-3*total), total), total, 50, dtype=torch.float64, device=x.device)
     else:
-        dist = torch.as_tensor(distortions if isinstance(distortions, Tensor) else np.asarray(distortions, dtype=np.float64)).detach().reshape(-1).to(x)
+        dist = as_tensor(distortions).reshape(-1).to(x)
         if not len(dist) or not (dist > 0).all(): raise InputError(f"distortions must be positive numbers, got {distortions!r}")
     rate = _rate(var, _water_fill(var, dist.clamp(max=total)))
     left = (dist - floor).clamp(max=float(inside.sum()))

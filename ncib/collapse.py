@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from .core import InputError, as_tensor, check_features, check_labels, same_kind
-from .stats import ClassStats, double, nearest_class_mean
+from .core import InputError, as_tensor, check_features, check_labels, count_classes, named_classes, same_kind
+from .stats import ClassStats, counted_rows, double, nearest_class_mean, within_is_known
 
 # %% ../nbs/api/06_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,7 @@ class CollapseMetrics:
     centre: "Tensor|np.ndarray" # (d,) the global mean that M is relative to
     nc1_convention: str # "papyan" (with 1/K) or "trace" (without)
     global_mean: str # "classes" (mean of class means) or "samples" (mean of samples, Σ_B weighted by class size)
+    ignored: int=0 # rows that were left out because their label was `ignore_index`
 
     @property
     def rank(self)->int:
@@ -67,7 +68,8 @@ class CollapseMetrics:
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is None or isinstance(v, float)}
 
     def __repr__(self):
-        head = (f"CollapseMetrics: {len(self.classes)} classes, {int(self.counts.sum())} samples, {self.class_means.shape[1]} features "
+        ignored = f" ({self.ignored} ignored)" if self.ignored else ""
+        head = (f"CollapseMetrics: {len(self.classes)} classes, {int(self.counts.sum())} samples{ignored}, {self.class_means.shape[1]} features "
                 f"(nc1: {self.nc1_convention}, global mean: {self.global_mean})")
         return "\n".join([head] + [f"  {k:20}" + ("–" if v is None else f"{v:.6g}") for k, v in self.to_dict().items()])
 
@@ -99,17 +101,17 @@ def _cosines(M: Tensor)->Tensor:
     return (u@u.T).clamp(-1, 1).fill_diagonal_(1)
 
 # %% ../nbs/api/06_collapse.ipynb #cb0f254f
-def _chunks(x: Tensor, y: Tensor, width: int):
+def _chunks(x: Tensor, y: Tensor, width: int, some: bool): # some: rows with a negative y are left out
     "Pairs of row blocks of about 2²⁰ numbers."
     rows = max(1, 2**20//width)
-    return zip(x.split(rows), y.split(rows))
+    for c, k in zip(x.split(rows), y.split(rows)): yield (c[(k >= 0).to(c.device)], k[k >= 0]) if some else (c, k)
 
-def _class_sums(x: Tensor, y: Tensor, origin: Tensor, num_classes: int)->Tensor: # (K, d) float64 sums of x − origin
+def _class_sums(x: Tensor, y: Tensor, origin: Tensor, num_classes: int, some: bool)->Tensor: # (K, d) float64 sums of x − origin
     sums = origin.new_zeros(num_classes, len(origin))
     buffer = None
-    for c, k in _chunks(x, y, len(origin)):
-        buffer = torch.empty(c.shape, dtype=torch.float64, device=origin.device) if buffer is None else buffer[:len(c)]
-        sums.index_add_(0, k, buffer.copy_(c).sub_(origin))
+    for c, k in _chunks(x, y, len(origin), some):
+        if buffer is None or len(buffer) < len(c): buffer = torch.empty(c.shape, dtype=torch.float64, device=origin.device)
+        sums.index_add_(0, k, buffer[:len(c)].copy_(c).sub_(origin))
     return sums
 
 # %% ../nbs/api/06_collapse.ipynb #196a94aa
@@ -134,7 +136,7 @@ def _second_pass(batches, # pairs of (n, d) features and (n,) int64 rows of `mea
     counts, seen = torch.zeros(K, dtype=torch.int64, device=means.device), torch.zeros(2, dtype=torch.int64, device=means.device)
     class_scatter, scatter, buffers = means.new_zeros(K), means.new_zeros(q, q), None
     for batch in batches:
-        for x, k in _chunks(*batch, max(K, d)):
+        for x, k in _chunks(*batch, max(K, d), False):
             x = x.to(means.device, dtype)
             if buffers is None or len(x) > len(buffers[0]): buffers = [torch.empty(len(x), w, dtype=dtype, device=x.device) for w in (d, d, len(maps))]
             r, c, z = (b[:len(x)] for b in buffers)
@@ -165,7 +167,7 @@ def _check_classifier(weight, bias, dim, device)->tuple[Tensor|None, Tensor|None
     if weight.shape[1] != dim: raise InputError(f"weight must be (K, {dim}) as the features have {dim} columns, got {tuple(weight.shape)}")
     weight = double(weight, device)
     if bias is None: return weight, weight.new_zeros(len(weight))
-    bias = torch.as_tensor(bias).detach()
+    bias = as_tensor(bias)
     if bias.shape != weight.shape[:1]: raise InputError(f"bias must be ({len(weight)},) as weight is {tuple(weight.shape)}, got shape {tuple(bias.shape)}")
     return weight, double(check_features(bias[None], "bias")[0], device)
 
@@ -173,37 +175,39 @@ def _select(counts: Tensor, classes)->Tensor: # int64 labels of the classes to m
     "All classes, or those asked for; an `InputError` that names the empty ones."
     if classes is None: keep = torch.arange(len(counts), device=counts.device)
     else:
-        keep = torch.as_tensor(classes)
-        keep = check_labels(keep, len(keep) if keep.ndim else 0, len(counts), name="classes", device=counts.device)
+        keep = check_labels(classes, None, len(counts), name="classes", device=counts.device)
         if len(keep.unique()) < len(keep): raise InputError(f"classes must be different from each other, got {keep.tolist()}")
     if empty := keep[counts[keep] == 0].tolist():
-        raise InputError(f"labels have no sample of class {', '.join(map(str, empty))}; leave empty classes out with classes=")
+        raise InputError(f"labels have no sample of class {named_classes(empty)}; leave empty classes out with classes=, or number the others with numpy.unique(labels, return_inverse=True)[1]")
     if len(keep) < 2: raise InputError(f"collapse needs at least two classes, got {len(keep)}")
     return keep
 
 # %% ../nbs/api/06_collapse.ipynb #f6bf9ebb
-def _assemble(like, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean)->CollapseMetrics:
+def _assemble(like, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean, ignored)->CollapseMetrics:
     K, n = len(M), counts.sum()
+    known, alone = within_is_known(counts, keep), counts == 1
+    if not known: class_scatter, scatter = class_scatter*torch.nan, scatter*torch.nan
     within = scatter/n
     ratio = (within.diagonal().clamp(min=0)/between).sum()
     norms, cos, gram = M.norm(dim=1), _cosines(M), M@M.T
     off = ~torch.eye(K, dtype=torch.bool, device=M.device)
     etf = (torch.eye(K, dtype=M.dtype, device=M.device) - 1/K)/math.sqrt(K - 1)
-    variance = class_scatter/counts
+    variance = (class_scatter/counts).masked_fill(alone, torch.nan)
+    pairs = (variance[:, None] + variance)[off]/(2*squared[off])
     energy = -_distances(_units(M))[off].log()
     mean_energy = energy.mean()
     kind = lambda t: same_kind(t, like)
     return CollapseMetrics(
         nc1=float(ratio/K if nc1_convention == "papyan" else ratio), nc1_quotient=float(class_scatter.sum()/n/between.sum()),
-        cdnv=float(((variance[:, None] + variance)[off]/(2*squared[off])).nan_to_num(math.inf, math.inf).mean()),
+        cdnv=math.nan if alone.any() else float(pairs.nan_to_num(math.inf, math.inf).mean()),
         equinorm=float(norms.std(correction=0)/norms.mean()), equiangular=float(cos[off].std(correction=0)),
         max_angle_gap=float((cos[off] + 1/(K - 1)).abs().mean()), etf_error=float((gram/gram.norm() - etf).norm()),
         gnc2=float((energy - mean_energy).square().mean()) if mean_energy < math.inf else math.inf, gnc2_mean=float(mean_energy),
         nc3=None if weight is None else float((weight/weight.norm() - M/M.norm()).square().sum()),
         nc4=None if weight is None or seen is None else int(seen[1])/int(seen[2]), ncc_accuracy=None if seen is None else int(seen[0])/int(seen[2]),
         participation_ratio=float(between.sum().square()/between.square().sum()), between_spectrum=kind(between),
-        within_spectrum=kind(torch.linalg.eigvalsh(within).flip(0).clamp(min=0)), classes=kind(keep), counts=kind(counts), class_means=kind(class_means),
-        centre=kind((class_means - M).mean(0)), nc1_convention=nc1_convention, global_mean=global_mean)
+        within_spectrum=kind(torch.linalg.eigvalsh(within).flip(0).clamp(min=0) if known else within.diagonal()), classes=kind(keep), counts=kind(counts), class_means=kind(class_means),
+        centre=kind((class_means - M).mean(0)), nc1_convention=nc1_convention, global_mean=global_mean, ignored=int(ignored))
 
 def _share(counts, global_mean)->Tensor: # (K,) weights of the classes in the global mean
     return counts/counts.sum().double() if global_mean == "samples" else torch.full(counts.shape, 1/len(counts), dtype=torch.float64, device=counts.device)
@@ -216,26 +220,29 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
                      classes=None, # labels to measure; samples of other classes are left out; `None`: all, and an empty one is an error
                      nc1_convention: str="papyan", # "papyan": tr(Σ_W Σ_B⁺)/K; "trace": without the 1/K
                      global_mean: str="classes", # "classes": mean of class means; "samples": mean of samples, Σ_B weighted by class size
+                     ignore_index: int|None=-100, # rows with this label are left out, and counted in `ignored`; `None`: there are none
                      )->CollapseMetrics:
-    "All collapse metrics of features in memory, in two passes over them."
+    """All collapse metrics of features in memory, in two passes over them.
+
+    Σ_W is pooled over the classes. Those of a single sample tell nothing of it: a warning names them, and cdnv, which needs the variance of every class, is NaN; where no class has two
+    samples, NC1, its quotient and the spectrum of Σ_W are NaN too."""
     _check_options(nc1_convention, global_mean)
-    try: x = as_tensor(features)
-    except TypeError: x = check_features(features)
-    if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x)
+    x = check_features(features, finite=False)
     device = torch.device("cpu") if x.device.type == "mps" else x.device
     weight, bias = _check_classifier(weight, bias, x.shape[1], device)
-    y = check_labels(labels, len(x), None if weight is None else len(weight), device=device)
-    counts = torch.bincount(y, minlength=0 if weight is None else len(weight))
-    origin = double(x[:256], device).mean(0)
-    sums = _class_sums(x, y, origin, len(counts))
+    y = check_labels(labels, len(x), None if weight is None else len(weight), device=device, ignore_index=ignore_index)
+    counts = count_classes(y, None if weight is None else len(weight))
+    ignored = len(y) - int(counts.sum())
+    origin = double(x[(y >= 0).nonzero()[:256, 0].to(x.device)] if ignored else x[:256], device).mean(0)
+    sums = _class_sums(x, y, origin, len(counts), ignored > 0)
     if not sums.isfinite().all():
-        check_features(x)
+        check_features(x.masked_fill((y < 0)[:, None].to(x.device), 0) if ignored else x)
         raise InputError("features must be small enough to be summed in float64")
     keep = _select(counts, classes)
     counts = counts[keep]
     means = sums[keep]/counts[:, None]
     if classes is not None:
-        y = torch.full((len(sums),), -1, device=device).scatter_(0, keep, torch.arange(len(keep), device=device))[y]
+        y = torch.full((len(sums) + 1,), -1, device=device).scatter_(0, keep, torch.arange(len(keep), device=device))[y]
     if weight is not None: weight, bias = weight[keep], bias[keep]
     class_means = origin + means
     M, between, basis = _span(means, _share(counts, global_mean), float(class_means.norm(dim=1).max()))
@@ -243,10 +250,10 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
     # float32 residuals are exact to 1e-7 of their length: enough unless the means lie where the features hardly vary
     fast = x.dtype != torch.float64 and not x.is_cuda and torch.get_float32_matmul_precision() == "highest"
     for dtype in [torch.float32, torch.float64][not fast:]:
-        chunks = ((c[k >= 0], k[k >= 0]) if classes is not None else (c, k) for c, k in _chunks(x, y, max(M.shape)))
+        chunks = _chunks(x, y, max(M.shape), ignored > 0 or classes is not None)
         class_scatter, scatter, seen = _second_pass(chunks, origin, means, basis, squared, weight, bias, dtype)
         if scatter.diagonal().min() >= 1e-9*class_scatter.sum(): break
-    return _assemble(features, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean)
+    return _assemble(features, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean, ignored)
 
 # %% ../nbs/api/06_collapse.ipynb #254812eb
 def collapse_metrics_from_stats(stats: ClassStats, # of the features, from one pass
@@ -256,8 +263,9 @@ def collapse_metrics_from_stats(stats: ClassStats, # of the features, from one p
                                 nc1_convention: str="papyan", # as for `collapse_metrics`
                                 global_mean: str="classes", # as for `collapse_metrics`
                                 batches: Iterable|None=None, # pairs (features, labels), for NC4 and NCC accuracy; `None`: they are None
+                                ignore_index: int|None=-100, # label of rows of `batches` that are left out
                                 )->CollapseMetrics: # with torch arrays on the stats' device
-    "The collapse metrics of streamed features."
+    "The collapse metrics of streamed features. Classes of a single sample as for `collapse_metrics`."
     _check_options(nc1_convention, global_mean)
     weight, bias = _check_classifier(weight, bias, stats.dim, stats.device)
     if weight is not None and len(weight) != stats.num_classes: raise InputError(f"weight must have {stats.num_classes} rows, got {len(weight)}")
@@ -269,12 +277,14 @@ def collapse_metrics_from_stats(stats: ClassStats, # of the features, from one p
     means = class_means - origin
     M, between, basis = _span(means, _share(counts, global_mean), float(class_means.norm(dim=1).max()))
     m = _assemble(stats.means, keep, counts, class_means, M, between, _distances(means).square(), stats.class_scatter[keep], basis.T@stats.scatter@basis, weight, None,
-                  nc1_convention, global_mean)
-    return m if batches is None else _with_tally(m, sum((_tally(m, f, l, weight, bias) for f, l in batches), torch.zeros(3, dtype=torch.int64, device=stats.device)), weight)
+                  nc1_convention, global_mean, stats.ignored)
+    return m if batches is None else _with_tally(m, sum((_tally(m, f, l, weight, bias, ignore_index) for f, l in batches), torch.zeros(3, dtype=torch.int64, device=stats.device)), weight)
 
-def _tally(m: CollapseMetrics, features, labels, weight, bias)->Tensor: # [NCC hits, disagreements, samples] of a batch
-    x = double(check_features(features), m.class_means.device)
-    y = check_labels(labels, len(x), device=x.device)
+def _tally(m: CollapseMetrics, features, labels, weight, bias, ignore_index)->Tensor: # [NCC hits, disagreements, samples] of a batch
+    x = check_features(features, finite=False)
+    x, y, _ = counted_rows(x, check_labels(labels, len(x), device=m.class_means.device, ignore_index=ignore_index))
+    if not len(y): return torch.zeros(3, dtype=torch.int64, device=y.device)
+    x = double(x, y.device)
     if not torch.isin(y, m.classes).all(): raise InputError(f"batches must hold only classes that were measured, got class {int(y[~torch.isin(y, m.classes)][0])}")
     nearest = m.nearest_class_mean(x)
     decided = nearest if weight is None else m.classes[(x@weight.T + bias).argmax(1)]
@@ -286,6 +296,9 @@ def _with_tally(m: CollapseMetrics, tally: Tensor, weight)->CollapseMetrics:
     return replace(m, ncc_accuracy=hits/n, nc4=None if weight is None else disagree/n)
 
 # %% ../nbs/api/06_collapse.ipynb #2aaca4ae
+class _Same(tuple): # a copy of a metric reads the very classifier that is trained, or its copy where that is copied too
+    def __deepcopy__(self, memo): return _Same(memo.get(id(v), v) for v in self)
+
 class NeuralCollapse(Metric):
     "Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features, labels)`, then `compute()` → name: value."
     full_state_update, is_differentiable, higher_is_better = False, False, False
@@ -297,11 +310,12 @@ class NeuralCollapse(Metric):
                  classifier: nn.Linear|None=None, # read at `compute` for NC3; not registered as a submodule
                  nc1_convention: str="papyan", # as for `collapse_metrics`
                  global_mean: str="classes", # as for `collapse_metrics`
+                 ignore_index: int|None=-100, # as for `collapse_metrics`
                  **kwargs, # as `torchmetrics.Metric` takes them: dist_sync_on_step, process_group, sync_on_compute, …
                  ):
         super().__init__(**kwargs)
         _check_options(nc1_convention, global_mean)
-        self.nc1_convention, self.global_mean, self._classifier = nc1_convention, global_mean, (classifier,)
+        self.nc1_convention, self.global_mean, self.ignore_index, self._classifier = nc1_convention, global_mean, ignore_index, _Same((classifier,))
         for name, value in ClassStats(num_classes, dim).state_dict().items(): self.add_state(name, value, dist_reduce_fx=None, persistent=True)
 
     @property
@@ -319,13 +333,14 @@ class NeuralCollapse(Metric):
     def update(self, features, # (n, d) any float dtype
                labels): # (n,) integers in [0, K)
         "Adds a batch."
-        self._keep(self.stats.update(features, labels))
+        self._keep(self.stats.update(features, labels, self.ignore_index))
 
     def compute(self)->dict: # name → float64 scalar
         "The metrics of everything seen since the last reset, over all ranks."
-        linear = self._classifier[0]
+        stats, linear = self.stats, self._classifier[0]
+        if not stats.n: raise InputError(f"compute was called before update: NeuralCollapse has seen no samples{f', only {int(stats.ignored)} ignored ones' if stats.ignored else ''}")
         classifier = {} if linear is None else {"weight": linear.weight, "bias": linear.bias}
-        m = collapse_metrics_from_stats(self.stats, **classifier, nc1_convention=self.nc1_convention, global_mean=self.global_mean)
+        m = collapse_metrics_from_stats(stats, **classifier, nc1_convention=self.nc1_convention, global_mean=self.global_mean)
         return {k: torch.tensor(v, dtype=torch.float64, device=self.device) for k, v in m.to_dict().items() if v is not None}
 
     def forward(self, features, # (n, d) any float dtype

@@ -6,7 +6,7 @@
 __all__ = ['augmentations', 'ImageData', 'stratified_split', 'load_images', 'subset', 'noisy_labels', 'augment']
 
 # %% ../nbs/api/01_data.ipynb #d0b185ac
-import functools, hashlib, math
+import functools, hashlib, math, warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def stratified_split(labels, # (n,) integers
                      seed: int = 0, # of the choice
                      )->tuple[np.ndarray, np.ndarray]: # indices of train and test samples, ascending
     "A fixed split with the same share of every class in both parts."
-    labels, test = np.asarray(labels), []
+    labels, test = check_labels(labels, None).cpu().numpy(), []
     rng = np.random.default_rng(seed)
     for k in np.unique(labels):
         of_k = rng.permutation(np.flatnonzero(labels == k))
@@ -131,37 +131,58 @@ def _npz(path: Path)->ImageData:
 # %% ../nbs/api/01_data.ipynb #f52ebeb0
 _suffixes = {".png", ".jpg", ".jpeg"}
 
-def _pixels(file: Path)->np.ndarray: # (H, W) or (H, W, 3) uint8
-    from PIL import Image
+_modes = {"grey": "L", "rgb": "RGB"}
+
+def _pixels(file: Path, image_size, colour)->np.ndarray: # (H, W) or (H, W, 3) uint8
+    from PIL import Image, ImageOps
     try:
         with Image.open(file) as im:
-            if im.mode in ("RGBA", "LA", "PA"): raise InputError(f"{file} has an alpha channel; flatten it first")
-            if im.mode.startswith("I"): return (np.asarray(im)//257).astype(np.uint8)       # 16-bit grey
-            return np.asarray(im.convert("L" if im.mode in ("L", "1") else "RGB"))
+            if im.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in im.info:
+                if colour == "keep": raise InputError(f"{file} has an alpha channel; colour='grey' or 'rgb' (--colour) lays it on white")
+                im = im.convert("RGBA")
+                im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)
+            elif im.mode.startswith("I"):                                                   # 16-bit grey
+                deep = np.asarray(im)
+                if deep.max(initial=0) > 65535 or deep.min(initial=0) < 0: raise InputError(f"{file} must have pixels of at most 16 bits, got {deep.min()} to {deep.max()}")
+                im = Image.fromarray((deep//257).astype(np.uint8))
+            im = im.convert(_modes.get(colour) or ("L" if im.mode in ("L", "1") else "RGB"))
+            return np.asarray(im if image_size is None or im.size == (image_size, image_size) else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BICUBIC))
     except InputError: raise
-    except Exception as e: raise InputError(f"{file} is not a readable image ({e})") from None
+    except Exception as e: raise _Broken(f"{file} is not a readable image ({e}); skip_broken=True (--skip-broken) leaves such files out") from None
+
+class _Broken(InputError): pass
 
 def _class_folders(root: Path): return sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
 
-def _folder_part(root: Path, classes):
+def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): # broken: where to list what is left out; `None`: nothing is
     images, labels, shape, first = [], [], None, None
     for k, c in enumerate(classes):
         files = sorted(p for p in (root/c).glob("[!.]*") if p.suffix.lower() in _suffixes)
         if not files: raise InputError(f"{root/c}: no .png or .jpg images of class {c!r}")
         for f in files:
-            x = _pixels(f)
+            try: x = _pixels(f, image_size, colour)
+            except _Broken:
+                if broken is None: raise
+                broken.append(f); continue
             if shape is None: shape, first = x.shape, f
-            if x.shape != shape: raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}")
+            if x.shape != shape:
+                out = f"; image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square" if x.shape[:2] != shape[:2] else ""
+                if x.ndim != len(shape): out += "; colour='grey' or 'rgb' (--colour) makes them alike"
+                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}{out}")
             images.append(x); labels.append(k)
+        if labels.count(k) == 0: raise InputError(f"{root/c}: no readable image of class {c!r}")
     return np.stack(images), np.array(labels)
 
-def _folder(path: Path)->ImageData:
+def _folder(path: Path, image_size=None, colour="keep", skip_broken=False)->ImageData:
     "`path`/train/<class>/*.png and `path`/test/<class>/*.png (or .jpg)."
     classes = _class_folders(path/"train")
     if not classes: raise InputError(f"{path/'train'}: no class folders")
     if not (path/"test").is_dir(): raise InputError(f"{path/'test'}: no such folder")
     if extra := sorted(set(_class_folders(path/"test")) - set(classes)): raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
-    return _image_data(str(path), *_folder_part(path/"train", classes), *_folder_part(path/"test", classes), classes)
+    broken = [] if skip_broken else None
+    parts = [v for part in ("train", "test") for v in _folder_part(path/part, classes, image_size, colour, broken)]
+    if broken: warnings.warn(f"{path}: {len(broken)} unreadable image{'s are' if len(broken) > 1 else ' is'} left out: {', '.join(str(f.relative_to(path)) for f in broken)}", stacklevel=3)
+    return _image_data(str(path), *parts, classes)
 
 def _cifar(name: str, root)->ImageData:
     from torchvision import datasets
@@ -179,17 +200,24 @@ def _cifar(name: str, root)->ImageData:
 def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, an .npz, a folder with train.npz and test.npz, or a folder train/<class>/*.png, test/<class>/*.png
                 device: "str|torch.device" = "cpu", # where the tensors live
                 root: "str|Path" = "data", # where torchvision keeps its downloads
+                image_size: int|None = None, # of a folder's images: the middle square, scaled to so many pixels a side; `None`: as they are
+                colour: str = "keep", # of a folder's images: `grey`, `rgb` (either lays transparent ones on white), or `keep`
+                skip_broken: bool = False, # leave unreadable files of a folder out, listed in a warning
                 )->ImageData:
     """Loads a whole image data set onto the device.
 
     An .npz holds `images` (N, H, W, C) uint8, `labels` (N,) integers and, if you like, `classes` (K,) names. Raises `InputError` for an unknown name, a missing or damaged file, pixels that are not
     uint8, labels out of range, an empty class, images of different sizes, and fewer than two classes."""
+    if image_size is not None and image_size < 1: raise InputError(f"image_size must be at least 1, got {image_size}")
+    if colour != "keep" and colour not in _modes: raise InputError(f"colour must be keep, grey or rgb, got {colour!r}")
     named = {"digits": _digits, "cifar10": lambda: _cifar("cifar10", root), "cifar100": lambda: _cifar("cifar100", root)}
     path = Path(spec)
+    folder = str(spec) not in named and path.suffix != ".npz" and not (path/"train.npz").is_file()
+    if not folder and (image_size is not None or colour != "keep" or skip_broken): raise InputError(f"image_size, colour and skip_broken are for image folders, got data {str(spec)!r}")
     if str(spec) in named: data = named[str(spec)]()
     elif path.suffix == ".npz": data = _npz(path)
     elif (path/"train.npz").is_file(): data = _npz(path)
-    elif (path/"train").is_dir(): data = _folder(path)
+    elif (path/"train").is_dir(): data = _folder(path, image_size, colour, skip_broken)
     elif path.is_dir(): raise InputError(f"{path}: holds neither train/<class>/ folders nor train.npz and test.npz")
     else: raise InputError(f"data {str(spec)!r} is neither one of {', '.join(named)} nor an existing folder or .npz file")
     return data.to(device)
@@ -222,14 +250,14 @@ def subset(data: ImageData, # whose training images
     return replace(data, train=data.train[keep], train_labels=data.train_labels[keep])
 
 # %% ../nbs/api/01_data.ipynb #5a1d4d50
-def noisy_labels(labels: Tensor, # (n,) int64
+def noisy_labels(labels: Tensor, # (n,) integers in [0, K)
                  share: float, # in [0, 1]: which share of the labels is drawn anew
                  num_classes: int, # K
                  seed: int = 0, # of which labels, and of what replaces them
                  )->Tensor: # (n,) int64
     "`labels` with a `share` of them replaced by uniformly drawn classes."
     if not 0 <= share <= 1: raise InputError(f"label_noise must be in [0, 1], got {share}")
-    g = generator(seed, 1)
+    labels, g = check_labels(labels, None, num_classes), generator(seed, 1)
     hit, drawn = torch.rand(len(labels), generator=g) < share, torch.randint(num_classes, (len(labels),), generator=g)
     return torch.where(hit.to(labels.device), drawn.to(labels.device), labels)
 

@@ -15,7 +15,7 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq, minimize
 from torch import Tensor
 
-from .core import InputError, check_features, same_kind
+from .core import InputError, as_tensor, check_features, same_kind
 
 # %% ../nbs/api/07_geometry.ipynb #59e0c1e5
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def optimal_geometry(proportions, # (K,) class counts or proportions, positive; 
                      max_iterations: int=2000, # of L-BFGS; reaching it uncertified gives `converged=False`
                      )->OptimalGeometry: # arrays NumPy or torch as `proportions`
     "The Gram matrix of class means that minimises the SupCon loss at these class proportions; for balanced ones the ETF's, −1/(K−1). Works on to tol/100, as far as rounding allows."
-    p = torch.as_tensor(proportions).detach().cpu().double().numpy()
+    p = as_tensor(proportions).cpu().double().numpy()
     if p.ndim != 1 or len(p) < 2: raise InputError(f"proportions must be (K,) with K ≥ 2, got shape {p.shape}")
     if not (np.isfinite(p).all() and (p > 0).all()): raise InputError(f"proportions must be positive, got min {p.min():g}")
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")

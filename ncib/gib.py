@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from .core import InputError, check_features, check_labels, generator, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _hidden_excess, _invert_spike, _large, _leverages_without, _moments, _project, _Rows, _solve, _tails
 from .collapse import _class_sums
 from .copula import normal_scores, rank_correlations
-from .stats import JointStats
+from .stats import JointStats, within_is_known
 from .transitions import Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level, separation
 
 # %% ../nbs/api/14_gib.ipynb #c6535a47
@@ -35,7 +35,7 @@ def gaussian_ib_curve(critical_excess, # (..., m) β_c − 1 of each mode, any o
                       )->tuple: # I(X;T) and I(T;Y), (..., b) each, nats
     "Gaussian information curves of many spectra at many β in one call (Chechik et al. 2005, eq. 21). Perfectly correlated modes give infinite information."
     like = critical_excess
-    c, e = torch.as_tensor(critical_excess, dtype=torch.float64), torch.as_tensor(excess, dtype=torch.float64)
+    c, e = as_tensor(critical_excess).double(), as_tensor(excess).double()
     if c.ndim < 1 or e.ndim != 1: raise InputError(f"critical_excess must be (..., m) and excess (b,), got shapes {tuple(c.shape)} and {tuple(e.shape)}")
     if torch.isnan(c).any() or (c < 0).any(): raise InputError("critical_excess must be at least 0 and not NaN")
     if not torch.isfinite(e).all(): raise InputError("excess must be finite")
@@ -159,13 +159,11 @@ def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correla
     return cc._with_tails(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
-def _classes(f: Tensor, labels)->tuple[Tensor, Tensor]: # (n,) in [0, K), (K,) float64 counts; classes without samples left out
-    _, y, counts = check_labels(labels, len(f), device=f.device).unique(return_inverse=True, return_counts=True)
+def _classes(f: Tensor, labels, within=False)->tuple[Tensor, Tensor]: # (n,) in [0, K), (K,) float64 counts; classes without samples left out; within: the variability within classes matters
+    classes, y, counts = check_labels(labels, len(f), device=f.device).unique(return_inverse=True, return_counts=True)
     if len(counts) < 2: raise InputError(f"labels must name at least 2 classes, got {len(counts)}")
+    if within: within_is_known(counts, classes, required=True)
     return y, counts.double()
-
-def _one_hot(f: Tensor, labels)->Tensor: # (n, K) float64
-    return torch.nn.functional.one_hot(_classes(f, labels)[0]).double()
 
 # %% ../nbs/api/14_gib.ipynb #889d42cc
 @dataclass(frozen=True)
@@ -277,7 +275,7 @@ class GaussianIB:
                    )->"GaussianIB":
         "Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of them."
         reference, x = (x, normal_scores(x)) if copula else (None, x)
-        one_hot = same_kind(_one_hot(check_features(x, "x"), labels), like=x)
+        one_hot = same_kind(torch.nn.functional.one_hot(_classes(check_features(x, "x"), labels, within=True)[0]).double(), like=x)
         return cls._of(canonical_correlations(x, one_hot, shrinkage=shrinkage), "labels", reference=reference)
 
     @classmethod
@@ -292,9 +290,9 @@ class GaussianIB:
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         f, g = _check_pair(x, y)
         if shrinkage == "ledoit-wolf": raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or a number")
-        (labels, counts), n = _classes(f, labels), len(f)
+        (labels, counts), n = _classes(f, labels, within=True), len(f)
         sx, _, sy, of_x, of_y = _moments(f, g)
-        means = [_class_sums(v, labels, r.mean, len(counts))/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
+        means = [_class_sums(v, labels, r.mean, len(counts), False)/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
         between = [counts.sqrt()[:, None]*m for m in means]
         def rows():                                                               # a pair shares its class mean only
             within = [r.all() - m[labels] for r, m in zip((of_x, of_y), means)]
@@ -338,7 +336,7 @@ class GaussianIB:
         "The bottleneck of given canonical correlations: curve and critical βs, no directions."
         r = check_features(np.atleast_2d(rho) if not isinstance(rho, Tensor) else rho.reshape(1, -1), "rho")[0].double()
         if (r < 0).any() or (r > 1).any(): raise InputError(f"rho must lie in [0, 1], got {float(r.min()):.6g} to {float(r.max()):.6g}")
-        c = (1 - r)*(1 + r) if one_minus_rho2 is None else torch.as_tensor(one_minus_rho2, dtype=torch.float64, device=r.device)
+        c = (1 - r)*(1 + r) if one_minus_rho2 is None else as_tensor(one_minus_rho2).to(r)
         if c.shape != r.shape or not (c - (1 - r)*(1 + r)).abs().le(1e-12 + 1e-6*c).all(): raise InputError("one_minus_rho2 must be 1 − rho² of the same modes")
         order = c.argsort()
         return cls(rho=same_kind(r[order], like=rho), excess=same_kind(c[order]/r[order].square(), like=rho))
@@ -393,12 +391,12 @@ class GaussianIB:
             lo, hi = (e.min(), e.max()) if len(e) else (torch.tensor(1.), torch.tensor(1.))
             grid = torch.logspace(math.log10(float(lo)/3), math.log10(float(hi)*100), 200, dtype=torch.float64, device=e.device)
             excess = torch.cat([grid, e]).sort().values
-        elif excess is None: excess = torch.as_tensor(betas, dtype=torch.float64).reshape(-1) - 1
-        excess = torch.as_tensor(excess, dtype=torch.float64).reshape(-1)
+        elif excess is None: excess = as_tensor(betas).double().reshape(-1) - 1
+        excess = as_tensor(excess).double().reshape(-1)
         if not torch.isfinite(excess).all(): raise InputError("betas must be finite")
         ixt, iyt = gaussian_ib_curve(torch.as_tensor(self.excess), excess)
         kind = lambda v: same_kind(v, like=self.rho)
-        beta = 1 + excess if betas is None else torch.as_tensor(betas, dtype=torch.float64).reshape(-1)
+        beta = 1 + excess if betas is None else as_tensor(betas).double().reshape(-1)
         return IBCurve(beta=kind(beta), ixt=kind(ixt), iyt=kind(iyt), excess=kind(excess))
 
     def encoder(self, beta: float, # trade-off β
@@ -474,7 +472,7 @@ class GaussianIB:
         "The information curve as a function of the rate: with k modes active, log(β − 1) = (2 rate + Σ log e_i)/k."
         e = torch.as_tensor(self.excess)
         e = e[torch.isfinite(e)]
-        r = torch.as_tensor(rate, dtype=torch.float64, device=e.device)
+        r = as_tensor(rate).to(e.device, torch.float64)
         if (r < 0).any() or torch.isnan(r).any(): raise InputError("rate must be at least 0")
         if not len(e): return same_kind(torch.zeros_like(r), like=self.rho)
         if e[0] == 0: return same_kind(r, like=self.rho)                          # a perfectly correlated mode carries any rate
@@ -556,7 +554,7 @@ class GaussianIB:
             f = check_features(x, "x")
             y, counts = _classes(f, labels)
             device = "cpu" if f.device.type == "mps" else f.device
-            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device), len(counts))/counts.to(device)[:, None]
+            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device), len(counts), False)/counts.to(device)[:, None]
         if isinstance(x, JointStats):
             if x.num_classes == 1: raise InputError("x must be a JointStats with classes (num_classes), got one without")
             x = x.stats.means[x.stats.counts > 0, :x.dim_x]
@@ -582,7 +580,7 @@ class GaussianIB:
         With labels, or classes of a `JointStats`, what chance adds to the class means of a sample is taken out; given means are taken as they are.
 
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
-        them if that is smaller. The interval needs the fitted rows and their labels."""
+        them if that is smaller. The interval needs the fitted rows and their labels, and every class in two groups."""
         f = x if self.reference is None or labels is None else normal_scores(x, self.reference)
         means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
@@ -599,18 +597,20 @@ class GaussianIB:
         square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
         x, y, rows = self.cca._x, self.cca._y, [check_features(v, name) for v, name in ((self._fitted(f), "x"), (self._rows[1], "y"))]
-        labels, counts = _classes(rows[0], self._fitted(labels))
+        labels, counts = _classes(rows[0], self._fitted(labels), within=True)
         n, k = len(rows[0]), len(counts)
         if len(rows[1]) != n or k >= n: return None
-        mx, my = ((_class_sums(v, labels, b.mean, k)[:, b.alive]/b.scale)@b.w/counts[:, None] for v, b in zip(rows, (x, y)))
+        mx, my = ((_class_sums(v, labels, b.mean, k, False)[:, b.alive]/b.scale)@b.w/counts[:, None] for v, b in zip(rows, (x, y)))
         inside, other = n*(x.w.T@x.sigma@x.w) - (mx.T*counts)@mx, n*(x.w.T@self.cca._cross@y.w) - (mx.T*counts)@my       # all, less what lies between the means
         return self._chance(counts, inside/(n - k), other/(n - k))
 
     def _chance_in_moments(self, joint: JointStats)->"list[Tensor]|None":
         "The same from class statistics of the pairs."
-        counts, x, y = joint.stats.counts[joint.stats.counts > 0].double(), self.cca._x, self.cca._y
+        classes = joint.stats.counts.nonzero()[:, 0]
+        counts, x, y = joint.stats.counts[classes].double(), self.cca._x, self.cca._y
         unbiased = joint.n/max(1, joint.n - len(counts))
         if not self.debiased or self.cut is not None or len(counts) >= joint.n: return None
+        within_is_known(counts, classes, required=True)
         within, cross, _ = joint.within_covariance()
         return self._chance(counts, unbiased*(x.w.T@(within[x.alive][:, x.alive]/x.scale**2)@x.w), unbiased*(x.w.T@(cross[x.alive][:, y.alive]/(x.scale*y.scale))@y.w))
 
@@ -640,12 +640,14 @@ class GaussianIB:
         back = _back(self.cca._x.w)
         return self._with_corner_interval(out, [self._corner_without(f, out.modes, seen, chance, back) for f in folds], chance)
 
-    def _corner_without(self, f: _Fold, modes: int, seen: int, chance, back: Tensor)->CornerShortfall: # back: whitened coordinates to the features' own
+    def _corner_without(self, f: _Fold, modes: int, seen: int, chance, back: Tensor)->"CornerShortfall|None": # back: whitened coordinates to the features' own; `None`: the group held all samples of a class, no other is like it
         loads = f.means_x@(back@back.T)@f.root_x                                  # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
+        if chance is not None and len(loads) < len(chance[0]): return None
         less = None if chance is None else [v*(self.n/f.rows) for v in chance]
         return self._corner(f.excess[:seen], modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails, less))
 
-    def _with_corner_interval(self, out: CornerShortfall, found: "list[CornerShortfall]", chance)->CornerShortfall:
+    def _with_corner_interval(self, out: CornerShortfall, found: "list[CornerShortfall|None]", chance)->CornerShortfall:
+        if any(f is None for f in found): return out
         share, nats = (jackknife_estimate(getattr(out, name), [getattr(f, name) for f in found], logarithm=False,
                                           correct=chance is None) for name in ("share", "nats"))
         return replace(out, interval=share, nats_interval=nats)
@@ -657,8 +659,8 @@ class GaussianIB:
                    )->tuple[Transitions, CornerShortfall, CornerShortfall]:
         "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
         if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
-        labels = self._fitted(torch.as_tensor(labels))
-        k = int(labels.unique().numel()) - 1
+        labels = self._fitted(check_labels(labels, None))
+        k = len(labels.unique()) - 1
         if not groups or not self.debiased:
             corners = (replace(g, reference=None).corner_shortfall(g._rows[0], labels, groups=0) for g in (self, other))
             return self.transitions(k, 0), *corners
@@ -683,7 +685,7 @@ class GaussianIB:
                      )->NC1Identity:
         "Within-class variability NC1 bounds the sum of the critical βs of the labels, and equals it on the span of the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the bound fails."
         f = check_features(x, "x")
-        one_hot, f = _one_hot(f, labels), _centred(f)[1]
+        one_hot, f = torch.nn.functional.one_hot(_classes(f, labels, within=True)[0]).double(), _centred(f)[1]
         p = one_hot.mean(0)
         means = one_hot.T@f/(len(f)*p)[:, None]
         _, s, vt = torch.linalg.svd(means*p.sqrt()[:, None], full_matrices=False)

@@ -134,7 +134,7 @@ class DiscreteIB:
               )->DiscreteIBCurve:
         "Solves the bottleneck for every β at once. Warns about β that could not be certified to `tol`. `InputError` for a bad β, α or number of clusters."
         s = self._source
-        b = torch.as_tensor(np.asarray(betas.detach().cpu() if isinstance(betas, Tensor) else betas, dtype=np.float64)).reshape(-1).to(s.px)
+        b = as_tensor(betas).double().reshape(-1).to(s.px)
         if not len(b) or not torch.isfinite(b).all() or (b <= 0).any(): raise InputError(f"betas must be positive and finite, got {betas!r}")
         if not 0 <= alpha <= 1: raise InputError(f"alpha must be in [0, 1], got {alpha!r}")
         if n_clusters is not None and n_clusters < 1: raise InputError(f"n_clusters must be at least 1, got {n_clusters!r}")

@@ -89,6 +89,7 @@ def measure(model: nn.Module, # takes a batch of inputs
             second_pass: bool=True, # NC4 and NCC accuracy too; the loader must then give the same samples again, in any order
             progress: bool=True, # progress bars
             all_ranks: bool=False, # under torch.distributed: of the samples of all processes, each of which calls this with its own part
+            ignore_index: int|None=-100, # as for `collapse_metrics`
             **options, # classes, nc1_convention, global_mean: as for `collapse_metrics_from_stats`
             )->"CollapseMetrics|dict[str, CollapseMetrics]": # one, or one per layer if `layer` is a list
     "Collapse metrics of a model's layers over a loader, streaming: memory K·d + d² per layer."
@@ -99,7 +100,7 @@ def measure(model: nn.Module, # takes a batch of inputs
         for features, labels in batches:
             for name, f in features.items():
                 if name not in stats: stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps" else f.device)
-                stats[name].update(f, labels)
+                stats[name].update(f, labels, ignore_index)
     if not stats: raise InputError("loader must give batches, got none")
     together = all_ranks and ranks()[1] > 1
     if together:
@@ -115,7 +116,7 @@ def measure(model: nn.Module, # takes a batch of inputs
         tallies = dict.fromkeys(layers, 0)
         with stream() as batches:
             for features, labels in batches:
-                for name, f in features.items(): tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name])
+                for name, f in features.items(): tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name], ignore_index)
         if not isinstance(tallies[layers[0]], Tensor): raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: second_pass=False)")
         if together: tallies = {name: sum_over_ranks(t) for name, t in tallies.items()}
         result = {name: _with_tally(m, tallies[name], weights[name][0]) for name, m in result.items()}

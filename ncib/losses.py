@@ -6,16 +6,17 @@
 __all__ = ['supcon_loss', 'SupConLoss', 'nt_xent_loss']
 
 # %% ../nbs/api/03_losses.ipynb #b8e7aad8
-import functools, warnings
+import functools, itertools, warnings
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from .core import InputError
+from .core import InputError, as_labels, warn_once
 
 # %% ../nbs/api/03_losses.ipynb #536665f0
-def _block(s, positive, need_grad):
-    "(b, n) similarities, anchors at −∞: log-sum-exp of each row, less that of its positives where these are given, (b,); and its derivative with respect to s, (b, n)."
+def _block(s, positive, need_grad, ignored=None):
+    "(b, n) similarities, anchors at −∞, and columns to leave out: log-sum-exp of each row, less that of its positives where these are given, (b,); and its derivative with respect to s, (b, n)."
+    if ignored is not None: s = s.masked_fill(ignored, -torch.inf)
     lowest = torch.finfo(s.dtype).min                                   # an empty row has −∞, and −∞ − (−∞) is NaN
     value = s.logsumexp(1, keepdim=True).clamp_min(lowest)
     p = (s - value).exp_() if need_grad else None
@@ -32,15 +33,15 @@ _compiler_works = True
 @functools.cache
 def _compiled(): return torch.compile(_block)
 
-def _fast_block(s, positive, need_grad):
+def _fast_block(s, positive, need_grad, ignored=None):
     global _compiler_works
     if s.is_cuda and _compiler_works:
-        try: return _compiled()(s, positive, need_grad)
+        try: return _compiled()(s, positive, need_grad, ignored)
         except torch.OutOfMemoryError: raise
         except Exception as e:
             _compiler_works = False
             warnings.warn(f"supcon_loss: torch.compile does not work here, which costs speed only ({type(e).__name__}: {str(e)[:200]})")
-    return _block(s, positive, need_grad)
+    return _block(s, positive, need_grad, ignored)
 
 # %% ../nbs/api/03_losses.ipynb #a5a11445
 def _classes(labels):
@@ -49,7 +50,7 @@ def _classes(labels):
     ids = torch.zeros_like(labels).scatter_(0, order[1:], (ordered[1:] != ordered[:-1]).cumsum(0))
     return ids, torch.zeros_like(ids).index_add_(0, ids, torch.ones_like(ids))[ids] - 1
 
-def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad):
+def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad, ignored=None):
     "Sum of the loss over the anchors `own` (a range of rows), and their share of T × the gradient of the sum over all anchors."
     loss = torch.zeros((), dtype=torch.float64, device=z.device)
     grad = torch.zeros_like(z) if need_grad else None
@@ -59,7 +60,7 @@ def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad):
         anchors, count = z[rows], others[rows].clamp_min(1)
         s = torch.addmm(z.new_zeros(()), anchors, z.T, beta=0, alpha=inv_t)
         s.diagonal(i).fill_(-torch.inf)
-        value, p = _fast_block(s, labels[rows, None] == labels if variant == "in" else None, need_grad)
+        value, p = _fast_block(s, labels[rows, None] == labels if variant == "in" else None, need_grad, ignored)
         if variant == "in": value = value + count.to(z.dtype).log()
         else:
             pull = ((class_sums[ids[rows]] - anchors)/count[:, None]).to(z.dtype)
@@ -107,14 +108,42 @@ def _gather(z, labels, group):
     first = sum(sizes[:rank])
     return gather(z), gather(labels), range(first, first + len(z))
 
+# %% ../nbs/api/03_losses.ipynb #f94c5731
+_calls, _under_way = itertools.count(1), []                 # on CUDA: what is on its way to the host, and the event after which it is there
+
+def _facts(z, ignored, check_norms)->Tensor: # (4,) least and greatest norm of the rows that count, ignored rows, all rows
+    norms = torch.linalg.vector_norm(z.float(), dim=1) if check_norms else z.new_ones(len(z), dtype=torch.float32)
+    count = norms.new_zeros(()) if ignored is None else ignored.sum(dtype=torch.float32)
+    if ignored is not None: norms = norms.masked_fill(ignored, 1)
+    return torch.stack([*torch.aminmax(norms), count, torch.full_like(count, len(z))])
+
+def _tell(low, high, ignored, n):
+    if max(abs(low - 1), abs(high - 1)) > .01:               # half precision has norms within .004 of 1
+        warn_once("norms of rows", f"supcon_loss: rows of z must have length 1, got norms from {low:.3g} to {high:.3g}: their similarities are not cosines. "
+                  "Give it torch.nn.functional.normalize(z, dim=-1), or check_norms=False if that is meant", 4)
+    if ignored: warn_once("ignored rows", f"supcon_loss: {ignored:.0f} of {n:.0f} rows have the label ignore_index and are left out", 4)
+
+def _look(z, ignored, check_norms):
+    "Warns once of rows that are not unit or are ignored; waits for no GPU."
+    if not len(z) or torch.compiler.is_compiling(): return
+    if not z.is_cuda: return _tell(*_facts(z, ignored, check_norms).tolist())
+    if type(z) not in (Tensor, nn.Parameter) or torch.cuda.is_current_stream_capturing(): return
+    if _under_way and _under_way[0][1].query(): _tell(*_under_way.pop(0)[0].tolist())
+    if (k := next(_calls)) & (k - 1): return
+    there = _facts(z, ignored, check_norms).to("cpu", non_blocking=True)
+    event = torch.cuda.Event(); event.record(torch.cuda.current_stream(z.device))
+    _under_way.append((there, event))
+
 # %% ../nbs/api/03_losses.ipynb #36dcb9cb
-def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half precision is computed with in float32
-                labels: Tensor, # (n,) integers, one per row, best on `z`'s device
+def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (images, views, d); half precision is computed with in float32
+                labels: Tensor, # (n,) integers, one per row, or per image where `z` has three dimensions; best on `z`'s device
                 temperature: float = 0.1, # T > 0
                 variant: str = "out", # `out` (eq. 2 of Khosla et al.) or `in` (eq. 3)
                 chunk_size: int|None = None, # rows per block; `None`: 2²¹/n but at least 64, on CUDA 2²⁶/n but at least 1024
                 singletons: str = "drop", # anchors without a positive: `drop` from the mean, count as `zero`, or raise an `error` (the host waits for the GPU to know)
                 group: "dist.ProcessGroup|bool|None" = None, # loss of the global batch: `True` over all processes, or a process group; `None` or `False`: this process alone
+                ignore_index: int|None = -100, # rows with this label are neither anchors nor positives nor negatives, and have no gradient; `None`: it is a class like any other
+                check_norms: bool = True, # warn once of rows that are not unit; `False`: they are, or are not on purpose
                 )->Tensor: # scalar, nats; float64 for float64 rows, else float32
     """Supervised contrastive loss: mean over anchors of −(1/|P(i)|) Σ_p [s_ip − log Σ_{a≠i} e^{s_ia}], s = z·z/T.
 
@@ -125,11 +154,16 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
     returns the loss over the rows of all, and its gradient is W times the exact one of its rows, which the averaging of `DistributedDataParallel` over the W processes makes
     exact. Under NCCL alone the host waits for the GPU once per call, for the numbers of rows; not if the group also has a CPU backend (`"cpu:gloo,cuda:nccl"`).
 
-    Raises `InputError` for wrong shapes, a temperature that is not positive, an unknown variant or policy, a group without `torch.distributed`, and with `singletons="error"`
+    That rows are not unit, and how many are ignored, is warned of once in the life of the process. On CUDA nothing waits for it: the calls 1, 2, 4, 8, … are looked at, and a later
+    call tells.
+
+    Raises `InputError` for wrong shapes, labels that are not integers, a temperature that is not positive, an unknown variant or policy, a group without `torch.distributed`, and with `singletons="error"`
     for an anchor without a positive. Source: Khosla et al. 2020 (arXiv 2004.11362), eqs. 2 and 3."""
-    if z.ndim != 2 or not z.is_floating_point(): raise InputError(f"z must be (n, d) floats, got {tuple(z.shape)} {z.dtype}")
-    labels = torch.as_tensor(labels, device=z.device)
-    if labels.shape != z.shape[:1] or labels.is_floating_point(): raise InputError(f"labels must be ({len(z)},) integers, got {tuple(labels.shape)} {labels.dtype}")
+    if not isinstance(z, Tensor) or z.ndim not in (2, 3) or not z.is_floating_point():
+        raise InputError(f"z must be (n, d) floats, or (images, views, d), got {f'{tuple(z.shape)} {z.dtype}' if isinstance(z, Tensor) else type(z).__name__}".replace("torch.", ""))
+    if labels is None: raise InputError("labels must be integers, got None; without classes, nt_xent_loss(z) takes each image as one of its own")
+    labels = as_labels(labels, len(z), device=z.device)
+    if z.ndim == 3: labels, z = labels[:, None].expand(-1, z.shape[1]).reshape(-1), z.flatten(0, 1)
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
     if variant not in ("out", "in"): raise InputError(f"variant must be out or in, got {variant!r}")
     if singletons not in ("drop", "zero", "error"): raise InputError(f"singletons must be drop, zero or error, got {singletons!r}")
@@ -138,16 +172,21 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch; half prec
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     need_grad = z.requires_grad and torch.is_grad_enabled()
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        rows, y, own = (z, labels.long(), range(len(z))) if group is None else _gather(z, labels.long(), group)
+        if check_norms or ignore_index is not None: _look(z, None if ignore_index is None else labels == ignore_index, check_norms)
+        rows, y, own = (z, labels, range(len(z))) if group is None else _gather(z, labels, group)
         n, (ids, others) = len(rows), _classes(y)
+        ignored = None if ignore_index is None else y == ignore_index
+        if ignored is not None and (z.is_cuda or ignored.any()):
+            rows, others, n = rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0), n - ignored.sum(dtype=torch.float64)      # ignored rows may hold anything, NaN too
+        else: ignored = None
         paired = (others > 0).sum(dtype=torch.float64)
-        if singletons == "error" and paired < n: raise InputError(f"labels: {n - int(paired)} of {n} anchors have no other row of their class")
+        if singletons == "error" and paired < n: raise InputError(f"labels: {int(n) - int(paired)} of {int(n)} anchors have no other row of their class")
         if z.device.type == "cpu" and paired == 0: warnings.warn("supcon_loss: no anchor has a positive in this batch; its loss is 0", stacklevel=2)
-        if chunk_size is None: chunk_size = max(1024, 2**26//max(n, 1)) if z.is_cuda else max(64, 2**21//max(n, 1))
-        loss, grad = _sweep(rows, y, ids, others, own, 1/temperature, variant, chunk_size, need_grad)
+        if chunk_size is None: chunk_size = max(1024, 2**26//max(len(y), 1)) if z.is_cuda else max(64, 2**21//max(len(y), 1))
+        loss, grad = _sweep(rows, y, ids, others, own, 1/temperature, variant, chunk_size, need_grad, ignored)
         if group is not None:
             for t in (loss, grad) if need_grad else (loss,): dist.all_reduce(t, group=group)
-        anchors = max(n, 1) if singletons == "zero" else paired.clamp_min(1)
+        anchors = paired.clamp_min(1) if singletons != "zero" else max(n, 1) if ignored is None else n.clamp_min(1)
         loss = (loss/anchors).to(z.dtype)
         if need_grad: grad = grad[own.start:own.stop]*((1 if group is None else dist.get_world_size(group))/temperature/anchors)
     return _WithGradient.apply(z, loss, grad) if need_grad else loss
@@ -158,25 +197,31 @@ class SupConLoss(nn.Module):
                  variant: str = "out", # as for `supcon_loss`
                  chunk_size: int|None = None, # as for `supcon_loss`
                  singletons: str = "drop", # as for `supcon_loss`
-                 group: "dist.ProcessGroup|bool|None" = None): # as for `supcon_loss`
+                 group: "dist.ProcessGroup|bool|None" = None, # as for `supcon_loss`
+                 ignore_index: int|None = -100, # as for `supcon_loss`
+                 check_norms: bool = True): # as for `supcon_loss`
         super().__init__()
-        self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons, group=group)
+        self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons, group=group, ignore_index=ignore_index, check_norms=check_norms)
 
-    def forward(self, z: Tensor, # (n, d) unit rows
-                labels: Tensor, # (n,) integers
+    def forward(self, z: Tensor, # (n, d) unit rows, or (images, views, d)
+                labels: Tensor, # (n,) integers, or (images,)
                 )->Tensor: # scalar, nats
         return supcon_loss(z, labels, **self.options)
 
     def extra_repr(self)->str: return ", ".join(f"{k}={v!r}" for k, v in self.options.items())
 
 # %% ../nbs/api/03_losses.ipynb #bdc1975b
-def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then second views in the same order
+def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then second views in the same order; or (n, 2, d)
                  temperature: float = 0.1, # T > 0
                  chunk_size: int|None = None, # as for `supcon_loss`
                  group: "dist.ProcessGroup|bool|None" = None, # as for `supcon_loss`; both views of an image are on one process
+                 check_norms: bool = True, # as for `supcon_loss`
                  )->Tensor: # scalar, nats
     "NT-Xent, eq. 1 of Chen et al. 2020 (arXiv 2002.05709): `supcon_loss` with every image as a class of its own. Raises `InputError` for an odd number of rows."
+    if z.ndim == 3:
+        if z.shape[1] != 2: raise InputError(f"z must hold two views of every image, got (images, views, d) = {tuple(z.shape)}")
+        z = z.transpose(0, 1).flatten(0, 1)
     if len(z) % 2: raise InputError(f"z must hold two views of every image, got {len(z)} rows")
     images, group = torch.arange(len(z)//2, device=z.device), _process_group(group)
     if group is not None: images = images*dist.get_world_size(group) + dist.get_rank(group)
-    return supcon_loss(z, images.repeat(2), temperature, chunk_size=chunk_size, group=group)
+    return supcon_loss(z, images.repeat(2), temperature, chunk_size=chunk_size, group=group, ignore_index=None, check_norms=check_norms)

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from .core import InputError, check_features, check_labels, same_kind
+from .core import InputError, check_features, check_labels, count_classes, named_classes, same_kind
 from .stats import double
 
 # %% ../nbs/api/05_probe.ipynb #c5a78e71
@@ -85,9 +85,10 @@ def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
     x = check_features(features)
     y = check_labels(labels, len(x), num_classes, device=x.device)
     if l2 <= 0: raise InputError(f"l2 must be positive (collapsed features are separable: without it there is no optimum), got {l2}")
-    K, d = num_classes or int(y.max()) + 1, x.shape[1]
+    counts = count_classes(y, num_classes)
+    K, d = len(counts), x.shape[1]
     if K < 2: raise InputError(f"labels must hold at least two classes, got {K}")
-    if missing := (torch.bincount(y, minlength=K) == 0).nonzero()[:, 0].tolist(): raise InputError(f"labels have no sample of class {', '.join(map(str, missing))}")
+    if missing := (counts == 0).nonzero()[:, 0].tolist(): raise InputError(f"labels have no sample of class {named_classes(missing)}; numpy.unique(labels, return_inverse=True)[1] numbers the others from 0")
     z, mean, scale = _standardise(x)
     theta, iterations, gap, loss = np.zeros(K*(d + 1)), 0, np.inf, np.nan
     for dtype in dict.fromkeys([z.dtype, torch.float64]):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from .core import InputError, check_features, check_labels, generator, same_kind
+from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 
 # %% ../nbs/api/19a_simplex.ipynb #bf13cdfd
 def simplex_vertices(k: int, # number of classes, at least 2
@@ -32,7 +32,7 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
                        cut: float = 1e-6, # directions with a singular value below `cut` of the largest are left open
                        )->tuple: # (d, p) orthonormal columns, of the kind of `means`, and σ_p/σ_1 of Mᵀ U in [0, 1]
     "The plane of the rotation that brings class means nearest to given places (orthogonal Procrustes): the polar factor of Mᵀ U."
-    m, u = check_features(means, "means").double(), torch.as_tensor(np.asarray(vertices), dtype=torch.float64)
+    m, u = check_features(means, "means").double(), as_tensor(vertices).double()
     (k, d), p = m.shape, u.shape[1]
     if len(u) != k: raise InputError(f"vertices must have one row per class: wanted {k}, got {len(u)}")
     if d < p: raise InputError(f"means must have at least {p} columns to be shown in {p} dimensions, got {d}")
@@ -40,7 +40,7 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
     known = s > max(cut*float(s[0]), 1e-300)
     axes = left[:, known] @ right[known]
     if not known.all():
-        reference = torch.eye(d, p, dtype=m.dtype) if reference is None else torch.as_tensor(reference, dtype=torch.float64)
+        reference = torch.eye(d, p, dtype=m.dtype) if reference is None else as_tensor(reference).double()
         rest = reference.to(m.device) @ right[~known].T
         rest = rest - left[:, known] @ (left[:, known].T @ rest)
         more = torch.cat([left[:, known], rest, torch.eye(d, dtype=m.dtype, device=m.device)], 1)      # of full rank even where the reference says nothing new
@@ -75,7 +75,7 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     member = [y == c for c in shown]
     if empty := [c for c, m in zip(shown, member) if not m.any()]: raise InputError(f"classes must have samples, got none of class {empty[0]}")
     means = torch.stack([x[m].double().mean(0) for m in member])
-    rows = torch.stack(member).any(0).nonzero()[:, 0] if rows is None else torch.as_tensor(rows, device=x.device)
+    rows = torch.stack(member).any(0).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
     axes, certainty = simplex_projection(means, simplex_vertices(len(shown), dims), reference)
     points, means = (x[rows].double() - means.mean(0)) @ axes, (means - means.mean(0)) @ axes
     unit = float(means.square().sum(1).mean().sqrt())
@@ -87,7 +87,7 @@ def stratified_rows(labels, # (n,) integers
                     seed: int = 0, # of the draw
                    )->Tensor: # (m,) int64, ascending
     "At most `limit` rows, drawn without replacement, from each class in proportion and at least one."
-    y = check_labels(labels, len(labels)).cpu()
+    y = check_labels(labels, None).cpu().unique(return_inverse=True)[1]
     if limit < 1: raise InputError(f"limit must be at least 1, got {limit}")
     if len(y) <= limit: return torch.arange(len(y))
     order = torch.randperm(len(y), generator=generator(seed))

@@ -45,7 +45,7 @@ def conditions(grid: dict[str, list], # values by field of `TrainConfig`; an emp
     """Every combination of the grid, under a name fit for a folder.
 
     Raises `InputError` for an unknown option, an empty list, a value that `TrainConfig` refuses, and a value given twice."""
-    fields = sorted({"data", *config.identity()} - {"seed"})
+    fields = sorted({"data", *config.reading(), *config.identity()} - {"seed"})
     if not isinstance(grid, dict): raise InputError(f"grid must be a dict from options to lists of values, got {type(grid).__name__}")
     for name, values in grid.items():
         if name == "seed": raise InputError("grid: seed is varied by the argument seeds")
@@ -78,10 +78,11 @@ def quantities_of(summary: dict, # of `Timeline.summary`
 
 # %% ../nbs/api/22_sweep.ipynb #dd5b1278
 @functools.lru_cache(maxsize=1)
-def _images(data, sweep_id): return load_images(data)
+def _images(data, reading, sweep_id): return load_images(data, **dict(reading))
+def _images_of(config, sweep_id): return _images(config.data, tuple(config.reading().items()), sweep_id)
 
 def _train(config, folder, sweep_id)->str: # the run directory
-    return str(train(config, folder, progress=False, data=_images(config.data, sweep_id)).path)
+    return str(train(config, folder, progress=False, data=_images_of(config, sweep_id)).path)
 
 def _key(a: Run, b: Run, layer, copula)->str:
     return hashlib.sha256(json.dumps([a.info, b.info, a.epochs, b.epochs, layer, copula, __version__], sort_keys=True).encode()).hexdigest()
@@ -195,7 +196,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
     tasks = _plan(planned, list(seeds), out.resolve() if ray else out, sweep_id, layer, copula)
     rows, failed, file = {}, {}, out/"sweep.csv"
     try:
-        for data in {c.data for _, c in planned.values()}: _images(data, sweep_id)
+        for c in {(c.data, *c.reading().values()): c for _, c in planned.values()}.values(): _images_of(c, sweep_id)
         try:
             out.mkdir(parents=True, exist_ok=True)
             file.unlink(missing_ok=True)

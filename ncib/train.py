@@ -17,7 +17,7 @@ import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .core import InputError, fixed_seed, generator, on_first_rank, processes, ranks
+from .core import InputError, check_labels, fixed_seed, generator, on_first_rank, processes, ranks
 from .data import ImageData, _chosen, augment, augmentations, load_images, noisy_labels, subset
 from .losses import nt_xent_loss, supcon_loss
 from .nets import Encoder, _OrOwn, backbones, extract_features_together
@@ -32,6 +32,9 @@ def _opt(default, help, choices=None): return dataclasses.field(default=default,
 class TrainConfig:
     "All that defines a training run. Raises `InputError` for a value out of range."
     data: str = _opt("digits", "digits, cifar10, cifar100, an .npz, a folder with train.npz and test.npz, or a folder train/<class>/*.png, test/<class>/*.png")
+    image_size: int|None = _opt(None, "of a folder's images: the middle square, scaled to so many pixels a side; default: as they are")
+    colour: str = _opt("keep", "of a folder's images; grey and rgb lay transparent ones on white", ("keep", "grey", "rgb"))
+    skip_broken: bool = _opt(False, "leave unreadable files of a folder out, and list them")
     seed: int = _opt(0, "of the initial weights, the order of the images and the augmentation; twins differ in nothing else")
     epochs: int = _opt(60, "passes over the training images")
     batch_size: int = _opt(256, "images per step; the loss sees two views of each, or one")
@@ -80,7 +83,8 @@ class TrainConfig:
         for name in ("epochs", "projection_dim", "checkpoints"):
             if getattr(self, name) < 1: raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_size < 2: raise InputError(f"batch_size must be at least 2, got {self.batch_size}")
-        if self.feature_dim is not None and self.feature_dim < 1: raise InputError(f"feature_dim must be at least 1, got {self.feature_dim}")
+        for name in ("feature_dim", "image_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1: raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "temperature", "base_temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf: raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in ("seed", "label_noise_seed", "weight_decay", "augment_strength"):
@@ -95,7 +99,11 @@ class TrainConfig:
 
     def identity(self)->dict:
         "What makes two configurations the same run: everything but where and how it is computed, and the data, which their fingerprint identifies wherever they lie."
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "images", "compile", "data")}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "images", "compile", "data", *self.reading())}
+
+    def reading(self)->dict: # options of `load_images`
+        "How the images of `data` are read."
+        return {k: getattr(self, k) for k in ("image_size", "colour", "skip_broken")}
 
     @classmethod
     def defaults(cls)->dict:
@@ -165,8 +173,8 @@ def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all rank
     size, y = ranks()[1], labels.repeat(config.views)
     if config.loss == "cross-entropy": return F.cross_entropy(out.float(), y)*(len(labels)*size/batch)
     group = size > 1 or None
-    if config.loss == "nt-xent": return nt_xent_loss(out, config.temperature, group=group)
-    return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group)
+    if config.loss == "nt-xent": return nt_xent_loss(out, config.temperature, group=group, check_norms=False)         # the head's rows are unit
+    return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group, ignore_index=None, check_norms=False)
 
 def _batches(data, labels, order, device, stream):
     "Images and labels of each batch, on the device; where the images stay in host memory, the next batch is fetched while this one is worked on."
@@ -221,6 +229,7 @@ def nearest_mean_accuracy(train: Tensor, # (N, d) features
                           num_classes: int, # K
                           )->float: # in [0, 1]
     "Share of test samples whose nearest class mean, of the training features, is their own: a quick look during training."
+    train_labels, test_labels = (check_labels(y, len(x), num_classes, name, x.device) for y, x, name in ((train_labels, train, "train_labels"), (test_labels, test, "test_labels")))
     one_hot = F.one_hot(train_labels, num_classes).double()
     seen = (count := one_hot.sum(0)).nonzero()[:, 0]
     means = (one_hot.T @ train.double())[seen]/count[seen, None]
@@ -277,7 +286,7 @@ def train(config: TrainConfig, # what to train
     On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads and processes. Raises `InputError` if the data cannot be used, if `out` holds
     something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own cannot be trained, and if the loss becomes NaN or infinite."""
     with processes(config.device) as device, contextlib.ExitStack() as held:
-        data = subset(data or load_images(config.data), config.train_size, config.imbalance)
+        data = subset(data or load_images(config.data, **config.reading()), config.train_size, config.imbalance)
         labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
         if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
             raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")

@@ -121,7 +121,27 @@ def test_features_of_another_data_set(capsys, short_pair, tmp_path):
 def test_sweep(capsys, tmp_path):
     status, out, err = run(capsys, *"sweep --vary temperature 0.1 0.5 --epochs 1 --checkpoints 1 --train-size 200 --device cpu --quiet --out".split(), tmp_path/"s")
     assert status == 0 and "final_test_accuracy" in out and (tmp_path/"s/sweep.csv").read_text().count("\n") == 3, err
-    for more, message in ((["--vary", "colour", "1"], "'colour' is not an option"), (["--vary", "lr", "fast"], "values must be float, got fast"), (["--vary", "nesterov", "maybe"], "values must be true or false"),
+    for more, message in ((["--vary", "hue", "1"], "'hue' is not an option"), (["--vary", "lr", "fast"], "values must be float, got fast"), (["--vary", "nesterov", "maybe"], "values must be true or false"),
                           (["--vary", "lr"], "must come once, with at least one value"), (["--seeds", "1", "1"], "seeds must differ")):
         status, _, err = run(capsys, "sweep", *more, "--out", tmp_path/"t", "--quiet")
         assert status == 1 and message in err and not (tmp_path/"t").exists(), err
+
+
+def test_a_folder_as_it_is_found(capsys, tmp_path):
+    "What the refusal names is an option of the command, and with it the run is made; its features are read the same way."
+    from PIL import Image
+    for part in ("train", "test"):
+        for k, name in enumerate(("ant", "bee")):
+            (tmp_path/"in"/part/name).mkdir(parents=True)
+            for i in range(6): Image.effect_noise((9 + i//3, 10), 60 + 60*k).convert(("L", "RGB", "RGBA")[i % 3]).save(tmp_path/"in"/part/name/f"{i}.png")
+    (tmp_path/"in/train/ant/9.png").write_bytes(b"half")
+    command = f"train --data {tmp_path/'in'} --epochs 1 --checkpoints 1 --batch-size 6 --device cpu --quiet --out {tmp_path/'r'}".split()
+    for option, value in (("--colour", "grey"), ("--image-size", "8"), ("--skip-broken", None)):
+        status, _, err = run(capsys, *command)
+        assert status == 1 and option in err and not (tmp_path/"r").exists(), err
+        command += [option] + [value]*(value is not None)
+    with pytest.warns(UserWarning, match="1 unreadable image is left out: train/ant/9.png"): status, out, err = run(capsys, *command)
+    assert status == 0 and json.loads((tmp_path/"r/config.json").read_text())["data"]["shape"] == [1, 8, 8], err
+    with pytest.warns(UserWarning, match="1 unreadable image is left out"):
+        status, _, err = run(capsys, *f"features --run {tmp_path/'r'} --data {tmp_path/'in'} --image-size 8 --colour grey --skip-broken --device cpu --quiet --out {tmp_path/'f'}".split())
+    assert status == 0 and (tmp_path/"f/features/epoch_0001.safetensors").is_file(), err

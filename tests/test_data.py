@@ -248,3 +248,77 @@ def test_cutout_blanks_one_square():
         if hole is not None: assert torch.allclose(hole, (x/255).mean((2, 3))[:, None].expand_as(hole), atol=1e-5)
     assert torch.equal(augment(x, "natural", generator=generator(3)), augment(x, "natural", generator=generator(3), cutout=0.))
     with pytest.raises(InputError, match=r"cutout must be in \[0, 1\), got 1"): augment(x, "shift", cutout=1)
+
+
+# --- folders as they are found
+
+def everyday_folder(root):
+    "Sizes, colours and depths of all kinds, and two files that end too early."
+    write_folder(root, {"ant": 3, "bee": 3}, size=(12, 12))
+    pixels = RNG.integers(256, size=(20, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(root/"train/ant/tall.png")
+    Image.fromarray(pixels[..., 0]).save(root/"train/ant/grey.png")
+    Image.fromarray(np.dstack([pixels, np.full((20, 12), 255, np.uint8)])).save(root/"train/ant/opaque.png")
+    Image.fromarray(np.dstack([np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)])).save(root/"train/bee/clear.png")
+    Image.fromarray(pixels).quantize(8).save(root/"train/bee/palette.png")
+    Image.fromarray(np.full((16, 16), 0, np.uint8), "P").save(root/"train/bee/clear_palette.png", transparency=0)
+    Image.fromarray(np.full((30, 30), 40000, np.uint16)).save(root/"train/bee/deep.png")
+    Image.fromarray(pixels).convert("CMYK").save(root/"train/bee/print.jpg")
+    whole = (root/"train/ant/tall.png").read_bytes()
+    (root/"train/bee/short.png").write_bytes(whole[:len(whole)//2]); (root/"test/bee/short.jpg").write_bytes(b"")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore:.*'mode' parameter is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("colour, channels", [("rgb", 3), ("grey", 1)])
+def test_folder_of_all_kinds(tmp_path, colour, channels):
+    everyday_folder(tmp_path)
+    with pytest.warns(UserWarning, match=r"2 unreadable images are left out: train/bee/short.png, test/bee/short.jpg$"): d = load_images(tmp_path, image_size=10, colour=colour, skip_broken=True)
+    assert d.train.shape == (14, channels, 10, 10) and d.test.shape == (6, channels, 10, 10) and d.train_labels.tolist() == [0]*6 + [1]*8
+    names = sorted(p.name for p in (tmp_path/"train/bee").iterdir() if p.name != "short.png")
+    bee = dict(zip(names, d.train[6:]))
+    assert (bee["clear.png"] == 255).all() and (bee["clear_palette.png"] == 255).all()      # transparent: the white behind it
+    assert (bee["deep.png"] == 40000//257).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*'mode' parameter is deprecated:DeprecationWarning")
+def test_what_does_not_fit_names_the_option_that_makes_it(tmp_path):
+    everyday_folder(tmp_path)
+    with pytest.raises(InputError, match=r"grey.png is \(20, 12\).*image_size=12 \(--image-size\) cuts and scales"): load_images(tmp_path)
+    with pytest.raises(InputError, match=r"grey.png is \(8, 8\); colour='grey' or 'rgb' \(--colour\) makes them alike"): load_images(tmp_path, image_size=8)
+    (tmp_path/"train/ant/grey.png").unlink()
+    with pytest.raises(InputError, match=r"opaque.png has an alpha channel; colour='grey' or 'rgb' \(--colour\) lays it on white"): load_images(tmp_path, image_size=8)
+    with pytest.raises(InputError, match=r"short.png is not a readable image .*; skip_broken=True \(--skip-broken\)"): load_images(tmp_path, image_size=8, colour="rgb")
+
+
+def test_the_middle_square_is_cut_and_scaled(tmp_path):
+    write_folder(tmp_path, size=(6, 10))
+    wide = np.zeros((6, 10), np.uint8); wide[:, 2:8] = 100                                  # the middle six columns of ten
+    Image.fromarray(wide).save(tmp_path/"train/ant/0.png")
+    assert (load_images(tmp_path, image_size=6, colour="grey").train[0] == 100).all()
+    as_it_is = load_images(tmp_path, image_size=None, colour="rgb")
+    assert as_it_is.train.shape[1:] == (3, 6, 10)
+
+
+def test_a_folder_that_fits_is_read_as_before(tmp_path):
+    write_folder(tmp_path, size=(6, 6))
+    assert load_images(tmp_path).fingerprint() == load_images(tmp_path, image_size=6, colour="rgb", skip_broken=True).fingerprint()
+
+
+@pytest.mark.parametrize("options, message", [(dict(image_size=0), "image_size must be at least 1"), (dict(colour="blue"), "colour must be keep, grey or rgb, got 'blue'")])
+def test_wrong_reading(tmp_path, options, message):
+    with pytest.raises(InputError, match=message): load_images(write_folder(tmp_path), **options)
+
+
+def test_reading_options_are_for_folders_and_leave_something_in_every_class(tmp_path):
+    for options in (dict(image_size=8), dict(colour="grey"), dict(skip_broken=True)):
+        with pytest.raises(InputError, match="are for image folders, got data 'digits'"): load_images("digits", **options)
+    write_folder(tmp_path)
+    for p in (tmp_path/"train/bee").iterdir(): p.write_bytes(b"x")
+    with pytest.raises(InputError, match="train/bee: no readable image of class 'bee'"): load_images(tmp_path, skip_broken=True)
+
+
+def test_pixels_of_more_than_sixteen_bits_do_not_wrap_around(tmp_path):
+    from ncib.data import _pixels
+    Image.fromarray(np.full((6, 5), 70000, np.int32)).save(tmp_path/"a.tiff")
+    with pytest.raises(InputError, match="at most 16 bits, got 70000 to 70000"): _pixels(tmp_path/"a.tiff", None, "keep")

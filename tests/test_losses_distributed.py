@@ -27,6 +27,8 @@ CASES = {                                           # rows of rank 0, labels, op
     "positives on the other rank, in": (4, ACROSS, dict(variant="in")),
     "singletons count as zero": (4, ACROSS, dict(singletons="zero")),
     "one class": (3, [5]*8, {}),
+    "rows without a class, out": (3, [0, 1, -100, 1, 2, 2, -100, 0], {}),
+    "rows without a class, in, as zero": (3, [0, 1, -100, 1, 2, 3, -100, 0], dict(variant="in", singletons="zero")),
     "small temperature": (3, MIXED, dict(temperature=.005)),
     "no positive at all": (3, list(range(8)), {}),
 }
