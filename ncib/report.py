@@ -6,7 +6,7 @@
 __all__ = ['site', 'report_html', 'write_report']
 
 # %% ../nbs/api/20_report.ipynb #9865f3dd
-import base64, hashlib, html, io, re
+import base64, html, io
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -79,17 +79,17 @@ def _explorer(timeline)->str:
     try: return f"{head}<p>{words}</p>{timeline_fragment(timeline)}</section>"
     except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
-def _mark(layer)->str: # a name that HTML and CSS take
-    return layer if re.fullmatch(r"[\w-]+", layer, re.ASCII) else hashlib.sha256(layer.encode()).hexdigest()[:12]
+def _id(layers, layer)->str: # for HTML, which takes no free text there
+    return layer if layer in ("backbone", "head") else f"{layers.index(layer) + 1}"
 
 def _of_layer(layers, layer, content)->str: # shown only while the switch stands at its layer, if there is one
-    return content if len(layers) == 1 else f'<div class="of-layer of-{_mark(layer)}">{content}</div>'
+    return content if len(layers) == 1 else f'<div class="of-layer of-{_id(layers, layer)}">{content}</div>'
 
 def _switch(layers, words="")->str:
     "Chooses the layer of everything below; without a script."
     if len(layers) == 1: return ""
-    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{_mark(layer)}" value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>'
-    hide = "".join(f"body:has(#layer-{_mark(layer)}:checked) .of-layer:not(.of-{_mark(layer)}){{display:none}}" for layer in layers)
+    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{_id(layers, layer)}" value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>'
+    hide = "".join(f"body:has(#layer-{_id(layers, layer)}:checked) .of-layer:not(.of-{_id(layers, layer)}){{display:none}}" for layer in layers)
     return f'<style>{hide}</style><fieldset class="switch"><legend>Layer of the pictures below</legend>{"".join(box(layer, layer == layers[0]) for layer in layers)}<span>{words}</span></fieldset>'
 
 def _page(title, body)->str:
