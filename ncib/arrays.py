@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from .core import InputError, check_features, check_labels
+from .core import InputError, check_features, check_labels, count_classes
 from .runs import Run, load_tensors
 
 # %% ../nbs/api/09c_arrays.ipynb #a44a1505
@@ -134,7 +134,7 @@ def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mappe
     parts = {"test": _part(x, y, labels, names, titles, "labels")}
     xs, ys, found = parts["test"]
     if len(found) < 20: raise InputError(f"{names[0]} must have at least 20 rows, for intervals leave out one twentieth after the other, got {len(found)}")
-    k = len(classes) if classes is not None else int(found.max()) + 1
+    k = len(classes) if classes is not None else len(count_classes(found))
     check_labels(found, len(found), k)
     if train is not None:
         parts = {"train": _part(*train, [f"train {name}" for name in names], (None, None), "train labels", k)} | parts

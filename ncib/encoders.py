@@ -67,7 +67,7 @@ def _folder_images(root: Path)->_Images:
     for part, found in files.items():
         for p in found: h.update(f"{part}/{p.parent.name}/{p.name} {p.stat().st_size}\n".encode())
     about = {"name": str(root), "shape": None, "kind": "natural", "train": len(files["train"]), "test": len(files["test"]), "fingerprint": h.hexdigest()}
-    return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i]), lambda part, i: str(files[part][i]))
+    return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i], None, "keep"), lambda part, i: str(files[part][i]))
 
 def _images(data)->_Images:
     if isinstance(data, ImageData): return _in_memory(data)

@@ -218,7 +218,7 @@ def class_mean_features(x, # (n, d) features, any float dtype
                         )->"Tensor|np.ndarray": # (n, d), kind and dtype of x
     "Every row replaced by the mean of its class: all that the label tells of it."
     f = check_features(x, "x")
-    y = check_labels(labels, len(f), device=f.device)
+    y = check_labels(labels, len(f), device=f.device).unique(return_inverse=True)[1]
     one_hot = torch.nn.functional.one_hot(y).double()
     return same_kind((one_hot@(one_hot.T@f.double()/one_hot.sum(0).clamp_min(1)[:, None])).to(f), like=x)
 

@@ -55,7 +55,7 @@ class EncoderStats:
         "Reads the rows once, in blocks, and up to 1000 of them again for the distances. `InputError` if they are not finite."
         x = as_tensor(features)
         if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
-        y = check_labels(labels, len(x), name=f"labels of {name}").unique(return_inverse=True)[1]
+        y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
         if len(x) < 3*folds: raise InputError(f"{name} must have at least {3*folds} rows, got {len(x)}")
         fold, (n, d), k = _deal(len(x), folds), x.shape, int(y.max()) + 1
         if k < 2: raise InputError(f"labels must name at least 2 classes, got {k}")

@@ -197,7 +197,7 @@ def with_nan():
     ((X, Y, LABELS[:-1]), {}, "labels must have one entry per row: wanted 300, got 299"),
     ((X, Y), {}, "labels must be given along with arrays: (n,) integers, one for each row, got None"),
     ((X, Y, LABELS.astype(float)), {}, "labels must be integers, got float64"),
-    ((X, Y, np.array(list("abcde"))[LABELS]), {}, "labels must be (n,) integers, got ndarray"),
+    ((X, Y, np.array(list("abcde"))[LABELS]), {}, "labels must be integers, got str32"),
     ((X, Y, LABELS - 1), {}, "got min -1"),
     ((X, Y, LABELS*2), {}, "labels must hold at least 2 of each class in [0, 9), got fewer of 4 classes, 1 the first; np.unique(labels, return_inverse=True)[1]"),
     ((X, Y, np.r_[LABELS[:-1], 5]), {}, "got fewer of class 5"),

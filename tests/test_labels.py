@@ -18,6 +18,7 @@ from torchmetrics import MeanSquaredError, MetricCollection
 
 import ncib
 from ncib import core
+from ncib.arrays import array_runs
 from ncib.beta_frames import gaussian_frames
 from ncib.cca import canonical_correlations
 from ncib.coding import excess_rate, packing
@@ -29,10 +30,12 @@ from ncib.frames import mode_means
 from ncib.geometry import optimal_geometry
 from ncib.gib import GaussianIB
 from ncib.ib import ib_curve
+from ncib.identifiability import class_mean_features
 from ncib.layers import measure
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 from ncib.probe import linear_probe
 from ncib.runs import Run
+from ncib.similarity import EncoderStats, pair_intervals
 from ncib.simplex import simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, nearest_class_mean
 from ncib.timeline import analyze
@@ -86,6 +89,11 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "data.noisy_labels": lambda x, y, p: noisy_labels(y, .5, K),
     "train.nearest_mean_accuracy": lambda x, y, p: nearest_mean_accuracy(as_tensor(x), y, as_tensor(x), y, K),
     "runs.Run.save_features": saved,
+    "arrays.array_runs": lambda x, y, p: array_runs(x, TWIN, y)[0].features(1).part("test", "features")[1],
+    "identifiability.class_mean_features": lambda x, y, p: class_mean_features(x, y),
+    "similarity.EncoderStats.of": lambda x, y, p: EncoderStats.of(x, y).counts.sum(0),
+    "similarity.pair_intervals": lambda x, y, p: pair_intervals(x, TWIN, y, groups=4)["shortfall_a"],
+    "stats.JointStats.update": lambda x, y, p: JointStats(D, D, num_classes=K).update(x, TWIN, y).stats.counts,
 }
 WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split", "data.noisy_labels"}
 everywhere = pytest.mark.parametrize("name", TAKE)
@@ -113,6 +121,7 @@ def test_no_function_that_takes_labels_is_left_out():
                 for p in inspect.signature(f).parameters.values():
                     if p.name.endswith("labels") and p.annotation is not GaussianIB: seen.add(f"{m.name}.{name}")
     through_batches = {"collapse.collapse_metrics_from_stats", "layers.measure"}
+    seen -= {"timeline.analyze", "arrays.read_runs", "compare.compare"}           # through array_runs and EncoderStats.of
     assert seen - {"core.as_labels", "core.check_labels", "core.count_classes"} == set(TAKE) - through_batches
 
 
