@@ -319,7 +319,7 @@ class JointStats:
     def covariance(self)->tuple[Tensor, Tensor, Tensor]: # (dim_x, dim_x), (dim_x, dim_y), (dim_y, dim_y), float64
         "Σ_x, Σ_xy and Σ_y, divided by n (ddof 0)."
         if not self.n: raise InputError("covariance needs samples, got a JointStats without any")
-        s = self.stats.within_covariance
+        s = self.stats.scatter/self.n                                             # known even where no class has two samples
         if self.num_classes > 1:
             between = self.stats.means - self._mean
             s = torch.addmm(s, (between.T*self.stats.counts)/self.n, between)
@@ -335,4 +335,4 @@ class JointStats:
         "The same pairs with x and y exchanged."
         order = torch.arange(self.stats.dim, device=self.stats.device).roll(-self.dim_x)
         s = self.stats
-        return JointStats.from_stats(ClassStats.from_state({"counts": s.counts, "means": s.means[:, order], "class_scatter": s.class_scatter, "scatter": s.scatter[order][:, order]}), self.dim_y)
+        return JointStats.from_stats(ClassStats.from_state({"counts": s.counts, "means": s.means[:, order], "class_scatter": s.class_scatter, "scatter": s.scatter[order][:, order], "ignored": s.ignored}), self.dim_y)

@@ -155,3 +155,9 @@ def test_two_processes_equal_one(tmp_path):
         assert_same(ClassStats(6, 7).load_state_dict(got["stats"]), whole)
         assert got["n"] == joint.n
         for a, b in zip(got["joint"], joint.covariance()): torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_covariance_of_pairs_is_known_where_every_class_has_one_sample():
+    x, y = np.random.default_rng(0).normal(size=(2, 30, 3))
+    of_classes, plain = JointStats(3, 3, num_classes=30).update(x, y, np.arange(30)), JointStats(3, 3).update(x, y)
+    for a, b in zip(of_classes.covariance(), plain.covariance()): assert torch.allclose(a, b, rtol=1e-12, atol=1e-14)
