@@ -286,17 +286,31 @@ class CanonicalCorrelations:
                    )->"CanonicalCorrelations": # with `tails`, noise edge and threshold of these rows
         """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for Gaussian rows of these correlations, for whitened z. Light tails count as
         Gaussian. In elliptical families all variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
-        return self._with_tails(*self._leverages(x, y))
+        return self.with_leverages(self.leverages_x(x), self.leverages_y(y))
 
-    def _with_tails(self, a: Tensor, b: Tensor)->"CanonicalCorrelations":
+    def with_leverages(self, of_x, # (n,) `leverages_x` of the rows that were fitted
+                       of_y, # (n,) `leverages_y`
+                       )->"CanonicalCorrelations":
+        "The same as `with_tails` from leverages alone, where rows are not at hand. They are those of each side by itself, and serve for every partner that is not cut."
+        a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (of_x, of_y))
+        if not a.shape == b.shape == (self.n,): raise InputError(f"leverages must be ({self.n},), one for each row, got {tuple(a.shape)} and {tuple(b.shape)}")
         tails = _tails(a, b, float(torch.as_tensor(self.rho).square().sum()))
         edge, threshold = noise_edge(self._x.shares, self._y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, threshold=threshold)
 
-    def _leverages(self, x, y)->tuple[Tensor, Tensor]: # (n,) each, in [0, 1]
-        "How much of a direction of its own each row is, 1 if it alone makes one: ‖z‖²/n."
-        rows = [check_features(v, name) for v, name in ((x, "x"), (y, "y"))]
-        return tuple(torch.cat([((part[:, s.alive]/s.scale)@s.w).square().sum(1) for part in _Rows.of(v, _large(*rows))])/self.n for v, s in zip(rows, (self._x, self._y)))
+    def leverages_x(self, x, # (n, d_x) rows that were fitted
+                    )->Tensor: # (n,) in [0, 1], float64
+        "How much of a direction of its own each row is, 1 if it alone makes one: ‖z‖²/n of whitened rows."
+        return self._leverages(x, "x", self._x)
+
+    def leverages_y(self, y, # (n, d_y) rows that were fitted
+                    )->Tensor: # (n,) in [0, 1], float64
+        "The same of y."
+        return self._leverages(y, "y", self._y)
+
+    def _leverages(self, rows, name, block)->Tensor:
+        f = check_features(rows, name)
+        return torch.cat([((part[:, block.alive]/block.scale)@block.w).square().sum(1) for part in _Rows.of(f, _large(f))])/self.n
 
     def swapped(self)->"CanonicalCorrelations":
         "The same with x and y exchanged."

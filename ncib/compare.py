@@ -23,7 +23,7 @@ from . import __version__
 from .collapse import collapse_metrics_from_stats
 from .core import InputError, as_tensor, atomic_write, check_features, check_labels, read_json, write_json, write_text
 from .plots import plot_dendrogram, plot_matrices
-from .report import _image, _of_layer, _page, _switch, _terms_list
+from .report import _image, _of_layer, _page, _switch, _terms_list, _write_page
 from .runs import Run, load_tensors, save_tensors
 from .similarity import EncoderStats, cross_moments, pair_intervals, pair_measures, similarities
 from .similarity import measures as _measures
@@ -393,6 +393,4 @@ def write_comparison(comparison: Comparison, # as for `comparison_html`
                      path: "str|Path" = "comparison.html", # file to write
                      )->Path: # `path`
     "Writes the page atomically and returns its path."
-    try: write_text(path, comparison_html(comparison))
-    except OSError as err: raise InputError(f"cannot write {path}: {err.strerror or err}") from None
-    return Path(path)
+    return _write_page(path, comparison_html(comparison))

@@ -133,11 +133,13 @@ _suffixes = {".png", ".jpg", ".jpeg"}
 
 _modes = {"grey": "L", "rgb": "RGB"}
 
-def _pixels(file: Path, image_size, colour)->np.ndarray: # (H, W) or (H, W, 3) uint8
+def _transparent(image)->bool: return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+def _pixels(file: Path, image_size=None, colour=None)->np.ndarray: # (H, W) or (H, W, 3) uint8; colour `None`: as it is, transparent ones on white
     from PIL import Image, ImageOps
     try:
         with Image.open(file) as im:
-            if im.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in im.info:
+            if _transparent(im):
                 if colour == "keep": raise InputError(f"{file} has an alpha channel; colour='grey' or 'rgb' (--colour) lays it on white")
                 im = im.convert("RGBA")
                 im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)
@@ -148,7 +150,7 @@ def _pixels(file: Path, image_size, colour)->np.ndarray: # (H, W) or (H, W, 3) u
             im = im.convert(_modes.get(colour) or ("L" if im.mode in ("L", "1") else "RGB"))
             return np.asarray(im if image_size is None or im.size == (image_size, image_size) else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BICUBIC))
     except InputError: raise
-    except Exception as e: raise _Broken(f"{file} is not a readable image ({e}); skip_broken=True (--skip-broken) leaves such files out") from None
+    except Exception as e: raise _Broken(f"{file} is not a readable image ({e})") from None
 
 class _Broken(InputError): pass
 
@@ -161,8 +163,8 @@ def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): 
         if not files: raise InputError(f"{root/c}: no .png or .jpg images of class {c!r}")
         for f in files:
             try: x = _pixels(f, image_size, colour)
-            except _Broken:
-                if broken is None: raise
+            except _Broken as e:
+                if broken is None: raise InputError(f"{e}; skip_broken=True (--skip-broken) leaves such files out") from None
                 broken.append(f); continue
             if shape is None: shape, first = x.shape, f
             if x.shape != shape:

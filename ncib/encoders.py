@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .core import InputError, _one_line, read_json, resolve_device, write_json
-from .data import ImageData, _class_folders, _pixels, _suffixes, load_images
+from .data import ImageData, _class_folders, _pixels, _suffixes, _transparent, load_images
 from .layers import pooled, tapped
 from .models import find_checkpoints, fit_weights, layer_table, load_model, penultimate_layer, read_weights, weights_hash
 from .nets import load_function
@@ -41,12 +41,14 @@ def _in_memory(data)->_Images:
 
 _fits_memory = 2**30 # bytes of pixels
 
-def _one_size(files)->bool: # and not too many to be hashed at every call
+def _one_size(files)->bool: # none of them transparent, and not too many to be hashed at every call
     from PIL import Image
     first, total = None, 0
     for f in files:
         try:
-            with Image.open(f) as im: kind = im.size, im.mode in ("L", "1") or im.mode.startswith("I")
+            with Image.open(f) as im:
+                if _transparent(im): return False
+                kind = im.size, im.mode in ("L", "1") or im.mode.startswith("I")
         except Exception as e: raise InputError(f"{f} is not a readable image ({e})") from None
         first, total = first or kind, total + kind[0][0]*kind[0][1]*(1 if kind[1] else 3)
         if kind != first or total > _fits_memory: return False
@@ -67,7 +69,7 @@ def _folder_images(root: Path)->_Images:
     for part, found in files.items():
         for p in found: h.update(f"{part}/{p.parent.name}/{p.name} {p.stat().st_size}\n".encode())
     about = {"name": str(root), "shape": None, "kind": "natural", "train": len(files["train"]), "test": len(files["test"]), "fingerprint": h.hexdigest()}
-    return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i], None, "keep"), lambda part, i: str(files[part][i]))
+    return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i]), lambda part, i: str(files[part][i]))
 
 def _images(data)->_Images:
     if isinstance(data, ImageData): return _in_memory(data)

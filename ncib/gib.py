@@ -149,14 +149,14 @@ def _others(n: int, out)->Tensor: # (n − len(out),)
 def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correlations with tails, rows that stay, numbers of the others
     "Rows whose leverage is above .9 on both sides are left out, as often as there are any."
     out, whole = (), rows
-    while len(lone := (torch.minimum(*(leverages := cc._leverages(*rows))) > .9).nonzero()[:, 0].cpu()):
+    while len(lone := (torch.minimum(*(leverages := (cc.leverages_x(rows[0]), cc.leverages_y(rows[1])))) > .9).nonzero()[:, 0].cpu()):
         there = _others(len(whole[0]), out)
         out = tuple(sorted({*out, *there[lone].tolist()}))
         if 2*len(out) > len(whole[0]): raise InputError(f"x and y must have rows that vary together, got {len(out)} of {len(whole[0])} that each vary alone")
         rows = tuple(v[_others(len(whole[0]), out)] for v in whole)
         cc = correlations(rows, rank)
     if out: warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: {', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
-    return cc._with_tails(*leverages), rows, out
+    return cc.with_leverages(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
 def _classes(f: Tensor, labels, within=False)->tuple[Tensor, Tensor]: # (n,) in [0, K), (K,) float64 counts; classes without samples left out; within: the variability within classes matters
@@ -243,6 +243,7 @@ class GaussianIB:
             shrinkage: "str|float|None" = None, # `None`: the invariant estimate (`auto` for `spearman` and `kendall`, whose repaired matrices are singular); a ridge (`auto`, `oas`, α …) prefers directions of large variance
             rank: "int|None" = None, # keep at most so many principal directions of each side
             debias: "bool|None" = None, # take the inflation by finite samples out; `None`: where there is no shrinkage
+            leverages: "tuple|None" = None, # with a `JointStats`: (n,) leverages of the rows of x and of y, which moments do not hold (`CanonicalCorrelations.leverages_x`); `None`: rows count as Gaussian
             )->"GaussianIB":
         """The bottleneck between two sets of features. The estimate does not change under invertible linear maps of x or y.
 
@@ -250,6 +251,7 @@ class GaussianIB:
         (n − 1)/4 leading principal directions, with a warning: correlations are then those of these directions, lower bounds of the full ones, and depend on the units of the features. A row that alone
         makes up a direction of both sides (leverages above .9, as a unit gives that fires for one input) would be a mode of its own: it is left out, with a warning."""
         if copula not in (False, True, "normal-scores", "spearman", "kendall"): raise InputError(f"copula must be True, False, normal-scores, spearman or kendall, got {copula!r}")
+        if leverages is not None and not isinstance(x, JointStats): raise InputError("leverages come with a JointStats: rows have their own")
         by_rank = copula in ("spearman", "kendall")
         if by_rank: shrinkage, debias = "auto" if shrinkage is None else shrinkage, bool(debias)     # a repaired matrix is singular: its ρ would be 1
         debias = shrinkage is None if debias is None else bool(debias)
@@ -260,11 +262,11 @@ class GaussianIB:
         cc, plain = correlations(rows, rank), not by_rank and not isinstance(x, JointStats)
         if debias:
             cc, cut = _with_enough_rows(cc, rows, rank, correlations)
-            if plain:
-                cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
-                if cut is None:
-                    cc, cut = _with_enough_rows(cc, rows, rank, correlations)
-                    if cut: cc = cc.with_tails(*rows)
+            if plain: cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
+            elif leverages is not None and cut is None: cc = cc.with_leverages(*leverages)
+            if cut is None and cc.tails > 1:
+                cc, cut = _with_enough_rows(cc, rows, rank, correlations)
+                if cut and plain: cc = cc.with_tails(*rows)
         return cls._of(cc, "twin", reference=x if copula else None, debias=debias, cut=cut, rows=rows if plain else None, left_out=out)
 
     @classmethod

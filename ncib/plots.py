@@ -259,21 +259,25 @@ def plot_information(timeline: Timeline, # of a pair of runs
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #0b513a86
+def _accuracy_against(fig, ax, timeline, values, label): # values by encoder
+    t, e = timeline.table, timeline.epochs
+    for side, marker in (("a", "o"), ("b", "s")):
+        dots = ax.scatter(values[side], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
+    _tidy(ax, label, "test accuracy (%)"); ax.legend(fontsize="x-small")
+    show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
+    bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
+
 def plot_gap(timeline: Timeline, # of a pair of runs
              )->Figure:
     "Test accuracy against the IB gap of the class-mean code at any rate, one dot per checkpoint and encoder, and the gap over epochs."
     if timeline.info["copula"]: raise InputError("there is no IB gap in a copula analysis: the class-mean code lives in the features' own coordinates")
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
-    e, t = timeline.epochs, timeline.table
+    e = timeline.epochs
     for part, colour, style, called in _parts(timeline): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=called)
     _mark(ax_time, timeline)
     _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
-    for side, marker in (("a", "o"), ("b", "s")):
-        dots = ax.scatter(t[f"test_ib_gap_{side}"], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
-    _tidy(ax, "IB gap at any rate, test features", "test accuracy (%)"); ax.legend(fontsize="x-small")
-    show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
-    bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
+    _accuracy_against(fig, ax, timeline, {s: timeline.table[f"test_ib_gap_{s}"] for s in "ab"}, "IB gap at any rate, test features")
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee01
@@ -287,12 +291,9 @@ def plot_shortfall(timeline: Timeline, # of a pair of runs
         ax_time.plot(e, 100*t[f"test_shortfall_{side}"], f"{marker}-", ms=4, color=colours[colour], label=f"encoder {side.upper()}")
         low, high = (100*t[f"test_shortfall_{end}_{side}"].clip(0, 1) for end in ("low", "high"))
         ax_time.fill_between(e, low, high, color=colours[colour], alpha=.2, linewidth=0)
-        dots = ax.scatter(100*t[f"test_shortfall_{side}"], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="white", linewidths=.5, label=f"encoder {side.upper()}")
     _mark(ax_time, timeline)
     _tidy(ax_time, "epoch", "corner shortfall (% of the optimum)"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
-    _tidy(ax, "corner shortfall (% of the optimum)", "test accuracy (%)"); ax.legend(fontsize="x-small")
-    show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
-    bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
+    _accuracy_against(fig, ax, timeline, {s: 100*t[f"test_shortfall_{s}"] for s in "ab"}, "corner shortfall (% of the optimum)")
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee02

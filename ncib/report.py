@@ -100,6 +100,11 @@ def _page(title, body)->str:
 </body></html>
 """
 
+def _write_page(path, document)->Path:
+    try: write_text(path, document)
+    except OSError as err: raise InputError(f"cannot write {path}: {err.strerror or err}") from None
+    return Path(path)
+
 def _terms_list(terms)->str:
     return f'<dl class="small">{"".join(f"""<dt>{html.escape(term)}</dt><dd>{html.escape(words)} <a href="{site}/{page}">Formula and source</a></dd>""" for term, words, page in terms)}</dl>'
 
@@ -138,6 +143,4 @@ def write_report(timeline: Timeline, # as for `report_html`
                  path: "str|Path" = "report.html", # file to write
                  )->Path: # `path`
     "Writes the report atomically and returns its path."
-    try: write_text(path, report_html(timeline))
-    except OSError as err: raise InputError(f"cannot write {path}: {err.strerror or err}") from None
-    return Path(path)
+    return _write_page(path, report_html(timeline))

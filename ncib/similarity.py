@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from .cca import canonical_correlations
+from .cca import canonical_correlations, cca_from_covariance
 from .core import InputError, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
 from .identifiability import distance_ranks, rank_correlation, _held_out
@@ -45,6 +45,7 @@ class EncoderStats:
     origin: Tensor # (d,)
     ranks: Tensor # (p,) float32 ranks of the distances between up to 1000 images
     label_ranks: Tensor # (p,) the same of their class means
+    leverages: Tensor # (n,) of the rows, see `CanonicalCorrelations.leverages_x`; empty where there are no rows
 
     @classmethod
     def of(cls, features, # (n, d) NumPy array or tensor, any float dtype; may be memory-mapped
@@ -52,7 +53,7 @@ class EncoderStats:
            folds: int = 5, # for what is held out
            name: str = "features", # what an error calls them
            )->"EncoderStats":
-        "Reads the rows once, in blocks, and up to 1000 of them again for the distances. `InputError` if they are not finite."
+        "Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the distances. `InputError` if they are not finite."
         x = as_tensor(features)
         if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
         y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
@@ -74,7 +75,9 @@ class EncoderStats:
         some = torch.randperm(n, generator=generator(0))[:1000]
         means = (sums.reshape(folds, k, d).sum(0)/counts.sum(0)[:, None])
         ranks = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
-        return cls(counts, sums.reshape(folds, k, d), grams, squares, origin, *ranks)
+        total = sums.sum(0)
+        sigma = grams.sum(0)/n - total[:, None]*total/n**2
+        return cls(counts, sums.reshape(folds, k, d), grams, squares, origin, *ranks, cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
 
     @property
     def n(self)->int:
@@ -103,7 +106,7 @@ class EncoderStats:
         if not (keep := s > 1e-10*self.squares.sum().div(self.n).sqrt()).any(): raise InputError("features must have class means that differ")
         m = m@vt[keep].T
         grams = torch.stack([(m.T*c)@m for c in self.counts])
-        return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1), m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks)
+        return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1), m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks, m.new_empty(0))
 
 def cross_moments(x, # (n, d_x) features of one encoder, in the order of its statistics; may be memory-mapped
                   y, # (n, d_y) those of the other
@@ -135,7 +138,7 @@ def _stories(a, b, cross, k1, wanted)->dict[str, float]:
     joint = _joint(a, b, cross, classes=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*rows are too few for ranks")                     # the column `cut` says it
-        g = GaussianIB.fit(joint)
+        g = GaussianIB.fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages) and len(b.leverages) else None)
     t = g.transitions(k1, groups=0)
     out = {"cut": int(g.cut is not None), "significant": t.significant, "separation": separation(t.excess, k1, g.floor)}
     if "shortfall" in wanted: out |= {"shortfall_a": g.corner_shortfall(joint).share, "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}

@@ -54,6 +54,15 @@ class TestOnePair:
         hand["held_out_cca"] /= 6
         assert {k: found[k] for k in hand} == pytest.approx(hand, rel=1e-6)
 
+    def test_heavy_tails_count_as_they_do_for_rows(self):
+        (x, labels), (y, _) = encoder(0), encoder(1)
+        scale = np.sqrt(np.random.default_rng(3).chisquare(4, size=(len(x), 1))/4)      # the same odd images for both
+        x, y = x/scale, y/scale
+        a, b = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
+        found, hand = pair_measures(a, b, cross_moments(x, y, a, b)), by_hand(x, y, labels)
+        assert GaussianIB.fit(x, y).cca.tails > 1.2
+        assert {k: found[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")} == pytest.approx({k: hand[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")}, rel=1e-6)
+
     def test_labels_alone_are_the_features_with_class_means_as_rows(self):
         (x, labels), (y, _) = encoder(0), encoder(1)
         a, b = EncoderStats.of(x, labels), EncoderStats.of(y, labels)

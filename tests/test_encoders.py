@@ -647,3 +647,24 @@ def test_names_of_backbones(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert run(capsys, *"train --backbone in_this_folder_only:small --epochs 1 --checkpoints 1 --train-size 200 --device cpu --quiet --out r".split())[0] == 0
+
+
+def test_transparent_images_lie_on_white_and_broken_ones_are_named(capsys, mine, tmp_path):
+    g, root = np.random.default_rng(0), tmp_path/"photos"
+    for part in ("train", "test"):
+        for c in "ab":
+            (root/part/c).mkdir(parents=True)
+            for i in range(4): Image.fromarray(g.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(root/part/c/f"{i}.png")
+    clear = np.zeros((8, 8, 4), dtype=np.uint8)
+    clear[:4, :, 3] = 255                                                       # upper half black, the rest not there
+    Image.fromarray(clear).save(root/"train"/"a"/"0.png")
+    call = ["features", "--model", mine("Colour"), "--weights", "none", "--data", root, "--preprocess", "none", "--device", "cpu", "--quiet", "--layer", "conv", "--pool", "flatten"]
+    status, _, err = run(capsys, *call, "--out", tmp_path/"r")
+    assert status == 0, err
+    seen = encoders._images(root).load("train", 0)
+    assert seen.shape == (8, 8, 3) and (seen[:4] == 0).all() and (seen[4:] == 255).all()
+    status, _, err = run(capsys, *call, "--out", tmp_path/"s", "--colour", "rgb")
+    assert status == 1 and "--colour comes with --run" in err
+    (root/"train"/"a"/"0.png").write_bytes(b"no picture")
+    status, _, err = run(capsys, *call, "--out", tmp_path/"s")
+    assert status == 1 and "0.png is not a readable image" in err and "skip" not in err

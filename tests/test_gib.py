@@ -539,3 +539,11 @@ class TestRows:
 
     def test_nothing_but_such_rows(self):
         with pytest.warns(UserWarning, match="too few"), pytest.raises(InputError, match="of 80 that each vary alone"): GaussianIB.fit(*[np.diag(np.arange(1., 81))]*2)
+
+    def test_leverages_belong_to_moments(self):
+        x, y = self.pair(300, np.concatenate([np.full(4, .02), np.full(4, np.inf)]), 0, heavy=True)
+        stats, cc = JointStats(8, 8).update(x, y), GaussianIB.fit(x, y).cca
+        of_rows = cc.leverages_x(x), cc.leverages_y(y)
+        assert float(of_rows[0].sum()) == pytest.approx(8) and GaussianIB.fit(stats, leverages=of_rows).cca.tails == pytest.approx(cc.tails)
+        with pytest.raises(InputError, match="rows have their own"): GaussianIB.fit(x, y, leverages=of_rows)
+        with pytest.raises(InputError, match="one for each row"): GaussianIB.fit(stats, leverages=(of_rows[0][:9], of_rows[1]))
