@@ -329,7 +329,8 @@ def _transition_sentences(s)->list[str]:
     if s.get("twin_cut"): out.insert(0, f"{where} there are too few images for the width of the features: only their leading principal directions were compared, so correlations are lower bounds.")
     if s["twin_significant"] < k1: return out
     are = "are" if aligned >= .9 else "overlap with" if aligned >= .5 else "are not"
-    modes = "The first mode" if k1 == 1 else f"The first {k1} modes"
+    modes, place = "The first mode" if k1 == 1 else f"The first {k1} modes", _of(s, "in").strip()
+    if place: modes = f"{place[0].upper()}{place[1:]} {modes[0].lower()}{modes[1:]}"
     if k1 == 1: are = {"are": "is", "overlap with": "overlaps with", "are not": "is not"}[are]
     return out + [f"{modes} {are} the class direction{'s'*(k1 != 1)} ({aligned:.0%} alignment with the modes found from labels alone)."]
 

@@ -153,6 +153,7 @@ def test_the_verdict_says_only_what_was_measured(short_timeline):
     assert "do not collapse" in verdict(nc1_first=118., nc1_last=9.) and "collapse in part" in verdict(nc1_first=2., nc1_last=.5)
     assert "class direction" not in verdict(twin_significant=8) and "are not the class directions" in verdict(twin_class_alignment_last=.3)
     assert "without K−1 modes that stand apart clearly" in verdict(clear_transitions_epoch=None)
+    assert "In the head the first 9 modes are the class directions" in verdict(head=short_timeline.of("head").summary() | {"twin_significant": 20, "twin_class_alignment_last": .97})
     one = verdict(checkpoints=1, num_classes=2)
     assert "only one checkpoint" in one and "The first mode is the class direction (" in one and "plateau" not in one
     assert "has no place" in verdict(shortfall_last=float("nan")) and "short of what any code can tell" in verdict(shortfall_last=.1)
