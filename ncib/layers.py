@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from .base import tqdm
 from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
 from .core import InputError
 from .stats import ClassStats

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from .base import tqdm
 from .collapse import collapse_metrics
 from .core import InputError, atomic_write, check_features, read_json, resolve_device, write_json
 from .gib import GaussianIB
