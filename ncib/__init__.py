@@ -24,10 +24,10 @@ The main names, loaded when they are asked for, as is every module (information 
 __version__ = "0.1.0"
 
 _names = {  # by module: what `ncib.name` gives
+    "base": ["InputError"],
     "cca": ["canonical_correlations"],
     "collapse": ["NeuralCollapse", "collapse_metrics"],
     "config": ["TrainConfig", "recipe"],
-    "core": ["InputError"],
     "data": ["load_images"],
     "explore": ["BetaSweep", "CheckpointExplorer"],
     "gib": ["GaussianIB"],

@@ -27,7 +27,7 @@ def did_you_mean(word: str, # what came
                  among: Iterable[str], # what there is
                  )->str: # " (did you mean …?)", or nothing where none is close
     "The end of an error message about an unknown name."
-    close = difflib.get_close_matches(word, [str(a) for a in among], 1)
+    close = difflib.get_close_matches(word, [str(a) for a in among], 1, .7)
     return f" (did you mean {close[0]}?)" if close else ""
 
 # %% ../nbs/api/00_base.ipynb #1a233faa

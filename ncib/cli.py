@@ -6,17 +6,39 @@
 __all__ = ['demo', 'parser', 'main']
 
 # %% ../nbs/api/23_cli.ipynb #8204ff3a
-import argparse, dataclasses, os, sys, types, typing
+import argparse, dataclasses, os, shutil, sys, textwrap, types, typing
 from pathlib import Path
 
-import torch
 from . import __version__
-from .core import InputError
-from .report import write_report
-from .runs import Run, record_features
-from .sweep import summarise, sweep
-from .timeline import Timeline, analyze
-from .train import TrainConfig, recipe, recipes, train
+from .base import InputError, did_you_mean
+from .config import TrainConfig, read_analysis, read_config, recipe, recipes
+
+# %% ../nbs/api/23_cli.ipynb #9fababbd
+class _Parser(argparse.ArgumentParser):
+    "Says in one line what is wrong; help is as wide as the terminal, up to 110 characters."
+    def __init__(self, **how):
+        self.width = max(60, min(110, shutil.get_terminal_size().columns - 2))
+        super().__init__(allow_abbrev=False, formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=self.width), **how)
+
+    def error(self, message): self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def unknown(self, word: str): # what no option takes
+        "Ends with one line about a word that means nothing here."
+        option = word.split("=")[0]
+        self.error(f"there is no option {option}{did_you_mean(option, self._option_string_actions)}" if word.startswith("-") else f"{word!r} is one argument too many")
+
+    def _check_value(self, action, value):
+        if action.choices is None or value in action.choices: return
+        name, choices = "/".join(action.option_strings) or action.metavar or action.dest, ", ".join(map(str, action.choices))
+        if isinstance(action, argparse._SubParsersAction): raise argparse.ArgumentError(None, f"there is no command {value!r}{did_you_mean(str(value), action.choices)}; there are {choices}")
+        raise argparse.ArgumentError(None, f"{name} must be one of {choices}, got {value!r}{did_you_mean(str(value), action.choices)}")
+
+    def shorten_usage(self):
+        "In the usage line, only what must be given."
+        optional = [a for a in self._actions if a.option_strings]
+        must = [f"{a.option_strings[-1]} {a.metavar or a.dest.upper()}" for a in optional if a.required]
+        places = [a.metavar if a.nargs != "?" else f"[{a.metavar}]" for a in self._actions if not a.option_strings]
+        self.usage = " ".join(["%(prog)s", *places, *must, "[options]"])
 
 # %% ../nbs/api/23_cli.ipynb #32192ec1
 def _options(leave_out=()):
@@ -26,7 +48,7 @@ def _options(leave_out=()):
 
 def _add_config(parser, leave_out=(), recipe="digits"):
     "`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is absent from the result, so that the recipe decides."
-    parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="what the options below default to; those in brackets are the defaults of digits (default: %(default)s)")
+    parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="set of options to begin with, which the options below change; in brackets stand those of digits (default: %(default)s)")
     for f, kind in _options(leave_out):
         choices, help = f.metadata["choices"], f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
         how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
@@ -36,7 +58,7 @@ def _config(args, **more)->TrainConfig:
     return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)}, **more)
 
 # %% ../nbs/api/23_cli.ipynb #b41228cb
-def _print_timeline(timeline: Timeline):
+def _print_timeline(timeline: "Timeline"):
     import pandas as pd
     with pd.option_context("display.width", 200, "display.max_columns", 20):
         for layer in timeline.layers: print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
@@ -46,10 +68,14 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
          config: TrainConfig = recipe("demo"), # its seed is replaced
          seeds: tuple[int, int] = (0, 1), # of the two encoders
          progress: bool = True, # show progress bars
-         )->Timeline: # of the pair
+         )->"Timeline": # of the pair
     "Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is already done is not done again."
-    out, threads = Path(out), torch.get_num_threads()
     if seeds[0] == seeds[1]: raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
+    import torch
+    from ncib.report import write_report
+    from ncib.timeline import analyze
+    from ncib.train import train
+    out, threads = Path(out), torch.get_num_threads()
     if config.data == "digits": torch.set_num_threads(1)                         # sums in one order: the same story on any number of cores, and digits are too small to share
     try:
         runs = [train(dataclasses.replace(config, seed=s), out/f"encoder-{s}", progress=progress) for s in seeds]
@@ -60,24 +86,33 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
     return timeline
 
 def _train(args):
-    run = train(_config(args), args.out, progress=not args.quiet)
+    config = _config(args)                                                       # a value out of range shows before torch is loaded
+    from ncib.train import train
+    run = train(config, args.out, progress=not args.quiet)
     if os.environ.get("RANK", "0") != "0": return                                # under torchrun one process speaks
     last = run.log_rows()[-1]
     print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest class mean {last['test_nearest_mean_accuracy']:.4f}")
 
 def _features(args):
+    read_config(args.run_)                                                       # a wrong folder shows before torch is loaded
+    from ncib.runs import Run, record_features
     print(record_features(Run(args.run_), args.data, args.out, args.device, args.feature_dtype, progress=not args.quiet))
 
 def _analyze(args):
-    runs = Run(args.run_a), Run(args.run_b)
+    for path in (args.run_a, args.run_b): read_config(path)                      # a wrong folder shows before torch is loaded
+    from ncib.timeline import analyze
     Path(args.out).mkdir(parents=True, exist_ok=True)                            # an unwritable place shows before the work, not after
-    timeline = analyze(*runs, layer=args.layer, copula=args.copula, device=args.device, progress=not args.quiet)
+    timeline = analyze(args.run_a, args.run_b, layer=args.layer, copula=args.copula, device=args.device, progress=not args.quiet)
     timeline.save(args.out)
     _print_timeline(timeline)
     print(f"\nwritten: {Path(args.out)/'timeline.csv'}, {Path(args.out)/'summary.json'}")
 
 def _report(args):
-    print(f"written: {write_report(Timeline.load(args.analysis), args.out or Path(args.analysis)/'report.html')}")
+    read_analysis(args.analysis)                                                 # a wrong folder shows before torch is loaded
+    from ncib.report import write_report
+    from ncib.timeline import Timeline
+    out = Path(args.out or args.analysis)
+    print(f"written: {write_report(Timeline.load(args.analysis), out if out.suffix == '.html' else out/'report.html')}")
 
 def _demo(args):
     timeline = demo(args.out, _config(args, seed=0), tuple(args.seeds), progress=not args.quiet)
@@ -96,9 +131,11 @@ def _grid(vary):
     return grid
 
 def _sweep(args):
+    config, grid = _config(args, seed=0), _grid(args.vary)
     import pandas as pd
+    from ncib.sweep import summarise, sweep
     options = {k: v for k in ("num_cpus", "num_gpus") if (v := getattr(args, k)) is not None}
-    table = sweep(_grid(args.vary), args.out, _config(args, seed=0), args.seeds, args.layer, args.copula, args.ray, options, progress=not args.quiet)
+    table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options, progress=not args.quiet)
     shown = summarise(table)
     shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch", "twin_transition_count", "nc1_last", "ib_gap_last"))]
     with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None): print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
@@ -111,68 +148,113 @@ def _lab(args):
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent), "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
     os.execv(sys.executable, command)
 
+# %% ../nbs/api/23_cli.ipynb #37450160
+def _doctor(args):
+    from ncib.doctor import doctor
+    lines, faults = doctor()
+    print(*lines, sep="\n")
+    if faults: raise InputError(f"missing, too old or broken: pip install {' '.join(repr(f) for f in faults)}")
+    print("\nAll that ncib asks for is there.")
+
+def _check_out(out: "str|Path"):
+    "One rule for every `--out`: a folder, there or yet to be made where one may write."
+    out = Path(out)
+    if out.exists() and not out.is_dir(): raise InputError(f"{out} exists and is not a directory")
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not there.is_dir(): raise InputError(f"cannot write to {out}: {there} is not a directory")
+    if not os.access(there, os.W_OK): raise InputError(f"cannot write to {out}: no permission to write in {there}")
+
+def _interrupted(args)->str:
+    "After Ctrl-C: what is kept, and how to go on."
+    kept, out = getattr(args, "kept", None), getattr(args, "out", None)
+    if kept is None: return "interrupted"
+    return "interrupted: " + (kept.format(**vars(args)) if out is None or Path(out).exists() else "nothing was written yet; give the same command again")
+
 # %% ../nbs/api/23_cli.ipynb #7fc3c5b0
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
-    main = argparse.ArgumentParser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.")
+    main = _Parser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.", epilog=textwrap.dedent("""\
+        the whole story in two minutes:
+          ncib demo
+
+        step by step:
+          ncib train --seed 0 --out runs/a
+          ncib train --seed 1 --out runs/b
+          ncib analyze runs/a runs/b --out analysis/ab
+          ncib report analysis/ab
+
+        What a command reads stands behind its name; what it writes goes into the folder --out, which is made if need be.
+        ncib COMMAND --help shows the options of a command and an example."""))
     main.add_argument("--version", action="version", version=f"ncib {__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    def command(name, run, help):
-        p = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110), allow_abbrev=False)
-        p.set_defaults(run=run)
+    def command(name, run, help, example="", kept=None):
+        "`example`: a line, or several; `kept`: what there is after Ctrl-C, and how to go on, with {out} for the folder."
+        p = commands.add_parser(name, help=help, epilog=example and "example:\n" + textwrap.indent(example, "  "))
+        p.description = textwrap.fill(help[0].upper() + help[1:] + ".", p.width)
+        p.set_defaults(run=run, parser=p, kept=kept)
         return p
-    quiet = lambda p: p.add_argument("--quiet", action="store_true", help="no progress bars")
+    quiet = lambda p: p.add_argument("--quiet", action="store_true", help="show no progress")
 
-    p = command("train", _train, "train one encoder into a run directory; the same command again resumes")
+    p = command("train", _train, "train one encoder into a run directory; the same command again resumes", "ncib train --data digits --seed 0 --epochs 60 --out runs/a", "{out} keeps what was saved; the same command goes on from its last saved epoch")
     p.add_argument("--out", required=True, metavar="DIR", help="run directory"); _add_config(p); quiet(p)
 
-    p = command("features", _features, "send another data set through every kept checkpoint of a run; writes a run directory that ncib analyze takes")
-    p.add_argument("--run", required=True, dest="run_", metavar="DIR", help="the run whose weights are used"); p.add_argument("--data", required=True, help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"])
+    p = command("features", _features, "send another data set through every kept checkpoint of a run; writes a run directory that ncib analyze takes",
+                "ncib features runs/a --data cifar10.npz --out runs/a-on-cifar10", "{out} keeps the finished checkpoints; the same command does the rest")
+    p.add_argument("run_", metavar="RUN", nargs="?", default=argparse.SUPPRESS, help="the run whose weights are used"); p.add_argument("--run", dest="run_", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    p.add_argument("--data", required=True, help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"])
     p.add_argument("--out", required=True, metavar="DIR", help="run directory for the features")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="in which features are stored (default: %(default)s)"); quiet(p)
+    p.add_argument("--device", default="auto", help="device to compute on: auto, cpu, cuda or cuda:N (default: %(default)s)")
+    p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="number type in which features are stored (default: %(default)s)"); quiet(p)
 
-    p = command("analyze", _analyze, "analyse a pair of runs, checkpoint by checkpoint; writes timeline.csv and summary.json")
+    p = command("analyze", _analyze, "analyse a pair of runs, checkpoint by checkpoint; writes timeline.csv and summary.json", "ncib analyze runs/a runs/b --out analysis/ab", "no result was written, the runs are as they were; the same command begins again")
     p.add_argument("run_a", metavar="RUN_A", help="a run directory"); p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="which features (default: %(default)s)")
-    p.add_argument("--copula", action="store_true", help="meta-Gaussian bottleneck: normal scores of every feature first")
+    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="layer whose features are analysed (default: %(default)s)")
+    p.add_argument("--copula", action="store_true", help="take normal scores of every feature first: the meta-Gaussian bottleneck")
     p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)"); quiet(p)
 
-    p = command("report", _report, "write report.html from the results of ncib analyze")
-    p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote"); p.add_argument("--out", metavar="FILE", help="default: report.html in that folder")
+    p = command("report", _report, "write report.html from the results of ncib analyze", "ncib report analysis/ab", "no page was written, the analysis is as it was; the same command begins again")
+    p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote"); p.add_argument("--out", metavar="DIR", help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
 
-    p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits")
-    p.add_argument("--out", default="runs/demo", metavar="DIR", help="folder for everything (default: %(default)s)")
-    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED", help="of the two encoders (default: 0 1)"); _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
+    p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits", "ncib demo --out runs/demo", "{out} keeps what was saved; the same command goes on from there")
+    p.add_argument("--out", default="runs/demo", metavar="DIR", help="folder for both runs, the analysis and the report (default: %(default)s)")
+    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED", help="seeds of the two encoders (default: 0 1)"); _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
 
-    p = command("sweep", _sweep, "train and analyse several seeds under every combination of options; writes one table, sweep.csv")
+    p = command("sweep", _sweep, "train and analyse several seeds under every combination of options; writes one table, sweep.csv",
+                "ncib sweep --vary temperature 0.1 0.5 --seeds 0 1 2 --epochs 30 --out runs/temperatures", "{out} keeps every finished run and what was saved of the others; the same command goes on from there")
     p.add_argument("--vary", nargs="+", action="append", default=[], metavar=("OPTION", "VALUE"), help="an option of ncib train and the values to try; may be repeated, for every combination")
-    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED", help="of the encoders under each condition, paired in a ring (default: 0 1)")
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED", help="seeds of the encoders under each condition, which are paired in a ring (default: 0 1)")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for everything; the same command again goes on")
-    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="which features (default: %(default)s)")
-    p.add_argument("--copula", action="store_true", help="meta-Gaussian bottleneck: normal scores of every feature first")
+    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="layer whose features are analysed (default: %(default)s)")
+    p.add_argument("--copula", action="store_true", help="take normal scores of every feature first: the meta-Gaussian bottleneck")
     p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help="run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this machine")
-    p.add_argument("--num-cpus", type=float, metavar="N", help="of a task on Ray (default: 1, or a GPU's share)")
-    p.add_argument("--num-gpus", type=float, metavar="N", help="of a task on Ray (default: 1 where there are GPUs)")
+    p.add_argument("--num-cpus", type=float, metavar="N", help="CPU cores of a task on Ray (default: 1, or a GPU's share)")
+    p.add_argument("--num-gpus", type=float, metavar="N", help="GPUs of a task on Ray (default: 1 where there are GPUs)")
     _add_config(p, leave_out=("seed",)); quiet(p)
 
-    p = command("lab", _lab, "open JupyterLab on the notebooks")
+    p = command("lab", _lab, "open JupyterLab on the notebooks; any further option goes to JupyterLab", "ncib lab --port=9000 --no-browser")
     p.add_argument("--notebooks", metavar="DIR", help="folder of the notebooks (default: nbs in this folder, or beside the package)")
-    p.epilog = "Any further option goes to JupyterLab, e.g. --port=9000 or --no-browser."
+
+    command("doctor", _doctor, "print versions, devices, threads and where data lie; exit 1 if something that ncib asks for is missing", "ncib doctor")
+    for p in commands.choices.values(): p.shorten_usage()
     return main
 
 def main(argv: "list[str]|None" = None, # arguments; `None`: those of the process
          )->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
     "Runs one command."
-    p = parser()
+    p, argv = parser(), sys.argv[1:] if argv is None else argv
+    if argv and argv[0].startswith("-") and argv[0] not in p._option_string_actions: p.unknown(argv[0])     # before the parser misses a command
     args, more = p.parse_known_args(argv)
     if args.command == "lab": args.jupyter = more
-    elif more: p.error(f"unrecognized arguments: {' '.join(more)}")
-    try: args.run(args)
-    except InputError as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1
-    except OSError as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1
-    except KeyboardInterrupt: print(f"\nncib {args.command}: interrupted; the same command goes on from the last complete epoch", file=sys.stderr); return 130
+    elif more: args.parser.unknown(more[0])
+    if args.command == "features" and not hasattr(args, "run_"): args.parser.error("the following arguments are required: RUN")
+    try:
+        if getattr(args, "out", None) and not (args.command == "report" and args.out.endswith(".html")): _check_out(args.out)
+        args.run(args)
+    except (InputError, OSError) as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0": print(f"{chr(10) if sys.stderr.isatty() else ''}ncib {args.command}: {_interrupted(args)}", file=sys.stderr)
+        return 130
     return 0
 
 # %% ../nbs/api/23_cli.ipynb #5911dbff
