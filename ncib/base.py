@@ -85,7 +85,8 @@ class ProgressLines:
         print(f"{self.desc + ': ' if self.desc else ''}{self.n}{f' of {self.total}' if self.total else ''}{unit}, {_duration(took)}{left}{self.postfix}", file=sys.stderr, flush=True)
 
 def tqdm(*args, # as tqdm takes them: first of all, what to go through
-         **kwargs): # as tqdm takes them: desc, total, initial, unit, disable, …
+         **kwargs, # as tqdm takes them: desc, total, initial, unit, disable, …
+         )->"ProgressLines|tqdm.tqdm": # to go through, or with update()
     "tqdm's bar on a terminal and in a notebook, otherwise `ProgressLines`."
     if kwargs.get("disable") or not ("ipykernel" in sys.modules or sys.stderr and sys.stderr.isatty()): return ProgressLines(*args, **kwargs)
     from tqdm.auto import tqdm as bar
