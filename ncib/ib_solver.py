@@ -90,7 +90,7 @@ def _newton_step(v, e, source, alpha, beta, radius, products):
         d, res = torch.addcmul(d, step, p), torch.addcmul(res, step, h_p, value=-1)
         z = solve_c(res)
         new = _dot(res, z)
-        done = done | out | (new <= start*start.clamp(max=1e-2)) | (new < 1e-28)
+        done = done | out | (new <= start*start.pow(.75).clamp(max=3e-2)) | (new < 1e-28)
         if done.all(): break
         k = new/rz.clamp(min=1e-300)
         cross, pnorm, rz, k = k*(cross + s*pnorm), new + k*k*pnorm, new, k[:, None, None]
@@ -136,25 +136,35 @@ def _descend(v, source, alpha, beta, iterations, products, tol):
 
 # %% ../nbs/api/15_ib_solver.ipynb #57246ddc
 def _psi_step(log_r, z, source, beta):
-    "log Ψ (b, s), the weights w (b, s, x) and the next log r of the ascent."
-    w = beta[:, None, None]*(log_r @ source.pyx.T) + (_log(source.px) - z)[:, None]
+    "log Ψ (…,), the weights w (…, x) and the next log r (…, y) of the ascent; z (…, x) and beta (…,) broadcast."
+    w = beta[..., None]*(log_r @ source.pyx.T) + (_log(source.px) - z)
     psi = torch.logsumexp(w, -1)
     w = w.sub_(psi[..., None]).exp_()
     return psi, w, _log(w @ source.pyx)
 
-def _psi_ascent(log_r, z, source, beta, cycles=12):
-    "Local maxima of Ψ from the starts log r (b, s, y): log r, log Ψ and w there."
-    psi, w, l1 = _psi_step(log_r, z, source, beta)
+def _psi_ascent(log_r, z, source, beta, cycles=60):
+    "Local maxima of Ψ from the starts log r (b, s, y), each until it stands still: log r, log Ψ and w there."
+    shape, row = log_r.shape[:2], torch.arange(len(beta), device=beta.device).repeat_interleave(log_r.shape[1])
+    act, log_r, zr, b = torch.arange(len(row), device=beta.device), log_r.flatten(0, 1), z[row], beta[row]
+    psi, w, l1 = _psi_step(log_r, zr, source, b)
+    end = [t.clone() for t in (log_r, psi, w)]
     for i in range(cycles):
-        psi1, w1, l2 = _psi_step(l1, z, source, beta)
-        d1, d2 = l1 - log_r, l2 - 2*l1 + log_r
-        s = (d1.square().sum(-1)/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[..., None]
+        d1 = l1 - log_r
+        moving = d1.square().sum(-1) > 1e-24
+        if moving.sum() < .7*len(act):                           # what stands still leaves the batch
+            for there, here in zip(end, (log_r, psi, w)): there[act] = here
+            act, log_r, psi, w, l1, d1, zr, b = (t[moving] for t in (act, log_r, psi, w, l1, d1, zr, b))
+            if not len(act): break
+        psi1, w1, l2 = _psi_step(l1, zr, source, b)
+        d2 = l2 - 2*l1 + log_r
+        s = (d1.square().sum(-1)/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None]
         x = torch.log_softmax(log_r + 2*s*d1 + s*s*d2, -1).clamp(min=math.log(_TINY))
-        psi, w, lx = _psi_step(x, z, source, beta)
+        psi, w, lx = _psi_step(x, zr, source, b)
         worse = psi < psi1
-        log_r, l1 = torch.where(worse[..., None], l1, x), torch.where(worse[..., None], l2, lx)
-        psi, w = torch.where(worse, psi1, psi), torch.where(worse[..., None], w1, w)
-    return log_r, psi, w
+        log_r, l1 = torch.where(worse[:, None], l1, x), torch.where(worse[:, None], l2, lx)
+        psi, w = torch.where(worse, psi1, psi), torch.where(worse[:, None], w1, w)
+    for there, here in zip(end, (log_r, psi, w)): there[act] = here
+    return [t.unflatten(0, shape) for t in end]
 
 def _choose(log_r, psi, w, source, beta, threshold, room):
     "The best maxima of Ψ above `threshold` (b,), one per neighbourhood, at most `room` (b,) of them: a mask (b, s)."
