@@ -10,7 +10,7 @@ import os, platform, shutil, sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from . import __version__
+import ncib
 
 # %% ../nbs/api/22a_doctor.ipynb #796f2398
 def _packages()->tuple[list[str], list[str]]:
@@ -53,6 +53,6 @@ def doctor(root: "str|Path" = ".", # folder in which `data` and `runs` are looke
     "Versions, devices, threads and places. Loads torch, and says so where it does not load."
     (packages, wanted), (devices, broken) = _packages(), _devices()
     sections = {"packages": packages, "devices": devices, "places": _places(Path(root).resolve())}
-    lines = [f"ncib {__version__}, {Path(__file__).parent}", f"Python {platform.python_version()}, {sys.executable}, {platform.system()} {platform.machine()}"]
+    lines = [f"ncib {ncib.__version__}, {Path(ncib.__file__).parent}", f"Python {platform.python_version()}, {sys.executable}, {platform.system()} {platform.machine()}"]
     for name, body in sections.items(): lines += ["", name, *("  " + line for line in body)]
     return lines, list(dict.fromkeys(wanted + broken))
