@@ -86,7 +86,7 @@ class ProgressLines:
 
 def tqdm(*args, # as tqdm takes them: first of all, what to go through
          **kwargs, # as tqdm takes them: desc, total, initial, unit, disable, …
-         )->"ProgressLines|tqdm.tqdm": # to go through, or with update()
+         )->"ProgressLines": # or the bar, which is used in the same way
     "tqdm's bar on a terminal and in a notebook, otherwise `ProgressLines`."
     if kwargs.get("disable") or not ("ipykernel" in sys.modules or sys.stderr and sys.stderr.isatty()): return ProgressLines(*args, **kwargs)
     from tqdm.auto import tqdm as bar

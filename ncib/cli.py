@@ -58,7 +58,7 @@ def _config(args, **more)->TrainConfig:
     return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)}, **more)
 
 # %% ../nbs/api/23_cli.ipynb #b41228cb
-def _print_timeline(timeline: "Timeline"):
+def _print_timeline(timeline):
     import pandas as pd
     with pd.option_context("display.width", 200, "display.max_columns", 20):
         for layer in timeline.layers: print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
@@ -68,7 +68,7 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
          config: TrainConfig = recipe("demo"), # its seed is replaced
          seeds: tuple[int, int] = (0, 1), # of the two encoders
          progress: bool = True, # show progress bars
-         )->"Timeline": # of the pair
+         )->object: # the `Timeline` of the pair
     "Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is already done is not done again."
     if seeds[0] == seeds[1]: raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
     import torch
