@@ -19,7 +19,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 from torch import Tensor
-from tqdm.auto import tqdm
+from .base import tqdm
 from .core import InputError, check_features, check_labels, generator, resolve_device, to_bits
 from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs

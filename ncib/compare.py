@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm.auto import tqdm
 from . import __version__
+from .base import tqdm
 from .collapse import collapse_metrics_from_stats
 from .core import InputError, as_tensor, atomic_write, check_features, check_labels, read_json, write_json, write_text
 from .plots import plot_dendrogram, plot_matrices

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from .base import tqdm
 from .core import InputError, _one_line, read_json, resolve_device, write_json
 from .data import ImageData, _class_folders, _pixels, _suffixes, _transparent, load_images
 from .layers import pooled, tapped

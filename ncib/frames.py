@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from . import __version__
 from .arrays import ArrayRun
+from .base import tqdm
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind
 from .gib import GaussianIB

@@ -90,7 +90,7 @@ def _newton_step(v, e, source, alpha, beta, radius, products):
         d, res = torch.addcmul(d, step, p), torch.addcmul(res, step, h_p, value=-1)
         z = solve_c(res)
         new = _dot(res, z)
-        done = done | out | (new <= start*start.clamp(max=1e-2)) | (new < 1e-28)
+        done = done | out | (new <= start*start.pow(.75).clamp(max=3e-2)) | (new < 1e-28)
         if done.all(): break
         k = new/rz.clamp(min=1e-300)
         cross, pnorm, rz, k = k*(cross + s*pnorm), new + k*k*pnorm, new, k[:, None, None]
@@ -136,25 +136,35 @@ def _descend(v, source, alpha, beta, iterations, products, tol):
 
 # %% ../nbs/api/15_ib_solver.ipynb #57246ddc
 def _psi_step(log_r, z, source, beta):
-    "log Ψ (b, s), the weights w (b, s, x) and the next log r of the ascent."
-    w = beta[:, None, None]*(log_r @ source.pyx.T) + (_log(source.px) - z)[:, None]
+    "log Ψ (…,), the weights w (…, x) and the next log r (…, y) of the ascent; z (…, x) and beta (…,) broadcast."
+    w = beta[..., None]*(log_r @ source.pyx.T) + (_log(source.px) - z)
     psi = torch.logsumexp(w, -1)
     w = w.sub_(psi[..., None]).exp_()
     return psi, w, _log(w @ source.pyx)
 
-def _psi_ascent(log_r, z, source, beta, cycles=12):
-    "Local maxima of Ψ from the starts log r (b, s, y): log r, log Ψ and w there."
-    psi, w, l1 = _psi_step(log_r, z, source, beta)
+def _psi_ascent(log_r, z, source, beta, cycles=60):
+    "Local maxima of Ψ from the starts log r (b, s, y), each until it stands still: log r, log Ψ and w there."
+    shape, row = log_r.shape[:2], torch.arange(len(beta), device=beta.device).repeat_interleave(log_r.shape[1])
+    act, log_r, zr, b = torch.arange(len(row), device=beta.device), log_r.flatten(0, 1), z[row], beta[row]
+    psi, w, l1 = _psi_step(log_r, zr, source, b)
+    end = [t.clone() for t in (log_r, psi, w)]
     for i in range(cycles):
-        psi1, w1, l2 = _psi_step(l1, z, source, beta)
-        d1, d2 = l1 - log_r, l2 - 2*l1 + log_r
-        s = (d1.square().sum(-1)/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[..., None]
+        d1 = l1 - log_r
+        moving = d1.square().sum(-1) > 1e-24
+        if moving.sum() < .7*len(act):                           # what stands still leaves the batch
+            for there, here in zip(end, (log_r, psi, w)): there[act] = here
+            act, log_r, psi, w, l1, d1, zr, b = (t[moving] for t in (act, log_r, psi, w, l1, d1, zr, b))
+            if not len(act): break
+        psi1, w1, l2 = _psi_step(l1, zr, source, b)
+        d2 = l2 - 2*l1 + log_r
+        s = (d1.square().sum(-1)/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None]
         x = torch.log_softmax(log_r + 2*s*d1 + s*s*d2, -1).clamp(min=math.log(_TINY))
-        psi, w, lx = _psi_step(x, z, source, beta)
+        psi, w, lx = _psi_step(x, zr, source, b)
         worse = psi < psi1
-        log_r, l1 = torch.where(worse[..., None], l1, x), torch.where(worse[..., None], l2, lx)
-        psi, w = torch.where(worse, psi1, psi), torch.where(worse[..., None], w1, w)
-    return log_r, psi, w
+        log_r, l1 = torch.where(worse[:, None], l1, x), torch.where(worse[:, None], l2, lx)
+        psi, w = torch.where(worse, psi1, psi), torch.where(worse[:, None], w1, w)
+    for there, here in zip(end, (log_r, psi, w)): there[act] = here
+    return [t.unflatten(0, shape) for t in end]
 
 def _choose(log_r, psi, w, source, beta, threshold, room):
     "The best maxima of Ψ above `threshold` (b,), one per neighbourhood, at most `room` (b,) of them: a mask (b, s)."
@@ -203,17 +213,21 @@ def _merge(v, source, alpha, beta, distance):
     return _compact(m_step(torch.zeros_like(joint).scatter_add(1, first[..., None].expand_as(joint), joint), alpha, beta))
 
 # %% ../nbs/api/15_ib_solver.ipynb #4775515c
+def _xlogx(p): return p.clamp(min=_TINY).log_().mul_(p)            # as torch.xlogy(p, p), in a third of the time
+
 def _phi(joint, beta):
     "φ of clusters with joint (…, y); beta broadcasts against joint.sum(-1)."
     pi = joint.sum(-1)
-    return (beta - 1)*torch.xlogy(pi, pi) - beta*torch.xlogy(joint, joint).sum(-1)
+    return (beta - 1)*_xlogx(pi) - beta*_xlogx(joint).sum(-1)
 
 def _partition(enc, source, beta, iterations=10_000):
     "Deterministic bottleneck from the starts enc (b, k, x): partitions as encoders, gap (b,) (0 once nothing improves), iterations (b,)."
     qx, n, k = source.px[:, None]*source.pyx, len(enc), enc.shape[1]
-    labels, act, rows = enc.argmax(1), torch.arange(n, device=enc.device), torch.arange(k, device=enc.device)
+    labels, act = enc.argmax(1), torch.arange(n, device=enc.device)
     gap, count = torch.full_like(beta, math.inf), torch.zeros_like(beta, dtype=torch.int64)
     onehot = lambda l: torch.nn.functional.one_hot(l, k).mT.to(qx)
+    moves, apart = len(qx) <= 1000, torch.ones(k, k, dtype=torch.bool, device=enc.device).triu(1)
+    seen, merged_phi, moved_phi = enc.new_full((n, k, qx.shape[1]), math.nan), enc.new_zeros(n, k, k), enc.new_zeros(n, k, len(qx) if moves else 0)
     for _ in range(iterations):
         b, l = beta[act][:, None], labels[act]
         joint = onehot(l) @ qx
@@ -223,22 +237,25 @@ def _partition(enc, source, beta, iterations=10_000):
         labels[act], count[act] = new, count[act] + 1
         still = (new == l).all(1).nonzero()[:, 0]                # the fixed points: try merges and single moves
         if not len(still): continue
-        b, l, joint, i = b[still], l[still], joint[still], torch.arange(len(still), device=enc.device)
-        phi = _phi(joint, b)
-        gain = torch.stack([_phi(joint + joint[:, t, None], b) - phi - phi[:, t, None] for t in range(k)], 2).masked_fill(torch.eye(k, dtype=torch.bool, device=enc.device), 0.)
-        merge, pair = gain.flatten(1).min(1)
+        b, l, joint, at = b[still], l[still], joint[still], act[still]
+        phi, i = _phi(joint, b), torch.arange(len(still), device=enc.device)
+        for row, t in zip(*(z.split(max(1, 2**22//qx.numel())) for z in (joint != seen[at]).any(-1).nonzero().T)):     # clusters that changed since this start was last here
+            merged_phi[at[row], t] = with_others = _phi(joint[row, t, None] + joint[row], b[row])
+            merged_phi[at[row], :, t] = with_others
+            if moves: moved_phi[at[row], t] = _phi(joint[row, t, None] + qx, b[row])
+        seen[at] = joint
+        merge, pair = torch.where(apart, merged_phi[at] - phi[:, :, None] - phi[:, None], 0.).flatten(1).min(1)
         move, to = torch.zeros_like(merge), pair
-        if len(qx) <= 1000:
+        if moves:
             leave = _phi((joint.gather(1, l[..., None].expand(-1, -1, joint.shape[2])) - qx).clamp(min=0), b) - phi.gather(1, l)
-            gain = torch.stack([torch.where(l == t, 0., _phi(joint[:, t, None] + qx, b) - phi[:, t, None] + leave) for t in range(k)], 1)
-            move, to = gain.flatten(1).min(1)
+            move, to = (moved_phi[at] - phi[..., None] + leave[:, None]).scatter_(1, l[:, None], 0.).flatten(1).min(1)
         x, t, s = to % len(qx), pair // k, pair % k
         merged = torch.where(l == t[:, None], s[:, None], l)
         moved = l.clone()
         moved[i, x] = to // len(qx)
         helps = torch.minimum(merge, move) < -1e-12*(1 + b[:, 0])
-        labels[act[still]] = torch.where(helps[:, None], torch.where((merge <= move)[:, None], merged, moved), l)
-        gap[act[still[~helps]]] = 0.
+        labels[at] = torch.where(helps[:, None], torch.where((merge <= move)[:, None], merged, moved), l)
+        gap[at[~helps]] = 0.
         act = act[gap[act] > 0]
         if not len(act): break
     return onehot(labels), gap, count

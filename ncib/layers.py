@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from .base import tqdm
 from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
 from .core import InputError, ranks
 from .stats import ClassStats, sum_over_ranks

@@ -14,6 +14,7 @@ import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet
+from .base import OrOwn
 from .core import InputError, _one_line, fixed_seed, generator, ranks
 
 # %% ../nbs/api/02_nets.ipynb #6f6f2fc9
@@ -119,10 +120,6 @@ def _own_backbone(spec, shape)->tuple[nn.Module, int]:
     if not out.is_floating_point(): raise InputError(f"backbone {spec!r} must give floating-point features, got {out.dtype}".replace("torch.", ""))
     return net, out.shape[1]
 
-class _OrOwn(tuple):
-    "Names, to which any `module:function` belongs as well."
-    def __contains__(self, name): return super().__contains__(name) or isinstance(name, str) and ":" in name
-
 # %% ../nbs/api/02_nets.ipynb #27ab28b6
 class Encoder(nn.Module):
     "Backbone and projection head; `encoder(x)` gives the features, `encoder.project(features)` unit rows."
@@ -134,7 +131,7 @@ class Encoder(nn.Module):
                  std: "Tensor|float" = 0.25, # per channel
                  seed: int = 0): # of the initial weights; the global generator is left alone
         super().__init__()
-        if backbone not in _OrOwn(backbones): raise InputError(f"backbone must be one of {', '.join(backbones)}, or module:function, got {backbone!r}")
+        if backbone not in OrOwn(backbones): raise InputError(f"backbone must be one of {', '.join(backbones)}, or module:function, got {backbone!r}")
         for name, v in (("feature_dim", feature_dim), ("projection_dim", projection_dim)):
             if v is not None and v < 1: raise InputError(f"{name} must be at least 1, got {v}")
         c, h, w = self.shape = tuple(shape)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 from . import __version__
+from .base import tqdm
+from .config import read_config
 from .core import InputError, _one_line, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
 from .data import ImageData, load_images
 from .nets import Encoder, backbones, extract_features
@@ -92,12 +92,7 @@ class Run:
     "A run directory. `Run(path)` opens it for reading, `Run.create` makes it."
     def __init__(self, path: "str|Path", # a run directory
                  ):
-        self.path = Path(path)
-        if not self.path.is_dir(): raise InputError(f"{self.path}: no such run directory")
-        if not (self.path/"config.json").is_file(): raise InputError(f"{self.path} is not a run directory: it has no config.json")
-        self.info = read_json(self.path/"config.json")
-        if not isinstance(self.info, dict) or not all(isinstance(self.info.get(k), dict) for k in ("config", "data")): raise InputError(f"{self.path/'config.json'} is damaged: it lacks config or data")
-        if not isinstance(self.data.get("classes"), list): raise InputError(f"{self.path/'config.json'} is damaged: it names no classes")
+        self.path, self.info = Path(path), read_config(path)
 
     @classmethod
     def create(cls, path: "str|Path", # the run directory, made if need be
@@ -202,8 +197,9 @@ class Run:
         try: return [json.loads(l) for l in file.read_text(encoding="utf-8").splitlines()]
         except (UnicodeDecodeError, json.JSONDecodeError) as e: raise InputError(f"{file} is damaged: {e}") from None
 
-    def log(self)->pd.DataFrame:
+    def log(self)->"pandas.DataFrame":
         "The log as a table, one row per finished epoch."
+        import pandas as pd
         return pd.DataFrame(self.log_rows())
 
     def write_log(self, rows: list[dict], # one per epoch

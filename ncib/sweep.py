@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t as student
-from tqdm.auto import tqdm
 from . import __version__
+from .base import tqdm
 from .core import InputError, atomic_write, read_json, write_json
 from .data import load_images
 from .runs import Run
@@ -230,6 +229,7 @@ def ring_interval(values, # (n,) of the pairs of a ring, or of some of them
     if not 0 < level < 1: raise InputError(f"level must be in (0, 1), got {level}")
     if v.ndim != 1 or not np.isfinite(v).all(): raise InputError(f"values must be (n,) finite numbers, got {values!r}")
     if (n := len(v)) < 3: return math.nan, math.nan
+    from scipy.stats import t as student                                         # takes a second to load
     half = student.ppf((1 + level)/2, 2*(n - 2)**2/(3*n - 8))*math.sqrt(2*v.var()/(n - 2))
     return float(v.mean() - half), float(v.mean() + half)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 from .arrays import ArrayRun, array_runs
+from .base import tqdm
 from .collapse import collapse_metrics
+from .config import read_analysis
 from .core import InputError, atomic_write, check_features, generator, read_json, resolve_device, write_json
 from .gib import GaussianIB
 from .identifiability import held_out_correlations
@@ -263,8 +264,7 @@ class Timeline:
              )->"Timeline":
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
-        if not (out/"info.json").is_file(): raise InputError(f"{out} holds no analysis (info.json: no such file); give the folder that `ncib analyze` or `Timeline.save` wrote")
-        info, (tensors, _) = read_json(out/"info.json"), load_tensors(out/"arrays.safetensors")
+        info, (tensors, _) = read_analysis(out), load_tensors(out/"arrays.safetensors")
         if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
         try: table = pd.read_csv(out/"timeline.csv", dtype=str).apply(_exact_numbers)
         except (OSError, ValueError) as e: raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None

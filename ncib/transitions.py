@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import t as student
 from .core import InputError
 
 # %% ../nbs/api/13a_transitions.ipynb #089ae680
@@ -72,6 +71,7 @@ def jackknife_estimate(raw: float, # the quantity from all rows
     if not (np.isfinite(u).all() and math.isfinite(all_rows)): return Estimate(raw, math.nan, math.nan, raw)
     centre = g*all_rows - (g - 1)*u.mean()
     error = math.sqrt((g - 1)/g*np.square(u - u.mean()).sum() + (centre - all_rows)**2)
+    from scipy.stats import t as student                                         # takes a second to load
     half = student.ppf((1 + level)/2, g - 1)*error
     if not correct: centre = all_rows
     return Estimate(back(centre), back(centre - half), back(centre + half), raw)

@@ -250,3 +250,23 @@ def test_same_seed_same_answer_and_global_generator_untouched():
     (lambda p: DiscreteIB.from_predictions(p), "rows that sum to 1"), (lambda p: DiscreteIB.from_counts(p.astype(complex)), "real numbers")])
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(InputError, match=message): call(random_joint(0))
+
+
+def test_no_certificate_for_a_local_minimum():
+    "Optima with two neighbouring clusters made one, and descended again: 72 local minima, each worse than the optimum by more than 1e-8, and none of them gets a bound above the optimum."
+    from ncib import ib_solver as solver
+    source, n, x = DiscreteIB(np.random.default_rng(0).dirichlet(np.ones(10), 64)/64)._source, 12, 64
+    beta = torch.linspace(1, 30, 50, dtype=torch.float64)[19:25]
+    optimal = solver.solve_bottleneck(source, beta, 1., 2*x, 1, 100, 1e-8, 0)[0]
+    joint = (optimal*source.px) @ source.pyx
+    pi = joint.sum(-1)
+    r, used = joint/pi.clamp(min=1e-300)[..., None], pi > 1e-9
+    pairs = torch.cdist(r, r).masked_fill(~(used[:, :, None] & used[:, None]).triu(1), math.inf).flatten(1).argsort(1)[:, :n].flatten()
+    i, a, b, beta = torch.arange(len(pairs)), pairs // optimal.shape[1], pairs % optimal.shape[1], beta.repeat_interleave(n)
+    best = solver.objective(optimal, source, 1., beta[::n]).repeat_interleave(n)
+    enc = optimal.repeat_interleave(n, 0)
+    enc[i, a] += enc[i, b]
+    enc[i, b] = 0
+    enc = solver._polish(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, 1., beta, 100)[0]
+    bound = solver._certify(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, beta, 2*x, 1e-8, solver._log(source.pyx))[1]
+    assert (solver.objective(enc, source, 1., beta) > best + 1e-8).all() and (bound < best + 1e-10).all()
