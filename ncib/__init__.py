@@ -3,17 +3,19 @@
     import ncib
     print(ncib.collapse_metrics(features, labels))          # NC1 to NC4 of (n, d) features of any model
     print(ncib.GaussianIB.fit(features_a, features_b))      # critical βs between two encoders' features of the same images
+    ncib.write_report(ncib.analyze(features_a, features_b, labels), "report.html")      # the whole story of the pair
 
 To train, record and compare whole runs, from Python or with the command `ncib` (see `ncib --help`):
 
-    from ncib.train import TrainConfig, train
-    a, b = (train(TrainConfig(seed=s), f"runs/{s}") for s in (0, 1))
+    from ncib.train import train
+    a, b = (train(ncib.TrainConfig(seed=s), f"runs/{s}") for s in (0, 1))
     print(*ncib.analyze(a, b).verdict(), sep="\\n")
 
 The main names, loaded when they are asked for, as is every module (information is in nats everywhere):
 
     load_images, TrainConfig, recipe, Run           images, options, run directories
-    analyze, Timeline, write_report                 a pair of runs, checkpoint by checkpoint
+    encode_images                                   features of any network, written as a run directory
+    analyze, Timeline, write_report                 a pair of runs or of arrays, checkpoint by checkpoint
     collapse_metrics, NeuralCollapse                neural collapse of features, or of a stream of them
     canonical_correlations, GaussianIB              what two sets of features share, and the bottleneck between them
     DiscreteIB, ib_curve                            the bottleneck of a table p(x, y)
@@ -29,6 +31,7 @@ _names = {  # by module: what `ncib.name` gives
     "collapse": ["NeuralCollapse", "collapse_metrics"],
     "config": ["TrainConfig", "recipe"],
     "data": ["load_images"],
+    "encoders": ["encode_images"],
     "explore": ["BetaSweep", "CheckpointExplorer"],
     "gib": ["GaussianIB"],
     "ib": ["DiscreteIB", "ib_curve"],

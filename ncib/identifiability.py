@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
 from .stats import JointStats
@@ -235,6 +234,7 @@ def distance_ranks(x, # (n, d) features, any float dtype
                    seed: int = 0, # of the draw
                    )->np.ndarray: # (m(m − 1)/2,) float64 of the m images, equal distances sharing their mean rank
     "Ranks of the Euclidean distances between images."
+    from scipy.stats import rankdata                                             # takes a second to load
     f = check_features(x, "x")
     some = torch.randperm(len(f), generator=generator(seed))[:rows]
     return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))

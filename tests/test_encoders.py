@@ -541,11 +541,11 @@ def test_folders_that_cannot_be_used(folder, mine, tmp_path):
 
 
 def test_options_of_the_command(capsys, tmp_path, short_pair):
-    for argv, message in ((["--run", short_pair[0].path, "--data", "digits", "--out", tmp_path/"r", "--weights", "none"], "--weights comes with --model"), (["--model", "torchvision:resnet18"], "--data and --out must be given"),
-                          (["--model", "torchvision:resnet18", "--backbone", "a:b"], "--backbone comes with --run"), (["--model", "torchvision:resnet", "--data", "digits", "--out", tmp_path/"r"], "torchvision has no 'resnet'")):
+    for argv, message in (([short_pair[0].path, "--data", "digits", "--out", tmp_path/"r", "--weights", "none"], "--weights comes with --model"),
+                          (["--model", "torchvision:resnet18", "--data", "digits", "--out", tmp_path/"r", "--backbone", "a:b"], "--backbone comes with a run"), (["--model", "torchvision:resnet", "--data", "digits", "--out", tmp_path/"r"], "torchvision has no 'resnet'")):
         status, _, err = run(capsys, "features", *argv)
         assert status == 1 and message in err and not (tmp_path/"r").exists(), err
-    for argv in (["--data", "digits"], ["--model", "a:b", "--run", "c"], ["--model", "a:b", "--batch-size", "some"], ["--model", "a:b", "--pool", "max"]): assert run(capsys, "features", *argv)[0] == 2
+    for argv in (["--data", "digits"], ["--model", "a:b", "c"], ["--model", "a:b", "--run", "c"], ["--model", "torchvision:resnet18"], ["--model", "a:b", "--batch-size", "some"], ["--model", "a:b", "--pool", "max"]): assert run(capsys, "features", *argv)[0] == 2
 
 
 # ---- a backbone of one's own in training
@@ -664,7 +664,7 @@ def test_transparent_images_lie_on_white_and_broken_ones_are_named(capsys, mine,
     seen = encoders._images(root).load("train", 0)
     assert seen.shape == (8, 8, 3) and (seen[:4] == 0).all() and (seen[4:] == 255).all()
     status, _, err = run(capsys, *call, "--out", tmp_path/"s", "--colour", "rgb")
-    assert status == 1 and "--colour comes with --run" in err
+    assert status == 1 and "--colour comes with a run" in err
     (root/"train"/"a"/"0.png").write_bytes(b"no picture")
     status, _, err = run(capsys, *call, "--out", tmp_path/"s")
     assert status == 1 and "0.png is not a readable image" in err and "skip" not in err

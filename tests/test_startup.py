@@ -169,7 +169,7 @@ def test_help_is_in_phrases_and_folders_follow_the_rule(name):
     ("train --out r --epoch=2", "ncib train: there is no option --epoch (did you mean --epochs?)"),
     ("train --out r --backbone resnet20", "--backbone must be one of light, resnet18, resnet34, resnet50, conv, conv-wide, got 'resnet20' (did you mean resnet50?)"),
     ("train --out r --recipe dgits", "(did you mean digits?)"),
-    ("train --out r --colour 3", "ncib train: there is no option --colour; see ncib train --help"),
+    ("train --out r --quartz 3", "ncib train: there is no option --quartz; see ncib train --help"),
     ("report a b", "ncib report: 'b' is one argument too many"),
     ("train --out r --epochs many", "argument --epochs: invalid int value: 'many'"),
     ("train", "ncib train: the following arguments are required: --out")])
@@ -217,7 +217,9 @@ def test_doctor(monkeypatch):
     ("demo --out {d}", "ncib.train.train", "{d} keeps what was saved; the same command goes on"),
     ("sweep --out {d}", "ncib.sweep.sweep", "{d} keeps every finished run"),
     ("analyze {run} {run} --out {d}", "ncib.timeline.analyze", "no result was written"),
-    ("features {run} --data digits --out {d}", "ncib.runs.record_features", "{d} keeps the finished checkpoints; the same command does the rest"),
+    ("features {run} --data digits --out {d}", "ncib.runs.record_features", "{d} keeps what is finished; the same command does the rest"),
+    ("features --model torchvision:resnet18 --data digits --out {d}", "ncib.encoders.encode_images", "{d} keeps what is finished; the same command does the rest"),
+    ("compare {run} {run} --out {d}", "ncib.compare.compare", "{d} keeps the pairs that were measured"),
     ("report {d}", "ncib.timeline.Timeline.load", "no page was written"),
     ("doctor", "ncib.doctor.doctor", "interrupted")])
 def test_ctrl_c_is_one_line(monkeypatch, short_pair, tmp_path, line, function, message):
