@@ -50,7 +50,7 @@ class TrainConfig:
     train_size: int|None = _opt(None, "use only so many training images, the same for every seed; default: all")
     imbalance: float = _opt(1.0, "a long tail: the first class keeps this many times as large a share of its training images as the last")
     checkpoints: int = _opt(16, "about how many epochs, spaced logarithmically, have weights and features kept")
-    feature_train_size: int|None = _opt(None, "keep the features of only so many training images at the checkpoints, every "
+    feature_train_size: int|None = _opt(None, "keep the features of at most so many training images at the checkpoints, every "
                                         "class in its proportion, the same for every seed; default: all")
     feature_dtype: str = _opt("float32", "number type in which features are stored", ("float32", "float16"))
     precision: str = _opt("auto", "number type of the training step; auto: bfloat16 autocast on a GPU that has it, else float32", ("auto", "float32", "bfloat16"))

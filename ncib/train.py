@@ -184,7 +184,7 @@ def train(config: TrainConfig, # what to train
         if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
             raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")
         _check_ranks(config, len(labels), device)
-        recorded = None if config.feature_train_size is None else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size")
+        recorded = None if config.feature_train_size is None or config.feature_train_size >= len(labels) else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size")
         if config.backbone not in backbones: Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, seed=config.seed).check_gradients(f"backbone {config.backbone!r}")
         about = about_images(data)
         size = data.train.nbytes + data.test.nbytes
