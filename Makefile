@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-16 cifar10-cpu cifar10 cifar10-resnet50 cifar10-gpu cifar10-wide cifar100 cifar100-gpu controls transfer)
+.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-16 cifar10-cpu cifar100-cpu cifar10-small cifar10 cifar10-resnet50 cifar10-gpu cifar10-wide cifar100 cifar100-gpu controls transfer)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,7 +38,13 @@ reproduce-digits: .venv/installed-dev ## all conditions, controls and what decid
 reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour)
 	$(REPRODUCE)
 
-reproduce-cifar10-cpu: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)
+reproduce-cifar10-cpu: .venv/installed-dev ## narrow convolutional networks on CIFAR-10, with controls (2 cores, some hours)
+	$(REPRODUCE)
+
+reproduce-cifar100-cpu: .venv/installed-dev ## a pair of them on CIFAR-100 (2 cores, an hour)
+	$(REPRODUCE)
+
+reproduce-cifar10-small: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)
 	$(REPRODUCE)
 
 reproduce-cifar10: .venv/installed-dev ## a pair of ResNet-18 on CIFAR-10 (one GPU)

@@ -3,6 +3,7 @@
     python experiments/reproduce.py digits                  # main condition, controls and what decides, 8 seeds, 2 cores
     python experiments/reproduce.py digits --workers 14     # the same in 14 processes on the CPU, without Ray
     python experiments/reproduce.py cifar10-16 --data FOLDER # CIFAR-10 at 16 × 16 pixels, 2 cores
+    python experiments/reproduce.py cifar10-cpu --data FOLDER # CIFAR-10 as it is, 2 cores
     python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; without --data the images are downloaded
     python experiments/reproduce.py cifar10 --quick         # any of them end to end at a tiny scale
 
@@ -69,6 +70,12 @@ GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two 
     "training images": Group({"lr": [round(r*_rate, 4) for r in (1, .3, 3, .1)], "train_size": [12_500, 25_000]}, seeds=2, light=True),
 }
 
+CPU_CONTROLS = { # of encoders that take half an hour each on two cores
+    "temperature": Group({"temperature": [.5]}, seeds=2),
+    "loss": Group({"loss": ["cross-entropy"]}, seeds=2),
+    "label noise": Group({"label_noise": [.2]}, seeds=2),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -84,10 +91,13 @@ EXPERIMENTS = {
     "digits": Experiment("digits", {}, tuple(range(8)), CONTROLS | COLLAPSED,
                          "main condition, all controls and what decides between explanations on scikit-learn's digits; "
                          "2 cores, an hour or more", tuple(decide.PLANS)),
-    "cifar10-16": Experiment("cifar10-2core", {"backbone": "light", "batch_size": 512, "epochs": 24}, (0, 1, 2, 3, 4), SPEED,
+    "cifar10-16": Experiment("cifar10-2core", {"backbone": "light", "batch_size": 512, "epochs": 24, "decay_until": 1., "final_lr": 0., "start_scale": 1.,
+                                               "grow_until": .5, "precision": "auto"}, (0, 1, 2, 3, 4), SPEED,
                              "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, "
                              "an hour", ("views", "nats", "similarity")),
-    "cifar10-cpu": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
+    "cifar10-cpu": Experiment("cifar10-2core", {}, (0, 1, 2), CPU_CONTROLS, "narrow convolutional networks on CIFAR-10, with controls; 2 cores, some hours (the main condition about one)"),
+    "cifar100-cpu": Experiment("cifar100-2core", {}, (0, 1), {}, "a pair of narrow convolutional networks on CIFAR-100; an hour on 2 cores"),
+    "cifar10-small": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
     "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
     "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
     "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
@@ -122,6 +132,13 @@ def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, 
         changes = {k: v for k, v in changes.items() if k not in QUICK}
         grid = {k: values if isinstance(values[0], str) else [QUICK_SIZES.get(values[-1], values[-1])] for k, values in grid.items()}
     return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
+
+
+def with_groups(experiment: Experiment, names: "list[str]|None")->Experiment: # `None`: all
+    "The experiment with some of its groups, beside the main condition."
+    if names is None: return experiment
+    if unknown := [n for n in names if n not in experiment.groups]: raise InputError(f"--groups must be of {', '.join(experiment.groups) or 'none'}, got {', '.join(unknown)}")
+    return dataclasses.replace(experiment, groups={n: experiment.groups[n] for n in experiment.groups if n in names})
 
 
 def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
@@ -325,9 +342,9 @@ def training_seconds(out: Path)->float:
     return round(sum(row.get("seconds", 0) for row in logs), 1)
 
 
-def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict)->dict:
-    "What config.json says of an experiment; `machine` is where it ran."
-    experiment = EXPERIMENTS[name]
+def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict, experiment: "Experiment|None" = None)->dict:
+    "What config.json says of an experiment (`None`: as it stands above); `machine` is where it ran."
+    experiment = experiment or EXPERIMENTS[name]
     config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
     return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
             "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
@@ -370,7 +387,7 @@ def processes_for(ray_wanted: str, config: TrainConfig, ray: bool)->int:
 
 def reproduce(args)->list[claims.Claim]:
     "Trains, analyses, measures, judges and writes."
-    experiment, suffix = EXPERIMENTS[args.experiment], "-quick" if args.quick else ""
+    experiment, suffix = with_groups(EXPERIMENTS[args.experiment], args.groups), "-quick" if args.quick else ""
     config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}), "device": "cpu" if args.workers and args.device == "auto" else args.device})
     seeds = tuple(args.seeds or ((0, 1) if args.quick else experiment.seeds))
     out = Path(args.out or f"runs/reproduce/{args.experiment}{suffix}").resolve()
@@ -390,7 +407,7 @@ def reproduce(args)->list[claims.Claim]:
         table = pd.concat(found[len(tasks):], ignore_index=True)
         cross = crossed(pairs, config.device)
     run = Run(pairs[0].runs[0])
-    about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers})
+    about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers}, experiment)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
     judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
@@ -415,6 +432,7 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--target", metavar="DATA", default="cifar10", help="transfer: the images that the encoders are applied to (default: %(default)s)")
     p.add_argument("--encoders", metavar="DIR", help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 beside --out)")
     p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
+    p.add_argument("--groups", nargs="*", metavar="GROUP", help="beside the main condition, only these of the experiment's groups of conditions; none of them if the option stands alone (default: all)")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
     p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray where it is installed, else one per core on a CPU)")
     p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")

@@ -34,17 +34,20 @@ class TrainConfig:
     warmup: float = _opt(0.1, "share of the steps over which the learning rate rises, before its decay")
     schedule: str = _opt("cosine", "how the learning rate decays", ("cosine", "linear"))
     final_lr: float = _opt(0.0, "learning rate at the end, as a share of the peak")
+    decay_until: float = _opt(1.0, "share of the steps after which the learning rate has come down to final_lr, where it then stays")
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "temperature of the contrastive losses")
     base_temperature: float|None = _opt(None, "multiply the gradient by temperature/base_temperature, as the reference code does with 0.07; default: do not")
     backbone: str = _opt("light", "network whose pooled output the features are; or module:function (or file.py:function) of your own, which returns a torch.nn.Module from normalised images (n, C, H, W) to features (n, d), "
-                         "and is given shape=(C, H, W) if it has such a parameter", OrOwn(("light", "resnet18", "resnet34", "resnet50", "conv", "conv-wide")))
+                         "and is given shape=(C, H, W) if it has such a parameter", OrOwn(("light", "resnet18", "resnet34", "resnet50", "conv", "conv-wide", "conv-narrow")))
     feature_dim: int|None = _opt(None, "width of the features; default: the backbone's own")
     projection_dim: int = _opt(128, "width of the projection head's output")
     augmentation: str = _opt("auto", "kind of random views; auto: by kind of image; shift: moved by up to an eighth of "
                              "the side, natural images mirrored too, which is cheap", ("auto", "digits", "natural", "none", "shift"))
     augment_strength: float = _opt(1.0, "scales the ranges of the random views")
     cutout: float = _opt(0.0, "side of a square that is blanked in every view, as a share of the image's, below 1")
+    start_scale: float = _opt(1.0, "side of the images in the first epoch, as a share of their own; they grow by steps of an eighth")
+    grow_until: float = _opt(0.5, "share of the training by which images that grow have their own size")
     label_noise: float = _opt(0.0, "share of the training labels that are drawn at random")
     label_noise_seed: int = _opt(0, "seed of the label noise; runs to be paired share it")
     train_size: int|None = _opt(None, "use only so many training images, the same for every seed; default: all")
@@ -53,7 +56,7 @@ class TrainConfig:
     feature_train_size: int|None = _opt(None, "keep the features of at most so many training images at the checkpoints, every "
                                         "class in its proportion, the same for every seed; default: all")
     feature_dtype: str = _opt("float32", "number type in which features are stored", ("float32", "float16"))
-    precision: str = _opt("auto", "number type of the training step; auto: bfloat16 autocast on a GPU that has it, else float32", ("auto", "float32", "bfloat16"))
+    precision: str = _opt("auto", "number type of the training step; auto: bfloat16 autocast on a GPU that has it, else float32; fast: on a CPU that has it too", ("auto", "fast", "float32", "bfloat16"))
     sync_bn: bool = _opt(False, "normalise over the whole batch of all processes (CUDA only)")
     images: str = _opt("auto", "where the images live; auto: on the device if they take less than a third of its free memory, else in host memory, sent batch by batch", ("auto", "device", "host"))
     compile: str = _opt("auto", "whether to torch.compile the network; auto: on CUDA, for trainings of at least 2,000 steps, where there is a C compiler", ("auto", "yes", "no"))
@@ -79,6 +82,9 @@ class TrainConfig:
         if self.loss == "nt-xent" and self.views == 1:
             raise InputError("loss nt-xent needs views 2: the other view of an image is its only positive, got views 1")
         if self.cutout == 1: raise InputError(f"cutout must be in [0, 1), got {self.cutout}")
+        for name in ("start_scale", "grow_until"):
+            if not 0 < getattr(self, name) <= 1: raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if not self.warmup <= self.decay_until <= 1: raise InputError(f"decay_until must be in [warmup, 1], got {self.decay_until} with a warmup of {self.warmup}")
         if self.momentum >= 1: raise InputError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.nesterov and not self.momentum: object.__setattr__(self, "nesterov", False)
         for name in ("warmup", "label_noise", "momentum", "final_lr", "cutout"):
@@ -106,7 +112,7 @@ recipes = {
     "cifar-cpu": dict(data="cifar10", train_size=10_000, epochs=80),
 }
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
-_two_cores = dict(_fast, backbone="conv", batch_size=500, epochs=50, lr=.5)
+_two_cores = dict(_fast, backbone="conv-narrow", batch_size=500, epochs=40, lr=.5, decay_until=.7, final_lr=.02, start_scale=.5, grow_until=.6, precision="fast")
 _gpu = dict(_fast, backbone="conv", batch_size=1000, epochs=60, lr=.7, cutout=.25)
 recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
             for data in ("cifar10", "cifar100")}

@@ -75,7 +75,7 @@ class _ConvNet(nn.Module):
 def _conv(*widths): return lambda channels, small: (_ConvNet(channels, widths), widths[-1])
 
 backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resnet18", "resnet34", "resnet50")},
-             "conv": _conv(64, 256, 256), "conv-wide": _conv(128, 384, 512)}
+             "conv": _conv(64, 256, 256), "conv-wide": _conv(128, 384, 512), "conv-narrow": _conv(64, 128, 256)}
 
 # %% ../nbs/api/02_nets.ipynb #5ee0c102
 def load_function(spec: str, # `module:function` or `file.py:function`
@@ -168,7 +168,7 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def whiten(self, images: Tensor, # (n, C, H, W) uint8, on any device; at most 2,000 of them are looked at
                )->"Encoder": # itself
-        "Makes the first layer of `conv` and `conv-wide` a whitening of patches of `images`; leaves other backbones as they are."
+        "Makes the first layer of `conv`, `conv-wide` and `conv-narrow` a whitening of patches of `images`; leaves other backbones as they are."
         if not isinstance(self.backbone, _ConvNet): return self
         some, size = images[::math.ceil(len(images)/2000)], self.mean.shape[1]*4         # spread over the classes, should they be sorted
         total = torch.zeros(size, size, dtype=torch.float64)

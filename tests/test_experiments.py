@@ -276,7 +276,7 @@ def test_old_verdicts_stay_in_print():
     t = table(layers=claims.LAYERS)
     old = json.loads((ROOT/"results"/"first_edition.json").read_text(encoding="utf-8"))["verdicts"]
     assert {c.claim: c.first_edition for c in claims.judge(t, CROSS, K, "digits")} == old["digits"]
-    assert set(old) == {"digits", "cifar10-cpu"}
+    assert set(old) == {"digits", "cifar10-small"}
     assert {c.first_edition for c in claims.judge(t, CROSS, K)} == {None}
 
 

@@ -60,7 +60,7 @@ def test_constant_images_are_whitened_to_finite_weights():
 
 
 def test_widths():
-    for name, dim, millions in (("conv", 256, (100, 130)), ("conv-wide", 512, (300, 360))):
+    for name, dim, millions in (("conv", 256, (100, 130)), ("conv-wide", 512, (300, 360)), ("conv-narrow", 256, (55, 70))):
         net, width = backbones[name](3, True)
         total, hooks = [0], []
         def count(m, _, out): total[0] += m.weight[0].numel()*out[0].numel()

@@ -130,9 +130,9 @@ def test_diverging_loss_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("change", [dict(loss="supcon-in"), dict(loss="nt-xent"), dict(loss="cross-entropy"), dict(feature_dim=4), dict(label_noise=.5), dict(augmentation="none"),
-                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.), dict(nesterov=False), dict(final_lr=.1),
+                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(precision="fast"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.), dict(nesterov=False), dict(final_lr=.1),
                                     dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.), dict(images="host"), dict(images="device"), dict(compile="no"),
-                                    dict(views=1), dict(views=1, loss="cross-entropy"), dict(views=1, loss="supcon-in"), dict(augmentation="shift", cutout=.25), dict(schedule="linear"),
+                                    dict(views=1), dict(views=1, loss="cross-entropy"), dict(views=1, loss="supcon-in"), dict(augmentation="shift", cutout=.25), dict(schedule="linear"), dict(decay_until=.5, final_lr=.1), dict(start_scale=.5), dict(start_scale=.75, grow_until=1.),
                                     dict(feature_train_size=100), dict(train_size=300, feature_train_size=1000), dict(backbone="conv", feature_dim=64)])
 def test_every_option_trains(tmp_path, change):
     config = dataclasses.replace(SHORT, epochs=1, checkpoints=1, **change)
@@ -202,10 +202,32 @@ def test_checkpoints_are_logarithmic():
     (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"), (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host"),
     (dict(views=3), "views must be one of 1, 2, got 3"), (dict(views=1, loss="nt-xent"), "loss nt-xent needs views 2"), (dict(cutout=1.), r"cutout must be in \[0, 1\), got 1.0"),
     (dict(feature_train_size=5), "feature_train_size 5 .*leave 0 training images of class"), (dict(feature_train_size=0), r"feature_train_size must be in \[1, 1347\], got 0"),
-    (dict(schedule="step"), "schedule must be one of cosine, linear")])
+    (dict(schedule="step"), "schedule must be one of cosine, linear"), (dict(start_scale=0.), r"start_scale must be in \(0, 1\], got 0.0"), (dict(grow_until=1.5), r"grow_until must be in \(0, 1\]"),
+    (dict(decay_until=.05), r"decay_until must be in \[warmup, 1\], got 0.05 with a warmup of 0.1")])
 def test_bad_options(tmp_path, change, message):
     with pytest.raises(InputError, match=message): train(dataclasses.replace(SHORT, **change), tmp_path/"run")
     assert not (tmp_path/"run").exists()
+
+
+def test_a_network_of_one_size_takes_no_small_images(tmp_path):
+    (tmp_path/"mine.py").write_text("from torch import nn\ndef flat(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 16))\n")
+    with pytest.raises(InputError, match="start_scale 0.5: backbone '.*mine.py:flat' does not take images of 4 × 4 pixels"):
+        train(dataclasses.replace(SHORT, backbone=f"{tmp_path}/mine.py:flat", start_scale=.5), tmp_path/"run", progress=False)
+    assert not (tmp_path/"run").exists()
+
+
+def test_small_images_and_then_the_same_training(tmp_path):
+    "Stopped where they grow, the same end bit for bit."
+    config = dataclasses.replace(SHORT, epochs=4, start_scale=.5, grow_until=.5, decay_until=.75, final_lr=.1)
+    whole, step = train(config, tmp_path/"whole", progress=False), ncib.train._train_epoch
+    assert not same_tensors(weights(whole), weights(train(dataclasses.replace(config, start_scale=1.), tmp_path/"large", progress=False)))
+    def stops(config, *args):
+        if args[-2] == 3: raise KeyboardInterrupt
+        return step(config, *args)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt): train(config, tmp_path/"stopped", progress=False)
+    assert same_tensors(weights(whole), weights(train(config, tmp_path/"stopped", progress=False)))
+    rates = [r["lr"] for r in whole.log_rows()[1:]]
+    assert abs(rates[-1] - .1*config.lr) < 1e-12 and rates[1] > rates[2] > rates[3]
 
 
 def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
