@@ -7,8 +7,9 @@
 A recipe is trained as `ncib train` does it; every option of `ncib train` can be given. The probe is fitted afterwards, on the
 features that each kept checkpoint has of training images. The clock is the sum of the epochs' own times: torch.compile is in
 it, features and files are not; "wall" has everything. The share counts the multiply-adds of convolutions and linear maps, three
-times for a step (forward, gradient of the input, gradient of the weights), against a large matrix product in the same precision.
-With --minutes the number of epochs is what a few steps, measured first, let expect to fit.
+times for a step (forward, gradient of the input, gradient of the weights), against a large matrix product in the same precision,
+in the epochs that see images in their own size.
+With --minutes the number of epochs is what a few steps at each size, measured first, let expect to fit.
 """
 import argparse, dataclasses, json, statistics, tempfile, time
 from pathlib import Path
@@ -22,7 +23,7 @@ from ncib.data import load_images, subset
 from ncib.nets import Encoder
 from ncib.probe import linear_probe
 from ncib.runs import environment
-from ncib.train import train
+from ncib.train import half_precision, seen_size, train
 
 QUICK = dict(data="digits", epochs=3, batch_size=64, train_size=320, feature_train_size=100, checkpoints=3, compile="no")
 
@@ -51,13 +52,26 @@ def gemm_rate(device, dtype, n, turns=5)->float:
         took.append((clock() - start)/4)
     return n**3/min(took)
 
+def pass_seconds(config, data, batches=10)->dict: # by the share of the side in which images are seen
+    "Seconds of one pass over all training images, not compiled: the best of the later ones of a few short epochs."
+    few = dataclasses.replace(config, epochs=4, checkpoints=1, feature_train_size=None, compile="no", start_scale=1., train_size=min(len(data.train), batches*config.batch_size))
+    scales = {seen_size(dataclasses.replace(config, epochs=100), data.shape, e): None for e in range(1, 101)}
+    out = {}
+    for size in scales:
+        small = {part: nn.functional.interpolate(getattr(data, part).float(), size).byte() for part in ("train", "test")}
+        with tempfile.TemporaryDirectory() as d: rows = train(few, Path(d)/"run", progress=False, data=dataclasses.replace(data, **small)).log_rows()
+        out[size] = min(r["seconds"] for r in rows[2:])*len(subset(data, config.train_size, config.imbalance).train)/few.train_size
+    return out
+
+def training_seconds(config, data, passes)->float:
+    "Of all its epochs, by what `pass_seconds` gave."
+    sizes = (seen_size(config, data.shape, e) for e in range(1, config.epochs + 1))
+    return sum(passes[min(passes, key=lambda s: abs(s[0] - size[0]))] for size in sizes)
+
 def epochs_that_fit(config, data, minutes)->int:
-    "From the second of two epochs of a few batches, not compiled."
-    few = dataclasses.replace(config, epochs=2, checkpoints=1, feature_train_size=None, compile="no",
-                              train_size=min(len(data.train), 10*config.batch_size))
-    with tempfile.TemporaryDirectory() as d: row = train(few, Path(d)/"run", progress=False, data=data).log_rows()[-1]
-    images = few.train_size*minutes*60/row["seconds"]
-    return max(1, min(config.epochs, int(images/(config.train_size or len(data.train)))))
+    "At least one, at most those of the configuration."
+    passes = pass_seconds(config, data)
+    return next((n for n in range(config.epochs, 1, -1) if training_seconds(dataclasses.replace(config, epochs=n), data, passes) <= 60*minutes), 1)
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,9 +100,9 @@ def main(argv=None):
             accuracy = linear_probe(x, y, data.num_classes, max_iterations=200).accuracy(test, f.test_labels.to(device))
             rows.append({"epoch": row["epoch"], "seconds": seconds, "probe_accuracy": accuracy, "loss": row.get("loss"),
                          "nearest_mean_accuracy": row["test_nearest_mean_accuracy"]})
-        epoch_seconds = [r["seconds"] for r in run.log_rows() if r["epoch"] > min(1, config.epochs - 1)]     # not the first
-    half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0) or config.precision == "bfloat16"
-    dtype = torch.bfloat16 if half and config.precision != "float32" else torch.float32
+        whole = [r["seconds"] for r in run.log_rows()[2:] if seen_size(config, data.shape, r["epoch"]) == data.shape[1:]]
+        epoch_seconds = whole or [run.log_rows()[-1]["seconds"]]                                      # not the first; of images that do not grow any more
+    dtype = torch.bfloat16 if half_precision(config, device) else torch.float32
     gemm = gemm_rate(device, dtype, 8192 if device.type == "cuda" else 256 if a.quick else 2048)
     rate = len(subset(data, config.train_size, config.imbalance).train)/statistics.median(epoch_seconds)
     cost = multiply_adds(config, data.shape)

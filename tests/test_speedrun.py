@@ -16,7 +16,7 @@ spec.loader.exec_module(speedrun)
 def test_quick(tmp_path, capsys):
     figures = speedrun.main(["--quick", "--device", "cpu", "--recipe", "cifar10-2core", "--targets", ".2", "1.1", "--lr", ".1", "--out", str(tmp_path/"x.json"), "--run", str(tmp_path/"run")])
     assert json.loads((tmp_path/"x.json").read_text()) == figures and (tmp_path/"run/config.json").is_file()
-    assert figures["config"]["lr"] == .1 and figures["config"]["backbone"] == "conv" and figures["about"]["torch"] == torch.__version__.split("+")[0]
+    assert figures["config"]["lr"] == .1 and figures["config"]["backbone"] == "conv-narrow" and figures["about"]["torch"] == torch.__version__.split("+")[0]
     rows = figures["checkpoints"]
     assert [r["epoch"] for r in rows] == [0, 1, 2, 3] and rows[0]["seconds"] == 0 < rows[1]["seconds"] < rows[3]["seconds"] == figures["seconds"] < figures["wall_seconds"]
     assert figures["reached_seconds"] == {"0.2": 0., "1.1": None}                 # an untrained network does better than chance
