@@ -381,20 +381,6 @@ class Lease:
 
 # ---- what came back
 
-def learning_curves(pairs: list[Pair])->pd.DataFrame:
-    "Test accuracy against the seconds that training took, encoder by encoder."
-    rows = []
-    for condition, seed, folder in dict.fromkeys((p.condition, s, r) for p in pairs for s, r in zip(p.seeds, p.runs)):
-        seconds = 0.
-        for row in Run(folder).log_rows():
-            seconds += row.get("seconds", 0)
-            if "test_nearest_mean_accuracy" not in row: continue
-            rows.append({"condition": condition, "seed": seed, "epoch": row["epoch"], "seconds": round(seconds, 2),
-                         "nearest_mean_test_accuracy": row["test_nearest_mean_accuracy"],
-                         "linear_probe_test_accuracy": row.get("test_linear_probe_accuracy")})
-    return pd.DataFrame(rows)
-
-
 def collect(out: Path, name: str, results: Path)->None:
     "Tables, claims and figures of an experiment from the archives in `out`, written by `reproduce.write_results`."
     state = read_json(out/"lease.json")
@@ -426,7 +412,7 @@ def collect(out: Path, name: str, results: Path)->None:
         about["wall"] = [{k: c.get(k) for k in ("seconds", "cores", "load")} for c in state["calls"]]
         about["training_seconds"] = reproduce.training_seconds(root)
         judged = reproduce.write_results(results, about, swept, table, cross, first, first.num_classes)
-        curves = reproduce.rounded(learning_curves(plain))
+        curves = reproduce.rounded(reproduce.learning_curves(plain))
         with atomic_write(results/"learning.csv") as tmp: curves.to_csv(tmp, index=False)
     for c in judged: say(f"{c.claim}: {c.verdict}. {c.paper}")
     say(f"written: {results}")

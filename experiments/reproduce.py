@@ -342,6 +342,20 @@ def training_seconds(out: Path)->float:
     return round(sum(row.get("seconds", 0) for row in logs), 1)
 
 
+def learning_curves(pairs: list[Pair])->pd.DataFrame:
+    "Test accuracy against the seconds that training took, encoder by encoder."
+    rows = []
+    for condition, seed, folder in dict.fromkeys((p.condition, s, r) for p in pairs for s, r in zip(p.seeds, p.runs)):
+        seconds = 0.
+        for row in Run(folder).log_rows():
+            seconds += row.get("seconds", 0)
+            if "test_nearest_mean_accuracy" not in row: continue
+            rows.append({"condition": condition, "seed": seed, "epoch": row["epoch"], "seconds": round(seconds, 2),
+                         "nearest_mean_test_accuracy": row["test_nearest_mean_accuracy"],
+                         "linear_probe_test_accuracy": row.get("test_linear_probe_accuracy")})
+    return pd.DataFrame(rows, columns=["condition", "seed", "epoch", "seconds", "nearest_mean_test_accuracy", "linear_probe_test_accuracy"])
+
+
 def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict, experiment: "Experiment|None" = None)->dict:
     "What config.json says of an experiment (`None`: as it stands above); `machine` is where it ran."
     experiment = experiment or EXPERIMENTS[name]
@@ -410,6 +424,7 @@ def reproduce(args)->list[claims.Claim]:
     about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers}, experiment)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
     judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
+    with atomic_write(results/"learning.csv") as tmp: rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula])).to_csv(tmp, index=False)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")
     return judged

@@ -442,10 +442,16 @@ def test_rounding_keeps_six_digits_and_leaves_the_rest_alone():
 def test_help_names_every_experiment(): assert all(name in reproduce.parser().format_help() for name in reproduce.EXPERIMENTS)
 
 
-@pytest.mark.parametrize("words, said", [(("--seeds", "1"), "seeds must be at least two"), (("--data", "nowhere"), "data 'nowhere' is neither"), (("--device", "abacus"), "device must be")])
+@pytest.mark.parametrize("words, said", [(("--seeds", "1"), "seeds must be at least two"), (("--data", "nowhere"), "data 'nowhere' is neither"), (("--device", "abacus"), "device must be"), (("--groups", "speed"), "--groups must be of label noise, no augmentation")])
 def test_wrong_input_is_said_in_one_line(tmp_path, capsys, words, said):
     assert reproduce.main(["digits", "--quick", "--quiet", "--ray", "no", "--out", str(tmp_path/"x"), *words]) == 1
     assert said in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+def test_some_groups_of_an_experiment():
+    whole = reproduce.EXPERIMENTS["cifar10-cpu"]
+    assert reproduce.with_groups(whole, None) == whole and list(reproduce.with_groups(whole, ["loss"]).groups) == ["loss"] and not reproduce.with_groups(whole, []).groups
+    assert list(reproduce.groups(reproduce.with_groups(whole, []))) == ["main"]
 
 
 def test_the_makefile_has_a_target_for_every_experiment():
@@ -465,7 +471,7 @@ def test_quick_goes_the_whole_way(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}
     assert reproduce.main([*words, "--results", str(tmp_path/"again")]) == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}       # nothing is done twice
-    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "claims.json", "decisions.json", *(f"{n}.csv" for n in decide.PLANS)): assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
+    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "learning.csv", "claims.json", "decisions.json", *(f"{n}.csv" for n in decide.PLANS)): assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
 
 
 # ---- committed results
