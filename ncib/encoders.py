@@ -233,7 +233,7 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
                   feature_dtype: str = "float32", # in which features are stored: `float32` or `float16`
                   seed: int = 0, # of random initialisation
                   progress: bool = True, # show a progress bar with rate and remaining time
-                  )->"Run|dict[str, Run]": # the run directory, or one for each of several layers, by name
+                  )->"Run|dict[str, Run]": # the run directory, or one for each of several layers, by the name that was asked for
     """Features of all images in layers of a network, as run directories. Resumable: what is on disk is not done again. Memory: two batches, the labels, and what `load_images` loads whole.
 
     Raises `InputError` for what `load_model` and `find_checkpoints` refuse, images that cannot be read or have several sizes after preprocessing, unknown layers and such that give no tensor or
@@ -273,7 +273,7 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
                 if left_out[e]: warnings.warn(f"{files[e] if files else loaded.weights} does not fit the network, what fits was taken: {left_out[e]}")
                 about = {"epoch": e} | ({"checkpoint": files[e].name, "weights_sha256": weights_hash(net)} if files else {})
                 with tapped(net, names, pools[pool]) as tap: work.checkpoint(tap, {name: run for name, run in runs.items() if not run.file("features", e).is_file()}, widths, about)
-    return runs[names[0]] if len(names) == 1 else {_shown(name): run for name, run in runs.items()}
+    return runs[names[0]] if len(names) == 1 else dict(zip(layers, runs.values()))
 
 def _widths(features, n)->dict[str, int]:
     for layer, f in features.items():

@@ -345,8 +345,8 @@ def plot_matrices(panels: "dict[str, pd.DataFrame]", # by title: (N, N) values, 
     shown = np.concatenate([v[between & np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
     low, high = (shown.min(), shown.max()) if len(shown) else (0., 1.)
     scale = LogNorm(low, max(high, low*1.001)) if logarithm and len(shown) else Normalize(low, high if high > low else low + 1e-3)
-    fig = _figure(height=max(2.6, 1.2 + 3*min(1., .45 + n/14)))
-    small, many = max(4., min(8., 64/n)), n > 40
+    small, many, longest = max(4., min(8., 64/n)), n > 40, max(map(len, names))
+    fig = _figure(height=max(2.6, 1.2 + 3*min(1., .45 + n/14)) + (0 if many else max(0, longest - 12)*small/130))      # names stand upright below
     for j, (ax, (title, v)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(values))), values.items())):
         image = ax.imshow(np.where(between & np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
         ax.set_facecolor("#dddddd"); ax.set_title(title, fontsize="medium")
