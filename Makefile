@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-16 cifar10-cpu cifar100-cpu cifar10-small cifar10 cifar10-resnet50 cifar10-gpu cifar10-wide cifar100 cifar100-gpu controls transfer)
+.PHONY: demo test lab docs sync clean help $(addprefix reproduce-,digits cifar10-16 cifar10-16-constant cifar10-cpu cifar100-cpu cifar10-small cifar10 cifar10-resnet50 cifar10-gpu cifar10-wide cifar100 cifar100-gpu controls transfer)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ reproduce-digits: .venv/installed-dev ## all conditions, controls and what decid
 	$(REPRODUCE)
 
 reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour)
+	$(REPRODUCE)
+
+reproduce-cifar10-16-constant: .venv/installed-dev ## the same at a constant learning rate (2 cores, an hour)
 	$(REPRODUCE)
 
 reproduce-cifar10-cpu: .venv/installed-dev ## narrow convolutional networks on CIFAR-10, with controls (2 cores, some hours)

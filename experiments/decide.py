@@ -25,7 +25,7 @@ from scipy.special import digamma
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from figures import _axes, _epochs, _tidy
+from figures import _axes, _epochs, _log, _tidy
 from ncib.cca import canonical_correlations
 from ncib.collapse import collapse_metrics
 from ncib.core import InputError, generator, read_json, resolve_device, write_json
@@ -724,13 +724,6 @@ def judge(of: dict[str, pd.DataFrame])->list[Decision]:
 
 COLOUR = dict(zip(LAYERS, ("blue", "vermillion")))
 
-def _logarithmic(ax, *axes):
-    for a in axes:
-        getattr(ax, f"set_{a}scale")("log")
-        getattr(ax, f"{a}axis").set_major_formatter(lambda v, _: f"{v:g}")
-        getattr(ax, f"{a}axis").set_minor_formatter(lambda v, _: "")
-
-
 def _scattered(ax, x, y, colour, marker, label, seed=0):
     "Dots, moved sideways a little so that equal ones are seen."
     x = np.asarray(x, dtype=float) + np.random.default_rng(seed).uniform(-.15, .15, len(x))
@@ -775,7 +768,7 @@ def draw_temperature(t: pd.DataFrame)->Figure:
                                  ("separation behind mode K − 1", "spread of the first K − 1",
                                   "distance from a simplex ETF")):
         for layer in LAYERS: _by_x(ax, last(t)[last(t).layer == layer], "temperature", column, COLOUR[layer], layer)
-        _logarithmic(ax, "x", "y")
+        _log(ax, "x", "y")
         ax.set_xticks(sorted(t.temperature.unique()))
         _tidy(ax, "temperature", label)
     fig.legend(*axes[0].get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside lower center",
@@ -817,7 +810,7 @@ def draw_views(t: pd.DataFrame)->Figure:
             if f"e{i}" in g and g[f"e{i}"].notna().any():
                 v = g.dropna(subset=[f"e{i}"]).groupby("epoch")[f"e{i}"].agg(lambda e: np.exp(np.log(e).mean()))
                 ax.plot(v.index, v, "-", linewidth=1, color=colours[COLOUR[layer] if i <= k1 else "grey"])
-        _epochs(ax, t.epoch); _logarithmic(ax, "y")
+        _epochs(ax, t.epoch); _log(ax, "y")
         _tidy(ax, "epoch", "critical β$_c$ − 1" if ax is axes[0] else "", f"{layer}, two views of each image")
     return fig
 
@@ -832,7 +825,7 @@ def draw_nats(t: pd.DataFrame)->Figure:
         for i, name in enumerate(names): _scattered(ax, [i]*len(g), g[name], COLOUR[layer], "o", None, i)
         ax.axhline(g.log_classes.iloc[0], color=colours["grey"], linestyle="--", linewidth=.9, label="log K")
         ax.set_xticks(range(len(names)), names.values(), fontsize="xx-small")
-        _logarithmic(ax, "y")
+        _log(ax, "y")
         _tidy(ax, "", "nats" if ax is axes[0] else "", layer)
         ax.legend(fontsize="x-small")
     return fig
