@@ -4,6 +4,7 @@ settings.ini names it (`renderer = show_api.Page`), and `make docs` puts this fo
 made there has no source to take the texts beside its fields from, and no link to one, so the same object of the package is shown in its place.
 """
 import importlib
+import importlib.util
 import inspect
 import re
 
@@ -18,9 +19,18 @@ def packaged(sym):
     return getattr(importlib.import_module(found[0]), sym.__name__) if found else sym
 
 
+def with_late_names(sym):
+    "Annotations that are text may name a library which the module loads late (\"pandas.DataFrame\"): loads it, so that they can be read."
+    f = getattr(sym, "__func__", sym)
+    for text in getattr(f, "__annotations__", {}).values() if inspect.isfunction(f) else ():
+        for library in re.findall(r"\b(\w+)\.\w", text) if isinstance(text, str) else ():
+            if library not in f.__globals__ and importlib.util.find_spec(library): f.__globals__[library] = importlib.import_module(library)
+    return sym
+
+
 class Page(BasicMarkdownRenderer):
     def __init__(self, sym, name=None, title_level=3, maxline=110):
-        sym = packaged(sym)
+        sym = with_late_names(packaged(sym))
         super().__init__(sym, name=name, title_level=title_level, maxline=maxline)
         self.fn = getattr(sym, "__qualname__", self.fn)
 
