@@ -1,5 +1,5 @@
--- Runs after Quarto has rendered the site. For every page that shows HTML (a table of pandas, an explorer) Quarto adds require.js and jQuery from a
--- content network, in case the HTML needs them. Ours does not: without these lines a page works offline, and asks nobody for anything.
+-- Runs after Quarto has rendered the site. For every page that shows HTML (a table of pandas, an explorer) Quarto adds require.js, jQuery and the manager of
+-- Jupyter's widgets from a content network, in case the HTML needs them. Ours does not: without these lines a page works offline, and asks nobody for anything.
 for name in os.getenv("QUARTO_PROJECT_OUTPUT_FILES"):gmatch("[^\n]+") do
   local file = name:match("%.html$") and io.open(name, "rb")
   if file then
@@ -8,6 +8,7 @@ for name in os.getenv("QUARTO_PROJECT_OUTPUT_FILES"):gmatch("[^\n]+") do
     local without = page
       :gsub('<script src="https://cdn%.jsdelivr%.net/npm/requirejs@[^>]*></script>', "")
       :gsub('<script src="https://cdn%.jsdelivr%.net/npm/jquery@[^>]*></script>', "")
+      :gsub('<script src="https://cdn%.jsdelivr%.net/npm/@jupyter%-widgets/html%-manager@[^>]*></script>', "")
       :gsub('<script type="application/javascript">define%(\'jquery\'[^<]*</script>', "")
     if without ~= page then
       file = io.open(name, "wb")
