@@ -133,9 +133,9 @@ def test_layers_are_listed_and_read_together(capsys, data, mine, tmp_path):
     lines = dict(line.split(None, 1) for line in out.splitlines())
     assert lines["avgpool"] == "AdaptiveAvgPool2d 512×1×1" and lines["penultimate"] == "input of fc" and lines["fc"] == "Linear 1000"
     made = encode(mine("net"), data, tmp_path/"r", ["1", "penultimate", "output"])
-    assert {name: r.features(1).train.shape[1] for name, r in made.items()} == {"1": 32, "input of 3": 32, "output": 10}
+    assert {name: r.features(1).train.shape[1] for name, r in made.items()} == {"1": 32, "penultimate": 32, "output": 10}
     assert sorted(p.name for p in (tmp_path/"r").iterdir()) == ["1", "input_of_3", "output"] and made["output"].path == tmp_path/"r/output"
-    assert torch.equal(made["1"].features(1).test.relu(), made["input of 3"].features(1).test)
+    assert torch.equal(made["1"].features(1).test.relu(), made["penultimate"].features(1).test)
     alone = encode(mine("net"), data, tmp_path/"alone", "1")
     assert torch.equal(alone.features(1).train, made["1"].features(1).train)
     with pytest.raises(InputError, match="several layers need a folder of their own"): encode(mine("net"), data, tmp_path/"alone", ["1", "2"])
