@@ -167,7 +167,7 @@ def test_help_is_in_phrases_and_folders_follow_the_rule(name):
     ("trian --out r", "ncib: there is no command 'trian' (did you mean train?)"),
     ("--versoin", "ncib: there is no option --versoin (did you mean --version?)"),
     ("train --out r --epoch=2", "ncib train: there is no option --epoch (did you mean --epochs?)"),
-    ("train --out r --backbone resnet20", "--backbone must be one of light, resnet18, resnet34, resnet50, conv, conv-wide, got 'resnet20' (did you mean resnet50?)"),
+    ("train --out r --backbone resnet20", "--backbone must be one of light, resnet18, resnet34, resnet50, conv, conv-wide, conv-narrow, got 'resnet20' (did you mean resnet50?)"),
     ("train --out r --recipe dgits", "(did you mean digits?)"),
     ("train --out r --quartz 3", "ncib train: there is no option --quartz; see ncib train --help"),
     ("report a b", "ncib report: 'b' is one argument too many"),
