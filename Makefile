@@ -35,16 +35,16 @@ REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
 reproduce-digits: .venv/installed-dev ## all conditions, controls and what decides between explanations on the digits, 8 seeds (2 cores, an hour or more)
 	$(REPRODUCE)
 
-reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour)
+reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour or two)
 	$(REPRODUCE)
 
-reproduce-cifar10-16-constant: .venv/installed-dev ## the same at a constant learning rate (2 cores, an hour)
+reproduce-cifar10-16-constant: .venv/installed-dev ## the same at a constant learning rate (2 cores, an hour or two)
 	$(REPRODUCE)
 
 reproduce-cifar10-cpu: .venv/installed-dev ## narrow convolutional networks on CIFAR-10, with controls (2 cores, some hours)
 	$(REPRODUCE)
 
-reproduce-cifar100-cpu: .venv/installed-dev ## a pair of them on CIFAR-100 (2 cores, an hour)
+reproduce-cifar100-cpu: .venv/installed-dev ## a pair of them on CIFAR-100 (2 cores)
 	$(REPRODUCE)
 
 reproduce-cifar10-small: .venv/installed-dev ## a pair of light networks on a fifth of CIFAR-10 (2 cores, an hour or more)

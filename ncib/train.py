@@ -58,7 +58,7 @@ def seen_size(config: TrainConfig, # start_scale and grow_until matter
               )->tuple[int, int]: # height and width
     "Size in which an epoch sees the images: `start_scale` of their own in the first, then more by eighths, their own from `grow_until` on."
     grown = min(1., (epoch - 1)/(config.grow_until*config.epochs))
-    eighths = math.floor(8*(config.start_scale + (1 - config.start_scale)*grown) + 1e-9)
+    eighths = max(1, math.floor(8*(config.start_scale + (1 - config.start_scale)*grown) + 1e-9))
     return tuple(max(1, round(side*eighths/8)) for side in shape[1:])
 
 class _Objective(nn.Module):
