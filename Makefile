@@ -32,7 +32,7 @@ sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and writ
 # The experiments behind the claims. Each goes on where it was stopped; options through ARGS, e.g. make reproduce-cifar10 ARGS="--data FOLDER" or ARGS=--quick
 REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)
 
-reproduce-digits: .venv/installed-dev ## all conditions, controls and what decides between explanations on the digits, 8 seeds (2 cores, an hour or more)
+reproduce-digits: .venv/installed-dev ## all conditions, controls and what decides between explanations on the digits, 8 seeds (45 minutes of 2 cores)
 	$(REPRODUCE)
 
 reproduce-cifar10-16: .venv/installed-dev ## CIFAR-10 at 16 x 16 pixels, fast and slow learning (2 cores, an hour or two)

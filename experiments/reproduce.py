@@ -91,7 +91,7 @@ class Experiment:
 EXPERIMENTS = {
     "digits": Experiment("digits", {}, tuple(range(8)), CONTROLS | COLLAPSED,
                          "main condition, all controls and what decides between explanations on scikit-learn's digits; "
-                         "2 cores, an hour or more", tuple(decide.PLANS)),
+                         "45 minutes of 2 cores", tuple(decide.PLANS)),
     "cifar10-16": Experiment("cifar10-2core", SMALL, (0, 1, 2, 3, 4), SPEED,
                              "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, "
                              "an hour or two", ("views", "nats", "similarity")),
