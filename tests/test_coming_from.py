@@ -246,12 +246,13 @@ FORMULAS = {
     "InformationBottleneck(pxy=p).get_saturation_point()": lambda ns: information(ns["p"]),
     "InformationBottleneck(s, t).get_saturation_point()": lambda ns: information(table(ns["s"], ns["t"])),
 
-    "CCA(3).fit([u, v]).score([u, v])": scores,
-    "CCA(3).fit([u, v]).score([new_u, new_v])": lambda ns: scores(ns, "new_u", "new_v"),
+    "CCA(3).fit([u, v]).score([u, v])": lambda ns: scores(ns).mean(),
+    "CCA(3).fit([u, v]).score([new_u, new_v])": lambda ns: scores(ns, "new_u", "new_v").mean(),
+    "average_pairwise_correlations(pairwise_correlations(CCA(3).fit([u, v]).transform([new_u, new_v])))": lambda ns: scores(ns, "new_u", "new_v"),
     "CCA(3).fit([u, v]).transform([u, v])[0]": lambda ns: (ns["u"] - ns["u"].mean(0)) @ cca(ns)[0],
     "CCA(3).fit([u, v]).weights_[1]": lambda ns: cca(ns)[1],
-    "rCCA(3, c=[ridge(u, .1), ridge(v, .1)]).fit([u, v]).score([u, v])": lambda ns: scores(ns, c=(ns["ridge"](ns["u"], .1), ns["ridge"](ns["v"], .1))),
-    "CCA(3).fit([u, v]).get_factor_loadings([u, v])[0]": lambda ns: np.array([pearson(np.repeat(f[:, None], 3, 1), ns["u"] @ cca(ns)[0]) for f in ns["u"].T]),
+    "RidgeCCA(3, shrinkage=[ridge(u, .1), ridge(v, .1)]).fit([u, v]).score([u, v])": lambda ns: scores(ns, c=(ns["ridge"](ns["u"], .1), ns["ridge"](ns["v"], .1))).mean(),
+    "factor_loadings([u, v], CCA(3).fit([u, v]).transform([u, v]))[0]": lambda ns: np.array([pearson(np.repeat(f[:, None], 3, 1), ns["u"] @ cca(ns)[0]) for f in ns["u"].T]),
 
     "model.forward_features(images).mean((2, 3))": through,
     "model.forward_head(model.forward_features(images), pre_logits=True)": through,
@@ -319,8 +320,9 @@ def embo(ns):
 
 
 def cca_zoo(ns):
-    from cca_zoo.linear import CCA, rCCA
-    ns |= {"CCA": CCA, "rCCA": rCCA}
+    from cca_zoo.linear import CCA, RidgeCCA
+    from cca_zoo.metrics import average_pairwise_correlations, factor_loadings, pairwise_correlations
+    ns |= {f.__name__: f for f in (CCA, RidgeCCA, average_pairwise_correlations, factor_loadings, pairwise_correlations)}
 
 
 def torchmetrics(ns):
