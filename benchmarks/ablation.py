@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""What each ingredient of a recipe is worth: the recipe with one of them changed, all trainings equally long on the clock.
+"""What each ingredient of a recipe is worth: the recipe with one of them changed, all trainings equally long on the
+clock.
 
     python benchmarks/ablation.py --data /data/cifar10 --minutes 12 --out results/ablation.csv
     python benchmarks/ablation.py --quick                      # seconds on the digits, to see that all works
 
-A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the images
-(a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear probe on the
-test images at the end, fitted on the features that the run has of training images; "seconds" is what the epochs took. A line is
+A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the
+images
+(a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear probe
+on the
+test images at the end, fitted on the features that the run has of training images; "seconds" is what the epochs took. A
+line is
 written as soon as a variant is done, and the same command again does the rest.
 """
 import argparse, dataclasses, math, os, platform, tempfile
@@ -60,10 +64,12 @@ def main(argv=None)->pd.DataFrame:
     p.add_argument("--recipe", choices=tuple(recipes), default="cifar10-2core")
     p.add_argument("--data", help="folder or file of the images (default: what the recipe says)")
     p.add_argument("--minutes", type=float, default=12., help="length of each training (default: %(default)s)")
-    p.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), metavar="VARIANT", default=list(VARIANTS), help=f"some of {', '.join(VARIANTS)} (default: all)")
+    p.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), metavar="VARIANT", default=list(VARIANTS),
+                   help=f"some of {', '.join(VARIANTS)} (default: all)")
     p.add_argument("--seeds", nargs="+", type=int, default=[0], help="of each variant (default: 0)")
     p.add_argument("--threads", type=int, help="of torch (default: its own choice)")
-    p.add_argument("--out", type=Path, default=Path("ablation.csv"), help="table; lines are added to it (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=Path("ablation.csv"),
+                   help="table; lines are added to it (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="seconds on the digits, to see that all works")
     a = p.parse_args(argv)
     if a.threads: torch.set_num_threads(a.threads)
@@ -76,14 +82,19 @@ def main(argv=None)->pd.DataFrame:
             config = varied(dataclasses.replace(base, seed=seed, checkpoints=1), VARIANTS[name])
             epochs, images = that_fits(config, data, seconds, 3 if a.quick else 10)
             with tempfile.TemporaryDirectory() as d:
-                rows = train(dataclasses.replace(config, epochs=epochs, train_size=images), Path(d)/"run", data=data).log_rows()
-            row = {"variant": name, "seed": seed, "minutes": a.minutes, "epochs": epochs, "train_size": images, "seconds": round(sum(r["seconds"] for r in rows[1:]), 1),
-                   **{k.removeprefix("test_"): round(rows[-1][k], 4) for k in ("test_linear_probe_accuracy", "test_nearest_mean_accuracy", "loss")},
-                   "recipe": a.recipe, "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
+                rows = train(dataclasses.replace(config, epochs=epochs, train_size=images), Path(d)/"run",
+                             data=data).log_rows()
+            row = {"variant": name, "seed": seed, "minutes": a.minutes, "epochs": epochs, "train_size": images,
+                   "seconds": round(sum(r["seconds"] for r in rows[1:]), 1),
+                   **{k.removeprefix("test_"): round(rows[-1][k], 4)
+                      for k in ("test_linear_probe_accuracy", "test_nearest_mean_accuracy", "loss")},
+                   "recipe": a.recipe, "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1),
+                   "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
             if a.out.is_file(): table = pd.read_csv(a.out)                         # another call may have added to it
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
             with atomic_write(a.out) as tmp: table.to_csv(tmp, index=False)
-            print(f"{name}, seed {seed}: {row['linear_probe_accuracy']:.4f} after {epochs} epochs of {images:,} images in {row['seconds']:.0f} s", flush=True)
+            print(f"{name}, seed {seed}: {row['linear_probe_accuracy']:.4f} after {epochs} epochs of {images:,} images "
+                  f"in {row['seconds']:.0f} s", flush=True)
     return table
 
 

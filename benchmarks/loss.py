@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Time and peak memory of the supervised contrastive loss, forward and backward, against a plain dense form and against pytorch-metric-learning.
+"""Time and peak memory of the supervised contrastive loss, forward and backward, against a plain dense form and against
+pytorch-metric-learning.
 
     python benchmarks/loss.py --device cpu --sizes 1024 8192 --out loss.json
     python benchmarks/loss.py --device cuda --dtypes float32 bfloat16 --out loss.json
@@ -8,10 +9,14 @@ Random unit rows, balanced classes, T = 0.1, the same process and threads for al
   ncib   supcon_loss(z, labels)
   dense  the definition with n × n matrices and autograd, written below
   pml    pytorch_metric_learning.losses.SupConLoss (variant out only), if it can be imported
-Rows in half precision are computed with in float32 by all three (the last two are given float32 copies). The forms take turns, so that a busy machine is as busy for
-each; the least and the median time of the turns are given, on CUDA by events after a warm-up that compiles. Peak memory is counted above the inputs: on the CPU (Linux)
-the high-water mark of the resident set of a fresh process for each form, on CUDA torch.cuda.max_memory_allocated. A form whose matrices would not fit into --memory is
-skipped, and the results say so. Ratios are to ncib. The error is the largest difference of ncib's gradient from the dense one's, relative to the largest entry (both are
+Rows in half precision are computed with in float32 by all three (the last two are given float32 copies). The forms take
+turns, so that a busy machine is as busy for
+each; the least and the median time of the turns are given, on CUDA by events after a warm-up that compiles. Peak memory
+is counted above the inputs: on the CPU (Linux)
+the high-water mark of the resident set of a fresh process for each form, on CUDA torch.cuda.max_memory_allocated. A
+form whose matrices would not fit into --memory is
+skipped, and the results say so. Ratios are to ncib. The error is the largest difference of ncib's gradient from the
+dense one's, relative to the largest entry (both are
 rounded to the dtype of the rows).
 """
 import argparse, json, os, platform, statistics, subprocess, sys, time
@@ -80,7 +85,8 @@ def peak_here(form, z, y, a):
 
 def peak(name, n, dtype, z, y, a):
     if a.device == "cuda": return peak_here(forms(a.variant)[name], z, y, a)
-    options = {"--peak": name, "--sizes": n, "--dtypes": dtype, "--variant": a.variant, "--dim": a.dim, "--classes": a.classes, "--threads": a.threads}
+    options = {"--peak": name, "--sizes": n, "--dtypes": dtype, "--variant": a.variant, "--dim": a.dim,
+               "--classes": a.classes, "--threads": a.threads}
     command = [sys.executable, __file__] + [str(v) for pair in options.items() for v in pair]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
@@ -93,7 +99,8 @@ def measure(n, dtype, a):
     row, run, grads = dict(n=n, dtype=dtype, forms={}), {}, {}
     for name, form in forms(a.variant).items():
         need = BYTES.get(name, 0)*n*n/2**30
-        if need > a.memory: row["forms"][name] = dict(skipped=f"about {need:.0f} GB of n × n matrices, {a.memory:.0f} GB allowed")
+        if need > a.memory:
+            row["forms"][name] = dict(skipped=f"about {need:.0f} GB of n × n matrices, {a.memory:.0f} GB allowed")
         else: run[name] = form
     for name, form in run.items():
         if a.device == "cuda":
@@ -114,14 +121,16 @@ def measure(n, dtype, a):
             other = row["forms"][name]
             other["time_ratio"] = other["least_s"]/ours["least_s"]
             if not a.no_memory: other["memory_ratio"] = other["peak_mb"]/max(ours["peak_mb"], 1e-3)
-    if "dense" in run: row["gradient_error"] = float((grads["ncib"] - grads["dense"]).abs().max()/grads["dense"].abs().max())
+    if "dense" in run:
+        row["gradient_error"] = float((grads["ncib"] - grads["dense"]).abs().max()/grads["dense"].abs().max())
     return row
 
 def line(row):
     def text(name):
         f = row["forms"][name]
         if "skipped" in f: return "skipped: " + f["skipped"]
-        ratio = f" (×{f['time_ratio']:.2f}" + (f", ×{f['memory_ratio']:.1f} memory)" if "memory_ratio" in f else ")") if "time_ratio" in f else ""
+        ratio = (f" (×{f['time_ratio']:.2f}" + (f", ×{f['memory_ratio']:.1f} memory)" if "memory_ratio" in f else ")")
+                 if "time_ratio" in f else "")
         return f"{f['least_s']:.4f} s" + (f" {f['peak_mb']:.0f} MB" if "peak_mb" in f else "") + ratio
     error = [f"error {row['gradient_error']:.1e}"] if "gradient_error" in row else []
     return f"n={row['n']:<6} {row['dtype']:9}" + " | ".join([f"{name} {text(name)}" for name in row["forms"]] + error)
@@ -129,7 +138,8 @@ def line(row):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
-    p.add_argument("--sizes", type=int, nargs="*", default=[2**k for k in range(10, 17)], help="rows; default: 1024 … 65536")
+    p.add_argument("--sizes", type=int, nargs="*", default=[2**k for k in range(10, 17)],
+                   help="rows; default: 1024 … 65536")
     p.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"], help="of the rows")
     p.add_argument("--variant", default="out", choices=["out", "in"])
     p.add_argument("--dim", type=int, default=128)
@@ -137,9 +147,12 @@ def main():
     p.add_argument("--turns", type=int, default=5, help="times that each form is run")
     p.add_argument("--budget", type=float, default=20., help="seconds after which a form has no further turn")
     p.add_argument("--memory", type=float, help="GB that a form may take; default: 80 %% of what is free")
-    p.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())), help="on the CPU")
+    p.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())),
+                   help="on the CPU")
     p.add_argument("--tf32", action="store_true", help="torch.set_float32_matmul_precision('high') for all forms")
-    p.add_argument("--cpu-time", action="store_true", help="count processor seconds in place of elapsed ones: with --threads 1, nearly indifferent to other programs")
+    p.add_argument("--cpu-time", action="store_true",
+                   help="count processor seconds in place of elapsed ones: with --threads 1, nearly indifferent to "
+                        "other programs")
     p.add_argument("--no-memory", action="store_true", help="times only")
     p.add_argument("--out", help="JSON file for the results")
     p.add_argument("--peak", help=argparse.SUPPRESS)
@@ -155,10 +168,13 @@ def main():
     except ImportError: triton = None
     try: from pytorch_metric_learning import __version__ as pml
     except ImportError: pml = None
-    machine = torch.cuda.get_device_name() if a.device == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {a.threads} threads"
+    machine = (torch.cuda.get_device_name() if a.device == "cuda"
+               else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {a.threads} threads")
     clock = "events" if a.device == "cuda" else "processor" if a.cpu_time else "elapsed"
-    results = dict(machine=machine, device=a.device, torch=torch.__version__, triton=triton, pytorch_metric_learning=pml, python=platform.python_version(), variant=a.variant,
-                   dim=a.dim, classes=a.classes, temperature=T, float32_matmul_precision=torch.get_float32_matmul_precision(), clock=clock, turns=a.turns, rows=[])
+    results = dict(machine=machine, device=a.device, torch=torch.__version__, triton=triton,
+                   pytorch_metric_learning=pml, python=platform.python_version(), variant=a.variant,
+                   dim=a.dim, classes=a.classes, temperature=T,
+                   float32_matmul_precision=torch.get_float32_matmul_precision(), clock=clock, turns=a.turns, rows=[])
     print(", ".join(f"{k} {v}" for k, v in results.items() if k != "rows"), flush=True)
     for n in a.sizes:
         for dtype in a.dtypes:

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Two encoders' features on disk at the scale of ImageNet: time and peak memory from the files to the numbers, beside the matrix products that cannot be avoided.
+"""Two encoders' features on disk at the scale of ImageNet: time and peak memory from the files to the numbers, beside
+the matrix products that cannot be avoided.
 
     python benchmarks/streaming.py --out streaming.json                    # 2 files of 50,000 x 2048 float32, K = 1000
 
 Gaussian classes, two .npy files that are mapped into memory, one process for each line:
   products  xᵀx, xᵀy, yᵀy in float64, block by block: what any joint covariance needs
   collapse  every collapse metric of both encoders
-  pair      the Gaussian bottleneck between them, its transitions and both corner shortfalls, from the rows, without intervals
+  pair      the Gaussian bottleneck between them, its transitions and both corner shortfalls, from the rows, without
+            intervals
   story     the same with intervals from --groups groups of rows (left out with --groups 0)
-  compare   ncib.compare of the two: significant modes, separation, shortfalls and CKA, each beside what labels alone give; two passes over the files
-Memory is what the process holds itself (RssAnon, sampled every 20 ms) above what it held after the imports: mapped pages of the files, which the system takes back when it needs them, are told apart from it. Processor time is
+  compare   ncib.compare of the two: significant modes, separation, shortfalls and CKA, each beside what labels alone
+            give; two passes over the files
+Memory is what the process holds itself (RssAnon, sampled every 20 ms) above what it held after the imports: mapped
+pages of the files, which the system takes back when it needs them, are told apart from it. Processor time is
 given beside wall time: on a busy machine only the former says something.
 """
 import argparse, json, os, platform, subprocess, sys, tempfile, threading, time
@@ -24,11 +28,13 @@ def make(folder: Path, n: int, d: int, classes: int):
     "Classes and something within them that both encoders share; noise and a scale per column of each one's own."
     means = np.random.default_rng(0).standard_normal((classes, d), np.float32)
     for which in (1, 2):
-        own, out = np.random.default_rng(which), np.lib.format.open_memmap(folder/f"{which}.npy", "w+", np.float32, (n, d))
+        own, out = (np.random.default_rng(which),
+                    np.lib.format.open_memmap(folder/f"{which}.npy", "w+", np.float32, (n, d)))
         scale = 1 + .1*own.standard_normal(d, np.float32)
         for i in range(0, n, 5000):
             same, m = np.random.default_rng((7, i)), min(5000, n - i)
-            out[i:i + m] = (means[np.arange(i, i + m) % classes] + same.standard_normal((m, d), np.float32) + own.standard_normal((m, d), np.float32))*scale
+            out[i:i + m] = (means[np.arange(i, i + m) % classes] + same.standard_normal((m, d), np.float32)
+                            + own.standard_normal((m, d), np.float32))*scale
         out.flush()
 
 def held()->float: # GB
@@ -59,15 +65,19 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
         g = GaussianIB.fit(x, y)
         t, *corners = g.pair_story(g.swapped(), labels, groups if part == "story" else 0)
         told = {"significant": t.significant, "count": t.count, "shortfall": [c.share for c in corners]}
-    else: told = compare(dict(zip("ab", files)), labels, measures=["significant", "separation", "shortfall", "cka"], workers=1, progress=False).table.iloc[0].drop(["layer", "a", "b"]).to_dict()
+    else:
+        told = compare(dict(zip("ab", files)), labels, measures=["significant", "separation", "shortfall", "cka"],
+                       workers=1, progress=False).table.iloc[0].drop(["layer", "a", "b"]).to_dict()
     out = {"part": part, "wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     done.set()
     return out | {"memory_gb": peak[0] - before, "found": told}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--n", type=int, default=50_000); p.add_argument("--dim", type=int, default=2048); p.add_argument("--classes", type=int, default=1000)
-    p.add_argument("--groups", type=int, default=0, help="for the intervals of story (default: left out)"); p.add_argument("--folder", help="for the files (default: a temporary one)")
+    p.add_argument("--n", type=int, default=50_000); p.add_argument("--dim", type=int, default=2048)
+    p.add_argument("--classes", type=int, default=1000)
+    p.add_argument("--groups", type=int, default=0, help="for the intervals of story (default: left out)")
+    p.add_argument("--folder", help="for the files (default: a temporary one)")
     p.add_argument("--out", help="a .json file"); p.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.part: print(json.dumps(one(a.part, Path(a.folder), a.classes, a.groups), default=float)); return
@@ -76,10 +86,17 @@ def main():
         rows = []
         for part in PARTS:
             if part == "story" and not a.groups: continue
-            line = subprocess.run([sys.executable, __file__, "--part", part, "--folder", folder, "--classes", str(a.classes), "--groups", str(a.groups)], check=True, capture_output=True, text=True).stdout
+            line = subprocess.run([sys.executable, __file__, "--part", part, "--folder", folder, "--classes",
+                                   str(a.classes), "--groups", str(a.groups)], check=True, capture_output=True,
+                                  text=True).stdout
             rows.append(json.loads(line.splitlines()[-1]))
             r = rows[-1]
-            print(f"{part:9} {r['wall_s']:8.1f} s   processor {r['cpu_s']:8.1f} s = {r['cpu_s']/rows[0]['cpu_s']:.2f} x products   memory {r['memory_gb']:.2f} GB   {r['found']}", flush=True)
-    if a.out: Path(a.out).write_text(json.dumps({"n": a.n, "dim": a.dim, "classes": a.classes, "threads": os.environ.get("OMP_NUM_THREADS", 1), "machine": platform.processor() or platform.machine(), "torch": torch.__version__, "rows": rows}, indent=2) + "\n")
+            print(f"{part:9} {r['wall_s']:8.1f} s   processor {r['cpu_s']:8.1f} s = {r['cpu_s']/rows[0]['cpu_s']:.2f} "
+                  f"x products   memory {r['memory_gb']:.2f} GB   {r['found']}", flush=True)
+    if a.out:
+        Path(a.out).write_text(json.dumps({"n": a.n, "dim": a.dim, "classes": a.classes,
+                                           "threads": os.environ.get("OMP_NUM_THREADS", 1),
+                                           "machine": platform.processor() or platform.machine(),
+                                           "torch": torch.__version__, "rows": rows}, indent=2) + "\n")
 
 if __name__ == "__main__": main()

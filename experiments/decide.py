@@ -667,7 +667,8 @@ def judge_noise_twins(t: pd.DataFrame)->list[Decision]:
                             f"{layer}: do twins agree more on test images, within classes, because they learnt the "
                             f"same wrong labels?",
                             "yes: the paired difference of held-out R² within classes, same less different wrong "
-                            "labels, has a 95 % interval above 0 in all conditions. In part: in some.", answer, numbers))
+                            "labels, has a 95 % interval above 0 in all conditions. In part: in some.", answer,
+                            numbers))
     return out
 
 

@@ -126,7 +126,8 @@ def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->"Figure|None":
         ax.set_ylim(top=1.02)
         share = "share of what labels leave open" if names[0] == "r2_beyond" else "held-out R², lower direction"
         _tidy(ax, "epoch", share)
-        if ax.get_ylim()[0] < -1:                                          # encoders of another loss: where there is nothing to tell
+        # encoders of another loss: where there is nothing to tell
+        if ax.get_ylim()[0] < -1:
             for line in ax.lines: line.set_ydata(np.maximum(np.asarray(line.get_ydata(), dtype=float), -1.))
             ax.set_ylim(-1.05, 1.05); ax.set_ylabel(share + "\n(−1: that or less)")
     _legend(fig, axes, 3)

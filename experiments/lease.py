@@ -394,7 +394,8 @@ def collect(out: Path, name: str, results: Path)->None:
         root = Path(folder)/name
         for archive in {t.archive for t in TRAININGS.values() if t.experiment == name}:
             if (out/archive).is_file(): unpack(out/archive, Path(folder))
-        pairs = [p for p in all_pairs(experiment, config, experiment.seeds, root, quick) if (p.folder/"info.json").is_file()]
+        pairs = [p for p in all_pairs(experiment, config, experiment.seeds, root, quick)
+                 if (p.folder/"info.json").is_file()]
         plain = [p for p in pairs if (p.layer, p.copula) == ("backbone", False)]
         pairs = [p for p in pairs if p.condition in {q.condition for q in plain}] # no head alone
         if not any(p.condition == "main" for p in plain):

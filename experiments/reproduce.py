@@ -1,10 +1,10 @@
 """The experiments behind the claims, one command each; the same command again goes on where it was stopped.
 
-    python experiments/reproduce.py digits                  # main condition, controls and what decides, 8 seeds, 2 cores
+    python experiments/reproduce.py digits                  # all conditions and what decides, 8 seeds, 2 cores
     python experiments/reproduce.py digits --workers 14     # the same in 14 processes on the CPU, without Ray
     python experiments/reproduce.py cifar10-16 --data FOLDER # CIFAR-10 at 16 × 16 pixels, 2 cores
     python experiments/reproduce.py cifar10-cpu --data FOLDER # CIFAR-10 as it is, 2 cores
-    python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; without --data the images are downloaded
+    python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; images downloaded without --data
     python experiments/reproduce.py cifar10 --quick         # any of them end to end at a tiny scale
 
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
@@ -55,7 +55,8 @@ CONTROLS = {
 COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size": [300, 600, 1000, 1347]},
                                 {"augmentation": "none", "views": 1, "epochs": 250, "batch_size": 64, "lr": .2,
                                  "weight_decay": 1e-3, "checkpoints": 2}, seeds=3)}
-SMALL = {"backbone": "light", "batch_size": 512, "epochs": 24, "decay_until": 1., "final_lr": 0., "start_scale": 1., "grow_until": .5, "precision": "auto"}
+SMALL = {"backbone": "light", "batch_size": 512, "epochs": 24, "decay_until": 1., "final_lr": 0., "start_scale": 1.,
+         "grow_until": .5, "precision": "auto"}
 SPEED = { # how fast an encoder learns, and nothing else
     "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3, light=True),
     "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [6250, 12_500, 25_000]}, seeds=3, light=True),
@@ -68,7 +69,8 @@ GPU_CONTROLS = {  # of the pairs that take minutes on a large GPU; the last two 
     "loss": Group({"loss": ["cross-entropy"]}),
     "label noise": Group({"label_noise": [.2]}, seeds=2),
     "learning rate": Group({"lr": [round(r*_rate, 4) for r in (.3, 3, .1)]}, seeds=2, light=True),
-    "training images": Group({"lr": [round(r*_rate, 4) for r in (1, .3, 3, .1)], "train_size": [12_500, 25_000]}, seeds=2, light=True),
+    "training images": Group({"lr": [round(r*_rate, 4) for r in (1, .3, 3, .1)], "train_size": [12_500, 25_000]},
+                             seeds=2, light=True),
 }
 
 CPU_CONTROLS = { # of encoders that take about forty core-minutes each
@@ -93,23 +95,37 @@ EXPERIMENTS = {
                          "main condition, all controls and what decides between explanations on scikit-learn's digits; "
                          "45 minutes of 2 cores", tuple(decide.PLANS)),
     "cifar10-16": Experiment("cifar10-2core", SMALL, (0, 1, 2, 3, 4), SPEED,
-                             "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 cores, "
+                             "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 "
+                             "cores, "
                              "an hour or two", ("views", "nats", "similarity")),
     "cifar10-16-constant": Experiment("cifar10-2core", SMALL | {"final_lr": 1., "warmup": .05}, (0, 1, 2, 3, 4), SPEED,
-                                      "the same at a learning rate that stays: when accuracy comes to rest is then the encoder's doing; 2 cores, an hour or two"),
-    "cifar10-cpu": Experiment("cifar10-2core", {}, (0, 1, 2), CPU_CONTROLS, "narrow convolutional networks on CIFAR-10, with controls; 2 cores, some hours"),
-    "cifar100-cpu": Experiment("cifar100-2core", {}, (0, 1), {}, "a pair of narrow convolutional networks on CIFAR-100; 2 cores"),
-    "cifar10-small": Experiment("cifar-cpu", {}, (0, 1), {}, "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
+                                      "the same at a learning rate that stays: when accuracy comes to rest is then the "
+                                      "encoder's doing; 2 cores, an hour or two"),
+    "cifar10-cpu": Experiment("cifar10-2core", {}, (0, 1, 2), CPU_CONTROLS,
+                              "narrow convolutional networks on CIFAR-10, with controls; 2 cores, some hours"),
+    "cifar100-cpu": Experiment("cifar100-2core", {}, (0, 1), {},
+                               "a pair of narrow convolutional networks on CIFAR-100; 2 cores"),
+    "cifar10-small": Experiment("cifar-cpu", {}, (0, 1), {},
+                                "a pair of light networks on 10,000 images of CIFAR-10; an hour or more on 2 cores"),
     "cifar10": Experiment("cifar-short", {"epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-10; one GPU"),
-    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {}, "a pair of ResNet-50 on CIFAR-10; one GPU"),
-    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "a pair of ResNet-18 on CIFAR-100; one GPU"),
-    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS, "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
-    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {}, "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
-    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS, "convolutional networks on CIFAR-10, with controls and conditions that learn fast and slowly; a large GPU"),
-    "cifar10-wide": Experiment("cifar10-gpu", {"backbone": "conv-wide", "epochs": 100}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-10; a large GPU"),
-    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {}, "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
+    "cifar10-resnet50": Experiment("cifar-short", {"backbone": "resnet50", "epochs": 40}, (0, 1), {},
+                                   "a pair of ResNet-50 on CIFAR-10; one GPU"),
+    "cifar100": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {},
+                           "a pair of ResNet-18 on CIFAR-100; one GPU"),
+    "controls": Experiment("cifar-short", {"epochs": 20}, (0, 1), CONTROLS,
+                           "main condition and all controls on CIFAR-10, 20 epochs each; one GPU"),
+    "transfer": Experiment("cifar-short", {"data": "cifar100", "epochs": 120}, (0, 1), {},
+                           "the encoders of cifar100, unchanged, on the images of CIFAR-10; one GPU"),
+    "cifar10-gpu": Experiment("cifar10-gpu", {}, (0, 1, 2), GPU_CONTROLS,
+                              "convolutional networks on CIFAR-10, with controls and conditions that learn fast and "
+                              "slowly; a large GPU"),
+    "cifar10-wide": Experiment("cifar10-gpu", {"backbone": "conv-wide", "epochs": 100}, (0, 1), {},
+                               "a pair of wide convolutional networks on CIFAR-10; a large GPU"),
+    "cifar100-gpu": Experiment("cifar100-gpu", {}, (0, 1), {},
+                               "a pair of wide convolutional networks on CIFAR-100; a large GPU"),
 }
-QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light", "feature_train_size": None}
+QUICK = {"epochs": 1, "checkpoints": 1, "train_size": 400, "batch_size": 64, "backbone": "light",
+         "feature_train_size": None}
 QUICK_SIZES = {12_500: 200, 25_000: 300, 1347: 450} # of the conditions that vary the number of images
 
 
@@ -128,18 +144,21 @@ def groups(experiment: Experiment)->dict[str, Group]: # by name
 
 
 def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, TrainConfig, tuple[int, ...]]:
-    "Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs, and the last of several numbers."
+    """Grid, configuration and seeds of a group's sweep; at the tiny scale only so many images and epochs, and the last
+    of several numbers."""
     grid, changes = dict(group.grid), dict(group.changes)
     if quick:
         changes = {k: v for k, v in changes.items() if k not in QUICK}
-        grid = {k: values if isinstance(values[0], str) else [QUICK_SIZES.get(values[-1], values[-1])] for k, values in grid.items()}
+        grid = {k: values if isinstance(values[0], str) else [QUICK_SIZES.get(values[-1], values[-1])]
+                for k, values in grid.items()}
     return grid, dataclasses.replace(config, **changes), tuple(seeds)[:group.seeds]
 
 
 def with_groups(experiment: Experiment, names: "list[str]|None")->Experiment: # `None`: all
     "The experiment with some of its groups, beside the main condition."
     if names is None: return experiment
-    if unknown := [n for n in names if n not in experiment.groups]: raise InputError(f"--groups must be of {', '.join(experiment.groups) or 'none'}, got {', '.join(unknown)}")
+    if unknown := [n for n in names if n not in experiment.groups]:
+        raise InputError(f"--groups must be of {', '.join(experiment.groups) or 'none'}, got {', '.join(unknown)}")
     return dataclasses.replace(experiment, groups={n: experiment.groups[n] for n in experiment.groups if n in names})
 
 
@@ -157,7 +176,8 @@ def averaged(spec: str, out: Path, block: int = 2)->Path:
     with contextlib.suppress(InputError):
         if read_json(made/"of.json") == of: return made
     for part in ("train", "test"):
-        x = torch.nn.functional.avg_pool2d(getattr(data, part).float(), block).round().byte().permute(0, 2, 3, 1).numpy()
+        x = torch.nn.functional.avg_pool2d(getattr(data, part).float(),
+                                           block).round().byte().permute(0, 2, 3, 1).numpy()
         labels = getattr(data, f"{part}_labels").numpy()
         with atomic_write(made/f"{part}.npz") as tmp, open(tmp, "wb") as f:
             np.savez(f, images=x, labels=labels, classes=np.array(data.classes))
@@ -173,13 +193,17 @@ def timed(out: Path):
     finally:
         file = out/"wall.json"
         before = read_json(file) if file.is_file() else []
-        write_json(file, before + [{"seconds": round(time.time() - began, 1), "cores": os.cpu_count(), "load": [round(v, 1) for v in os.getloadavg()]}])
+        write_json(file, before + [{"seconds": round(time.time() - began, 1), "cores": os.cpu_count(),
+                                    "load": [round(v, 1) for v in os.getloadavg()]}])
 
 
 def start_ray(wanted: str, config: TrainConfig)->bool:
-    "Whether tasks run on Ray: two single-threaded trainings at once beat one with two threads, and several GPUs are used."
+    """Whether tasks run on Ray: two single-threaded trainings at once beat one with two threads, and several GPUs are
+    used."""
     device = resolve_device(config.device)
-    if wanted == "no" or wanted == "auto" and (os.cpu_count() if device.type == "cpu" else torch.cuda.device_count()) < 2: return False
+    if wanted == "no" or wanted == "auto" and (os.cpu_count() if device.type == "cpu"
+                                               else torch.cuda.device_count()) < 2:
+        return False
     if importlib.util.find_spec("ray") is None:
         return False
     import ray
@@ -196,7 +220,8 @@ def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how
     if how.workers > 1:
         tasks = []
         for name, (grid, c, some) in plans.items():
-            ring_pairs(some)                                                # says what is wrong with the seeds before anything runs
+            # says what is wrong with the seeds before anything runs
+            ring_pairs(some)
             own = _plan(conditions(grid, c), list(some), folder_of(out, name), 0, "both", False)
             tasks += [Task(f"{name}/{t.name}", t.call, tuple(j + len(tasks) for j in t.needs)) for t in own]
         decide.images(config.data)                                          # a mistake in the data is said once, here
@@ -220,11 +245,14 @@ def deciding(experiment: Experiment, config: TrainConfig, seeds, out: Path, quic
     return decide.plan(experiment.decides, decide.Work(config, tuple(seeds), out/"decide", tuple(found), quick))
 
 
-def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Path, target: str, out: Path, how: "How", progress: bool)->pd.DataFrame:
-    "Features of `target` from the encoders in `source`, which are trained if they are not there, and the analysis of their pairs."
+def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Path, target: str, out: Path, how: "How",
+                 progress: bool)->pd.DataFrame:
+    """Features of `target` from the encoders in `source`, which are trained if they are not there, and the analysis of
+    their pairs."""
     train_all(experiment, config, seeds, source, how, progress)
     images, table = subset(load_images(target), QUICK["train_size"] if how.quick else None), []
-    runs = {s: record_features(Run(source/"main"/"base"/f"encoder-{s}"), images, out/"main"/"base"/f"encoder-{s}", config.device, progress=progress) for s in seeds}
+    runs = {s: record_features(Run(source/"main"/"base"/f"encoder-{s}"), images, out/"main"/"base"/f"encoder-{s}",
+                               config.device, progress=progress) for s in seeds}
     for a, b in ring_pairs(seeds):
         folder = out/"main"/"base"/f"pair-{a}-{b}"
         timeline = analyzed(runs[a], runs[b], folder, device=config.device)
@@ -259,15 +287,18 @@ class Pair:
 
 
 def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool = False)->list[Pair]:
-    "The pairs that the sweeps analysed, in both layers where the loss trains the head; those of the main condition once more with the copula."
+    """The pairs that the sweeps analysed, in both layers where the loss trains the head; those of the main condition
+    once more with the copula."""
     found = []
     for group, how in groups(experiment).items():
         grid, c, some = planned(how, config, seeds, quick)
         for name in conditions(grid, c):
             at = folder_of(out, group)/name
-            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"), at/f"pair-{a}-{b}", light=how.light) for a, b in ring_pairs(some)]
+            found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"),
+                           at/f"pair-{a}-{b}", light=how.light) for a, b in ring_pairs(some)]
     return (found + [dataclasses.replace(p, layer="head") for p in found if "cross-entropy" not in p.condition]
-            + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found if p.condition == "main"])
+            + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found
+               if p.condition == "main"])
 
 
 def timeline_of(pair: Pair)->Timeline:
@@ -302,17 +333,20 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
-        more = {"key": key, "rows": [{} if pair.light else measure(a.features(e), b.features(e), pair.layer, resolve_device(device)) for e in timeline.epochs]}
+        more = {"key": key, "rows": [{} if pair.light else measure(a.features(e), b.features(e), pair.layer,
+                                                                   resolve_device(device)) for e in timeline.epochs]}
         write_json(file, more)
     return labelled(pair, timeline, more["rows"])
 
 
-def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of seeds and other loss; none without such conditions
+# one row per pair of seeds and other loss; none without such conditions
+def crossed(pairs: list[Pair], device: str)->pd.DataFrame:
     "Encoders of the main condition beside those of another loss and another seed, at the last checkpoint."
     out, plain = [], [p for p in pairs if p.layer == "backbone" and not p.copula]
     encoders = {(p.condition, s): r for p in plain for s, r in zip(p.seeds, p.runs)}
     for condition in sorted({p.condition for p in plain if p.condition.startswith("loss=")}):
-        for seeds in (p.seeds for p in plain if p.condition == "main" and (condition, p.seeds[1]) in encoders): # may have fewer seeds
+        # may have fewer seeds
+        for seeds in (p.seeds for p in plain if p.condition == "main" and (condition, p.seeds[1]) in encoders):
             a, b = Run(encoders["main", seeds[0]]), Run(encoders[condition, seeds[1]])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
@@ -325,7 +359,8 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame: # one row per pair of
 
 def measuring(pairs: list[Pair], device: str)->list[Task]:
     "Tasks that measure every pair."
-    return [Task(f"measure/{p.condition}/{p.layer}/{p.folder.name}", functools.partial(measured, p, device)) for p in pairs]
+    return [Task(f"measure/{p.condition}/{p.layer}/{p.folder.name}", functools.partial(measured, p, device))
+            for p in pairs]
 
 
 # ---- what is committed
@@ -355,19 +390,26 @@ def learning_curves(pairs: list[Pair])->pd.DataFrame:
             rows.append({"condition": condition, "seed": seed, "epoch": row["epoch"], "seconds": round(seconds, 2),
                          "nearest_mean_test_accuracy": row["test_nearest_mean_accuracy"],
                          "linear_probe_test_accuracy": row.get("test_linear_probe_accuracy")})
-    return pd.DataFrame(rows, columns=["condition", "seed", "epoch", "seconds", "nearest_mean_test_accuracy", "linear_probe_test_accuracy"])
+    return pd.DataFrame(rows, columns=["condition", "seed", "epoch", "seconds", "nearest_mean_test_accuracy",
+                                       "linear_probe_test_accuracy"])
 
 
-def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict, experiment: "Experiment|None" = None)->dict:
+def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine: dict,
+              experiment: "Experiment|None" = None)->dict:
     "What config.json says of an experiment (`None`: as it stands above); `machine` is where it ran."
     experiment = experiment or EXPERIMENTS[name]
     config = {k: v for k, v in run.config.items() if k not in ("seed", "features_of", "trained_on")}
-    return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer" else trained_on, "trained_on": trained_on,
-            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")}, "num_classes": len(run.classes), "seeds": list(seeds),
-            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()}, "decides": list(experiment.decides), "config": config, "checkpoints": run.epochs, "environment": run.info["environment"] | machine}
+    return {"experiment": name, "quick": quick, "recipe": experiment.recipe, "data": "cifar10" if name == "transfer"
+            else trained_on, "trained_on": trained_on,
+            "images": {k: run.data[k] for k in ("train", "test", "shape", "fingerprint")},
+            "num_classes": len(run.classes), "seeds": list(seeds),
+            "groups": {k: dataclasses.asdict(g) for k, g in groups(experiment).items()},
+            "decides": list(experiment.decides), "config": config, "checkpoints": run.epochs,
+            "environment": run.info["environment"] | machine}
 
 
-def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame, timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
+def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame,
+                  timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
     "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))
@@ -404,29 +446,39 @@ def processes_for(ray_wanted: str, config: TrainConfig, ray: bool)->int:
 def reproduce(args)->list[claims.Claim]:
     "Trains, analyses, measures, judges and writes."
     experiment, suffix = with_groups(EXPERIMENTS[args.experiment], args.groups), "-quick" if args.quick else ""
-    config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}), "device": "cpu" if args.workers and args.device == "auto" else args.device})
+    config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}),
+                                          "device": "cpu" if args.workers and args.device == "auto" else args.device})
     seeds = tuple(args.seeds or ((0, 1) if args.quick else experiment.seeds))
     out = Path(args.out or f"runs/reproduce/{args.experiment}{suffix}").resolve()
     results = Path(args.results or (out/"results" if args.quick else f"results/{args.experiment}"))
     name, config = config.data, dataclasses.replace(config, data=where(args.data or config.data))
     ray = start_ray(args.ray, config) if not args.workers else False
     how, show = How(args.workers or processes_for(args.ray, config, ray), ray, args.quick), not args.quiet
-    if args.experiment.startswith("cifar10-16"): name, config = "cifar10-16", dataclasses.replace(config, data=str(averaged(config.data, out/"images")))
+    if args.experiment.startswith("cifar10-16"):
+        name, config = "cifar10-16", dataclasses.replace(config, data=str(averaged(config.data, out/"images")))
     with timed(out):
-        if args.experiment == "transfer": swept = transfer_all(experiment, config, seeds, Path(args.encoders or out.parent/f"cifar100{suffix}").resolve(), args.target, out, how, show)
+        if args.experiment == "transfer":
+            swept = transfer_all(experiment, config, seeds,
+                                 Path(args.encoders or out.parent/f"cifar100{suffix}").resolve(), args.target, out, how,
+                                 show)
         else: swept = train_all(experiment, config, seeds, out, how, show)
         pairs = all_pairs(experiment, config, seeds, out, args.quick)
         tasks = deciding(experiment, config, seeds, out, args.quick)
-        if show: print("measuring" + (f", and what decides: {', '.join(experiment.decides)}" if tasks else ""), flush=True)
-        found = run_tasks(tasks + measuring(pairs, config.device), how.workers, ray, resolve_device(config.device).type == "cuda", show)
+        if show:
+            print("measuring" + (f", and what decides: {', '.join(experiment.decides)}" if tasks else ""), flush=True)
+        found = run_tasks(tasks + measuring(pairs, config.device), how.workers, ray,
+                          resolve_device(config.device).type == "cuda", show)
         more = decide.tables(experiment.decides, tasks, found[:len(tasks)])
         table = pd.concat(found[len(tasks):], ignore_index=True)
         cross = crossed(pairs, config.device)
     run = Run(pairs[0].runs[0])
-    about = described(args.experiment, run, name, seeds, args.quick, {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers}, experiment)
+    about = described(args.experiment, run, name, seeds, args.quick,
+                      {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers},
+                      experiment)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
     judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
-    with atomic_write(results/"learning.csv") as tmp: rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula])).to_csv(tmp, index=False)
+    with atomic_write(results/"learning.csv") as tmp:
+        rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula])).to_csv(tmp, index=False)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")
     return judged
@@ -434,26 +486,47 @@ def reproduce(args)->list[claims.Claim]:
 
 def count(text: str)->int:
     "A number of processes."
-    if not text.isdigit() or int(text) < 1: raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
 
 
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
-    p = argparse.ArgumentParser(description="Trains, analyses and judges one experiment; the same command again goes on where it was stopped.", formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="experiments:\n" + "\n".join(f"  {name:18}{e.about}" for name, e in EXPERIMENTS.items()))
+    p = argparse.ArgumentParser(description="Trains, analyses and judges one experiment; the same command again goes "
+                                            "on where it was stopped.",
+                                formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog="experiments:\n" + "\n".join(f"  {name:18}{e.about}"
+                                                                    for name, e in EXPERIMENTS.items()))
     p.add_argument("experiment", choices=tuple(EXPERIMENTS), metavar="EXPERIMENT", help="one of those below")
-    p.add_argument("--out", metavar="DIR", help="folder for weights, features and analyses (default: runs/reproduce/EXPERIMENT)")
-    p.add_argument("--results", metavar="DIR", help="folder for tables, claims and figures (default: results/EXPERIMENT; with --quick, results in --out)")
-    p.add_argument("--data", metavar="DATA", help="where the images of the experiment lie, as for ncib train (default: its data set's name, which is downloaded where it must be)")
-    p.add_argument("--target", metavar="DATA", default="cifar10", help="transfer: the images that the encoders are applied to (default: %(default)s)")
-    p.add_argument("--encoders", metavar="DIR", help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 beside --out)")
-    p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="of the encoders under each condition, two or more (default: what the experiment says)")
-    p.add_argument("--groups", nargs="*", metavar="GROUP", help="beside the main condition, only these of the experiment's groups of conditions; none of them if the option stands alone (default: all)")
-    p.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
-    p.add_argument("--workers", type=count, metavar="N", help="train and analyse in N processes of one thread each on this machine, without Ray (default: Ray where it is installed, else one per core on a CPU)")
-    p.add_argument("--ray", default="auto", metavar="WHERE", help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a cluster's address (default: %(default)s)")
-    p.add_argument("--quick", action="store_true", help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
+    p.add_argument("--out", metavar="DIR",
+                   help="folder for weights, features and analyses (default: runs/reproduce/EXPERIMENT)")
+    p.add_argument("--results", metavar="DIR",
+                   help="folder for tables, claims and figures (default: results/EXPERIMENT; with --quick, results in "
+                        "--out)")
+    p.add_argument("--data", metavar="DATA",
+                   help="where the images of the experiment lie, as for ncib train (default: its data set's name, "
+                        "which is downloaded where it must be)")
+    p.add_argument("--target", metavar="DATA", default="cifar10",
+                   help="transfer: the images that the encoders are applied to (default: %(default)s)")
+    p.add_argument("--encoders", metavar="DIR",
+                   help="transfer: --out of the cifar100 experiment, which is run first if need be (default: cifar100 "
+                        "beside --out)")
+    p.add_argument("--seeds", nargs="+", type=int, metavar="SEED",
+                   help="of the encoders under each condition, two or more (default: what the experiment says)")
+    p.add_argument("--groups", nargs="*", metavar="GROUP",
+                   help="beside the main condition, only these of the experiment's groups of conditions; none of them "
+                        "if the option stands alone (default: all)")
+    p.add_argument("--device", default="auto",
+                   help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
+    p.add_argument("--workers", type=count, metavar="N",
+                   help="train and analyse in N processes of one thread each on this machine, without Ray (default: "
+                        "Ray where it is installed, else one per core on a CPU)")
+    p.add_argument("--ray", default="auto", metavar="WHERE",
+                   help="auto: single-threaded tasks side by side on a machine with several cores or GPUs; no; or a "
+                        "cluster's address (default: %(default)s)")
+    p.add_argument("--quick", action="store_true",
+                   help="the whole way at a tiny scale, to see that it works: the numbers mean nothing")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
 
@@ -463,7 +536,8 @@ def main(argv: "list[str]|None" = None)->int: # exit status
     args = parser().parse_args(argv)
     try: reproduce(args)
     except (InputError, OSError) as e: print(f"reproduce {args.experiment}: {e}", file=sys.stderr); return 1
-    except KeyboardInterrupt: print(f"\nreproduce {args.experiment}: interrupted; the same command goes on", file=sys.stderr); return 130
+    except KeyboardInterrupt:
+        print(f"\nreproduce {args.experiment}: interrupted; the same command goes on", file=sys.stderr); return 130
     return 0
 
 

@@ -14,12 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def readme() -> str:
-    "README.md as nbs/index.ipynb gives it: its markdown cells, its shown code cells and their text outputs, figures left to links."
+    """README.md as nbs/index.ipynb gives it: its markdown cells, its shown code cells and their text outputs, figures
+    left to links."""
     from nbformat import read
     parts = []
     for cell in read(ROOT/"nbs/index.ipynb", 4).cells:
         source = cell.source.strip()
-        if cell.cell_type == "markdown": parts.append(re.sub(r"\]\((?!https?:|#)", "](nbs/", source))    # links are relative to nbs/ there
+        if cell.cell_type == "markdown":
+            parts.append(re.sub(r"\]\((?!https?:|#)", "](nbs/", source))    # links are relative to nbs/ there
         elif cell.cell_type == "code" and not source.startswith("#| hide"):
             parts.append(f"```python\n{source}\n```")
             text = "".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs).rstrip()
@@ -49,12 +51,15 @@ def problems() -> list[str]:
         for module in (tree/"ncib").glob("*.py"):
             if module.name != "__init__.py": module.unlink()
         export(tree)
-        files = lambda root: {p.relative_to(root).as_posix() for p in root.rglob("*.py") if "__pycache__" not in p.parts}
+        files = lambda root: {p.relative_to(root).as_posix() for p in root.rglob("*.py")
+                              if "__pycache__" not in p.parts}
         there, wanted = files(ROOT/"ncib"), files(tree/"ncib")
         out = [f"ncib/{f} is missing: no export of it was committed" for f in sorted(wanted - there)]
         out += [f"ncib/{f} comes from no notebook" for f in sorted(there - wanted)]
-        out += [f"ncib/{f} is not what its notebook exports" for f in sorted(there & wanted) if not filecmp.cmp(ROOT/"ncib"/f, tree/"ncib"/f, shallow=False)]
-    if (ROOT/"README.md").read_text(encoding="utf-8") != readme(): out.append("README.md is not what nbs/index.ipynb gives")
+        out += [f"ncib/{f} is not what its notebook exports" for f in sorted(there & wanted)
+                if not filecmp.cmp(ROOT/"ncib"/f, tree/"ncib"/f, shallow=False)]
+    if (ROOT/"README.md").read_text(encoding="utf-8") != readme():
+        out.append("README.md is not what nbs/index.ipynb gives")
     return out
 
 

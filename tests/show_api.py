@@ -1,7 +1,9 @@
 """How the site shows a public name: as nbdev does, and below a class its properties and public methods.
 
-settings.ini names it (`renderer = show_api.Page`), and `make docs` puts this folder on the path. nbdev runs the cells of a notebook once more to show them; a class that was
-made there has no source to take the texts beside its fields from, and no link to one, so the same object of the package is shown in its place.
+settings.ini names it (`renderer = show_api.Page`), and `make docs` puts this folder on the path. nbdev runs the cells
+of a notebook once more to show them; a class that was
+made there has no source to take the texts beside its fields from, and no link to one, so the same object of the package
+is shown in its place.
 """
 import importlib
 import importlib.util
@@ -15,16 +17,18 @@ from ncib._modidx import d as index
 
 def packaged(sym):
     "The object of the package that stands under the same name as `sym` of a notebook."
-    found = [module for module, names in index["syms"].items() if f"{module}.{sym.__qualname__}" in names] if getattr(sym, "__module__", None) == "__main__" else []
+    found = ([module for module, names in index["syms"].items() if f"{module}.{sym.__qualname__}" in names]
+             if getattr(sym, "__module__", None) == "__main__" else [])
     return getattr(importlib.import_module(found[0]), sym.__name__) if found else sym
 
 
 def with_late_names(sym):
-    "Annotations that are text may name a library which the module loads late (\"pandas.DataFrame\"): loads it, so that they can be read."
+    "Loads the libraries that annotations in text name (`pandas.DataFrame`) and the module loads late."
     f = getattr(sym, "__func__", sym)
     for text in getattr(f, "__annotations__", {}).values() if inspect.isfunction(f) else ():
         for library in re.findall(r"\b(\w+)\.\w", text) if isinstance(text, str) else ():
-            if library not in f.__globals__ and importlib.util.find_spec(library): f.__globals__[library] = importlib.import_module(library)
+            if library not in f.__globals__ and importlib.util.find_spec(library):
+                f.__globals__[library] = importlib.import_module(library)
     return sym
 
 
@@ -36,13 +40,17 @@ class Page(BasicMarkdownRenderer):
 
     def _repr_markdown_(self):
         kind = "class" if inspect.isclass(self.sym) else "def"
-        plain = lambda code: f"```python\n{kind} {code[1].replace('`', '').replace(':NoneType=None', '=None')}```"     # nbdev would make links of words in backticks
+        # nbdev would make links of words in backticks
+        plain = lambda code: f"```python\n{kind} {code[1].replace('`', '').replace(':NoneType=None', '=None')}```"
         out = [re.sub(r"(?s)```python\ndef (.*?)```", plain, super()._repr_markdown_())]
         if kind == "def": return out[0]
         public = {k: v for k, v in vars(self.sym).items() if not k.startswith("_")}
         properties = {k: v for k, v in public.items() if isinstance(v, property) or hasattr(v, "attrname")}
-        if properties: out.append("\n".join(["| property | |", "|---|---|"] + [f"| `{k}` | {' '.join((inspect.getdoc(v) or '').split()).replace('|', chr(92) + '|')} |" for k, v in properties.items()]))
+        if properties:
+            said = {k: " ".join((inspect.getdoc(v) or "").split()).replace("|", r"\|") for k, v in properties.items()}
+            out.append("\n".join(["| property | |", "|---|---|"] + [f"| `{k}` | {text} |" for k, text in said.items()]))
         for k, v in public.items():
             if inspect.isfunction(getattr(v, "__func__", v)):
-                out.append(Page(getattr(self.sym, k), name=f"{self.nm}.{k}", title_level=self.title_level + 1)._repr_markdown_().removeprefix("---\n\n"))
+                out.append(Page(getattr(self.sym, k), name=f"{self.nm}.{k}",
+                                title_level=self.title_level + 1)._repr_markdown_().removeprefix("---\n\n"))
         return "\n\n".join(out)

@@ -1,4 +1,5 @@
-"The ablation: at a tiny scale it writes its table, goes on with what is missing, and gives every variant the same time."
+"""The ablation: at a tiny scale it writes its table, goes on with what is missing, and gives every variant the same
+time."""
 import importlib.util
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_quick_and_again(ablation, tmp_path, capsys):
     out = tmp_path/"table.csv"
     first = ablation.main(["--quick", "--variants", "recipe", "--out", str(out)])
     again = ablation.main(["--quick", "--variants", "recipe", "cross-entropy", "--out", str(out)])
-    assert list(first.variant) == ["recipe"] and list(again.variant) == ["recipe", "cross-entropy"] and again.iloc[0].equals(first.iloc[0])
+    assert (list(first.variant) == ["recipe"] and list(again.variant) == ["recipe", "cross-entropy"]
+            and again.iloc[0].equals(first.iloc[0]))
     assert pd.read_csv(out).equals(again) or pd.read_csv(out).astype(str).equals(again.astype(str))
     assert ((again.linear_probe_accuracy > .2) & (again.seconds > 0) & (again.epochs >= 1)).all()
     assert capsys.readouterr().out.count("seed 0:") == 2                      # the first was not trained again
@@ -43,6 +45,8 @@ def test_every_variant_is_a_configuration(ablation):
 def test_what_fits(ablation):
     data, passes = load_images("digits"), {(4, 4): 1., (8, 8): 4.}
     config = TrainConfig(epochs=10, start_scale=.5, grow_until=1.)
-    assert ablation.training_seconds(config, data, passes) == pytest.approx(sum(1. if s < 7 else 4. for s in (4, 4, 4, 5, 5, 6, 6, 6, 7, 7)))
+    assert ablation.training_seconds(config, data, passes) == pytest.approx(sum(1. if s < 7 else 4.
+                                                                                for s in (4, 4, 4, 5, 5, 6, 6, 6, 7,
+                                                                                          7)))
     ablation.pass_seconds = lambda *_: {(8, 8): 4.}
     assert ablation.that_fits(TrainConfig(batch_size=64), data, 10., 3) == (3, int(len(data.train)*10/12))

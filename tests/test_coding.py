@@ -25,7 +25,8 @@ def test_water_filling_solves_the_allocation_problem():
         r = rate_distortion(var, [D])
         assert np.minimum(r.water_level, var).sum() == pytest.approx(D, rel=1e-12)
         best = optimize.minimize(lambda l: .5*np.log(var/np.minimum(var, np.exp(l))).sum(), np.log(np.full(5, D/5)),
-                                 constraints={"type": "ineq", "fun": lambda l: D - np.minimum(var, np.exp(l)).sum()}, method="SLSQP")
+                                 constraints={"type": "ineq", "fun": lambda l: D - np.minimum(var, np.exp(l)).sum()},
+                                 method="SLSQP")
         assert r.rate[0] <= best.fun + 1e-6
 
 
@@ -56,7 +57,8 @@ def test_excess_is_zero_without_nuisance_and_matches_the_definition():
     np.testing.assert_allclose(r.floor, floor, rtol=1e-10)
     np.testing.assert_allclose(r.rate, rate_distortion(np.linalg.eigvalsh(c.T @ c/len(c)), D).rate, atol=1e-10)
     for d, value in zip(D, r.class_mean_rate):
-        assert (math.isinf(value) and d <= floor) or value == pytest.approx(rate_distortion(inside, [d - floor]).rate[0], abs=1e-10)
+        assert ((math.isinf(value) and d <= floor)
+                or value == pytest.approx(rate_distortion(inside, [d - floor]).rate[0], abs=1e-10))
     assert (r.excess >= 0).all()
 
 
@@ -124,12 +126,15 @@ def test_mardia_against_the_double_sum():
     c = x - x.mean(0)
     g = c @ np.linalg.solve(c.T @ c/60, c.T)
     r = gaussianity(x)
-    assert r.skewness == pytest.approx((g**3).mean(), rel=1e-9) and r.kurtosis == pytest.approx((np.diag(g)**2).mean(), rel=1e-9)
+    assert (r.skewness == pytest.approx((g**3).mean(), rel=1e-9)
+            and r.kurtosis == pytest.approx((np.diag(g)**2).mean(), rel=1e-9))
 
 
 def test_ks_against_scipy():
     x = np.random.default_rng(4).exponential(size=(200, 2))
-    for k, column in zip(gaussianity(x).ks, x.T): assert k == pytest.approx(stats.kstest(column, stats.norm(column.mean(), column.std()).cdf).statistic, abs=1e-12)
+    for k, column in zip(gaussianity(x).ks, x.T):
+        assert k == pytest.approx(stats.kstest(column, stats.norm(column.mean(), column.std()).cdf).statistic,
+                                  abs=1e-12)
 
 
 def test_false_positive_rates_on_gaussian_samples():
@@ -161,10 +166,14 @@ def test_isotropy_bounds():
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda x, y: rate_distortion([], [1.]), "variances must be"), (lambda x, y: rate_distortion([np.nan], [1.]), "variances must be"),
-    (lambda x, y: rate_distortion([1.], [-1.]), "distortions must be positive"), (lambda x, y: excess_rate(x, y, [0.]), "distortions must be positive"),
-    (lambda x, y: excess_rate(x, y*0), "at least 2 classes"), (lambda x, y: excess_rate(x*0, y), "must vary"), (lambda x, y: excess_rate(x, y[:-1]), "labels must have"),
+    (lambda x, y: rate_distortion([], [1.]), "variances must be"),
+    (lambda x, y: rate_distortion([np.nan], [1.]), "variances must be"),
+    (lambda x, y: rate_distortion([1.], [-1.]), "distortions must be positive"),
+    (lambda x, y: excess_rate(x, y, [0.]), "distortions must be positive"),
+    (lambda x, y: excess_rate(x, y*0), "at least 2 classes"), (lambda x, y: excess_rate(x*0, y), "must vary"),
+    (lambda x, y: excess_rate(x, y[:-1]), "labels must have"),
     (lambda x, y: packing(x*np.nan, y), "features must be finite"), (lambda x, y: packing(x*0 + 1, y), "must vary"),
-    (lambda x, y: gaussianity(x[:5]), "more rows than its rank"), (lambda x, y: gaussianity(x*0), "t must vary"), (lambda x, y: isotropy([0., 0.]), "not all zero")])
+    (lambda x, y: gaussianity(x[:5]), "more rows than its rank"), (lambda x, y: gaussianity(x*0), "t must vary"),
+    (lambda x, y: isotropy([0., 0.]), "not all zero")])
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(InputError, match=message): call(*simplex(100))

@@ -1,4 +1,5 @@
-"""The page "Coming from another package": every line of its tables runs, and gives the number of the line beside it: by the formula of that package, written here in NumPy, and by the package itself where it can be imported.
+"""The page "Coming from another package": every line of its tables runs, and gives the number of the line beside it: by
+the formula of that package, written here in NumPy, and by the package itself where it can be imported.
 
 To compare with packages that are not installed, put their sources on PYTHONPATH (SupContrast is its `losses.py`)."""
 import ast
@@ -37,7 +38,8 @@ def page():
 
 
 CELLS = page()
-ROWS = [SimpleNamespace(section=section, **vars(row)) for section, rows in CELLS if not isinstance(rows, str) for row in rows]
+ROWS = [SimpleNamespace(section=section, **vars(row)) for section, rows in CELLS if not isinstance(rows, str)
+        for row in rows]
 SAME = [r for r in ROWS if not r.differs.startswith(("Another number", "Not always the same"))]
 names = lambda rows: [f"{r.section.split(' ')[0]}-{i}" for i, r in enumerate(rows)]
 
@@ -62,7 +64,9 @@ def results(tmp_path_factory):
     "The page run from top to bottom: for each row, what the line here gives, and the names it was run with."
     out, trainer = {}, SimpleNamespace(log=lambda row: None)
     ns = {"trainer": trainer}
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path_factory.mktemp('group')/'store'}", rank=0, world_size=1)      # for the row of several processes
+    # for the row of several processes
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path_factory.mktemp('group')/'store'}",
+                                         rank=0, world_size=1)
     try:
         for section, content in CELLS:
             if isinstance(content, str): exec(content, ns)
@@ -85,7 +89,8 @@ def agree(row, there, here, rtol):
     np.testing.assert_allclose(here, there, rtol=rtol, atol=rtol, equal_nan=False)
 
 
-def test_the_page_has_tables(): assert len({r.section for r in ROWS}) >= 9 and len(ROWS) == len({(r.section, r.there) for r in ROWS}) > 45
+def test_the_page_has_tables():
+    assert len({r.section for r in ROWS}) >= 9 and len(ROWS) == len({(r.section, r.there) for r in ROWS}) > 45
 
 
 @pytest.mark.parametrize("row", ROWS, ids=names(ROWS))
@@ -104,7 +109,8 @@ def test_the_page_stands_as_it_was_run():
 # ---- the formulas of the packages, from their definitions
 
 def supcon(rows, labels, temperature):
-    "For every row −mean over the others of its class of log(e^{s_ip}/Σ_{a≠i} e^{s_ia}), 0 where there are none, eq. 2 of Khosla et al. 2020."
+    """For every row −mean over the others of its class of log(e^{s_ip}/Σ_{a≠i} e^{s_ia}), 0 where there are none, eq. 2
+    of Khosla et al. 2020."""
     s, labels, out = np.asarray(rows) @ np.asarray(rows).T/temperature, np.asarray(labels), []
     for i in range(len(s)):
         others = np.arange(len(s)) != i
@@ -125,8 +131,10 @@ def classes(ns):
     x, y = ns["x"].double().numpy(), ns["y"].numpy()
     means = np.array([x[y == k].mean(0) for k in range(ns["K"])])
     r, centred = x - means[y], means - means.mean(0)
-    return SimpleNamespace(x=x, y=y, means=means, r=r, centred=centred, within=r.T @ r/len(x), between=centred.T @ centred/len(means),
-                           variance=np.array([(r[y == k]**2).sum(1).mean() for k in range(len(means))]), pairs=np.triu_indices(len(means), 1), weight=ns["weight"].double().numpy())
+    return SimpleNamespace(x=x, y=y, means=means, r=r, centred=centred, within=r.T @ r/len(x),
+                           between=centred.T @ centred/len(means),
+                           variance=np.array([(r[y == k]**2).sum(1).mean() for k in range(len(means))]),
+                           pairs=np.triu_indices(len(means), 1), weight=ns["weight"].double().numpy())
 
 
 def etf_distance(gram):
@@ -137,7 +145,8 @@ def etf_distance(gram):
 def nc1(c): return np.trace(np.linalg.pinv(c.between, rcond=1e-10) @ c.within)/len(c.means)
 
 
-def cdnv(c): return np.mean([(c.variance[i] + c.variance[j])/2/((c.means[i] - c.means[j])**2).sum() for i, j in zip(*c.pairs)])
+def cdnv(c):
+    return np.mean([(c.variance[i] + c.variance[j])/2/((c.means[i] - c.means[j])**2).sum() for i, j in zip(*c.pairs)])
 
 
 def unit_distances(c):
@@ -164,7 +173,8 @@ def information(q): return entropy(q.sum(0)) + entropy(q.sum(1)) - entropy(q.rav
 
 
 def bottleneck(p, b, iterations=20_000):
-    "Information I(X;M) and I(M;Y) in bits where p(m|x) ∝ p(m) exp(−b·KL in bits) stands still, from an encoder that is nearly one to one."
+    """Information I(X;M) and I(M;Y) in bits where p(m|x) ∝ p(m) exp(−b·KL in bits) stands still, from an encoder that
+    is nearly one to one."""
     px = p.sum(1)
     py_x = p/px[:, None]
     enc = .9*np.eye(len(px)) + .1/len(px)
@@ -186,7 +196,8 @@ def table(s, t): return np.array([[((s == a) & (t == b)).mean() for b in np.uniq
 
 
 def cca(ns, c=(0., 0.)):
-    "Weights of three canonical directions by two symmetric eigenproblems, with cca-zoo's normalisation: wᵀ((1 − c)Σ + cI)w = 1, Σ with n − 1."
+    """Weights of three canonical directions by two symmetric eigenproblems, with cca-zoo's normalisation: wᵀ((1 − c)Σ +
+    cI)w = 1, Σ with n − 1."""
     u, v = (ns[k] - ns[k].mean(0) for k in "uv")
     n = len(u)
     a, b = ((1 - ci)*f.T @ f/(n - 1) + ci*np.eye(f.shape[1]) for f, ci in zip((u, v), c))
@@ -209,27 +220,35 @@ def through(ns):
     "The stages of the ResNet one after the other, and the average over positions."
     m, out = ns["model"], ns["images"]
     with torch.no_grad():
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"): out = getattr(m, name)(out)
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            out = getattr(m, name)(out)
         return out.mean((2, 3))
 
 
 FORMULAS = {
     "SupConLoss(.1)(z, labels)": lambda ns: .1/.07*supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .1).mean(),
     "SupConLoss()(z, labels)": lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .07).mean(),
-    "SupConLoss(.1, base_temperature=.1)(z, labels)": lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .1).mean(),
+    "SupConLoss(.1, base_temperature=.1)(z, labels)": lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]),
+                                                                        .1).mean(),
     "SupConLoss(.1)(z)": lambda ns: .1/.07*supcon(views(ns["z"]), each(torch.arange(len(ns["z"])), ns["z"]), .1).mean(),
     "SupConLoss(.1)(z[:, :1], labels)": lambda ns: .1/.07*supcon(views(ns["z"][:, :1]), ns["labels"], .1).mean(),
     "SupConLoss(.1)(z, marked)": lambda ns: .1/.07*supcon(views(ns["z"]), each(ns["marked"], ns["z"]), .1).mean(),
 
     "SupConLoss(temperature=.1)(e, labels)": lambda ns: above_zero(supcon(unit_rows(ns["e"]), ns["labels"], .1)),
-    "SupConLoss(temperature=.1, reducer=MeanReducer())(e, labels)": lambda ns: supcon(unit_rows(ns["e"]), ns["labels"], .1).mean(),
-    "SupConLoss(temperature=1, distance=DotProductSimilarity(normalize_embeddings=False))(e, labels)": lambda ns: above_zero(supcon(ns["e"], ns["labels"], 1)),
-    "SelfSupervisedLoss(NTXentLoss(.1))(e1, e2)": lambda ns: supcon(np.concatenate([unit_rows(ns["e1"]), unit_rows(ns["e2"])]), np.tile(np.arange(len(ns["e1"])), 2), .1).mean(),
-    "DistributedLossWrapper(SupConLoss(temperature=.1))(e, labels)": lambda ns: above_zero(supcon(unit_rows(ns["e"]), ns["labels"], .1)),
+    "SupConLoss(temperature=.1, reducer=MeanReducer())(e, labels)": lambda ns: supcon(unit_rows(ns["e"]), ns["labels"],
+                                                                                      .1).mean(),
+    "SupConLoss(temperature=1, distance=DotProductSimilarity(normalize_embeddings=False))(e, "
+    "labels)": lambda ns: above_zero(supcon(ns["e"], ns["labels"], 1)),
+    "SelfSupervisedLoss(NTXentLoss(.1))(e1, e2)": lambda ns: supcon(np.concatenate([unit_rows(ns["e1"]),
+                                                                                    unit_rows(ns["e2"])]),
+                                                                    np.tile(np.arange(len(ns["e1"])), 2), .1).mean(),
+    "DistributedLossWrapper(SupConLoss(temperature=.1))(e, labels)": lambda ns: above_zero(supcon(unit_rows(ns["e"]),
+                                                                                                  ns["labels"], .1)),
 
     "covariance_ratio(covar, means, mG)": lambda ns: nc1(classes(ns)),
     'covariance_ratio(covar, means, mG, "svd")': lambda ns: nc1(classes(ns)),
-    'covariance_ratio(covar, means, mG, "quotient")': lambda ns: np.trace(classes(ns).within)/np.trace(classes(ns).between),
+    'covariance_ratio(covar, means, mG, "quotient")': lambda ns: np.trace(classes(ns).within)
+    /np.trace(classes(ns).between),
     "variability_cdnv(var_norms, means)": lambda ns: cdnv(classes(ns)),
     "simplex_etf_error(means, mG)": lambda ns: etf_distance(classes(ns).centred @ classes(ns).centred.T),
     "kernel_stats(means, mG, log_kernel)": lambda ns: energies(classes(ns)),
@@ -248,16 +267,20 @@ FORMULAS = {
 
     "CCA(3).fit([u, v]).score([u, v])": lambda ns: scores(ns).mean(),
     "CCA(3).fit([u, v]).score([new_u, new_v])": lambda ns: scores(ns, "new_u", "new_v").mean(),
-    "average_pairwise_correlations(pairwise_correlations(CCA(3).fit([u, v]).transform([new_u, new_v])))": lambda ns: scores(ns, "new_u", "new_v"),
+    "average_pairwise_correlations(pairwise_correlations(CCA(3).fit([u, v]).transform([new_u, new_v])))":
+        lambda ns: scores(ns, "new_u", "new_v"),
     "CCA(3).fit([u, v]).transform([u, v])[0]": lambda ns: (ns["u"] - ns["u"].mean(0)) @ cca(ns)[0],
     "CCA(3).fit([u, v]).weights_[1]": lambda ns: cca(ns)[1],
-    "RidgeCCA(3, shrinkage=[ridge(u, .1), ridge(v, .1)]).fit([u, v]).score([u, v])": lambda ns: scores(ns, c=(ns["ridge"](ns["u"], .1), ns["ridge"](ns["v"], .1))).mean(),
-    "factor_loadings([u, v], CCA(3).fit([u, v]).transform([u, v]))[0]": lambda ns: np.array([pearson(np.repeat(f[:, None], 3, 1), ns["u"] @ cca(ns)[0]) for f in ns["u"].T]),
+    "RidgeCCA(3, shrinkage=[ridge(u, .1), ridge(v, .1)]).fit([u, v]).score([u, v])":
+        lambda ns: scores(ns, c=(ns["ridge"](ns["u"], .1), ns["ridge"](ns["v"], .1))).mean(),
+    "factor_loadings([u, v], CCA(3).fit([u, v]).transform([u, v]))[0]":
+        lambda ns: np.array([pearson(np.repeat(f[:, None], 3, 1), ns["u"] @ cca(ns)[0]) for f in ns["u"].T]),
 
     "model.forward_features(images).mean((2, 3))": through,
     "model.forward_head(model.forward_features(images), pre_logits=True)": through,
 }
-INSTALLED = ("torchmetrics", "Hooks, and torchvision")                            # compared with the packages themselves, always
+# compared with the packages themselves, always
+INSTALLED = ("torchmetrics", "Hooks, and torchvision")
 BY_FORMULA = [r for r in SAME if r.section not in INSTALLED and not re.match(r"[\w, ]+ = ", r.there)]
 
 
@@ -267,7 +290,8 @@ def test_every_promise_has_a_formula(): assert {r.there for r in BY_FORMULA} == 
 @pytest.mark.parametrize("row", BY_FORMULA, ids=names(BY_FORMULA))
 def test_the_line_here_gives_the_number_of_the_formula(row, results):
     here, ns = found(results, row)
-    agree(row, FORMULAS[row.there](ns), here, 1e-5 if row.section == "timm" else 1e-5 if row.there in ("i_x", "i_y") else 1e-6)
+    agree(row, FORMULAS[row.there](ns), here, 1e-5 if row.section == "timm" else 1e-5 if row.there in ("i_x", "i_y")
+          else 1e-6)
 
 
 # ---- the packages themselves
@@ -293,43 +317,52 @@ def accumulate(ns):
 def supcontrast(ns):
     import inspect
     import losses
-    if not hasattr(losses, "SupConLoss") or "base_temperature" not in inspect.signature(losses.SupConLoss).parameters: pytest.skip("losses is not SupContrast's")
+    if not hasattr(losses, "SupConLoss") or "base_temperature" not in inspect.signature(losses.SupConLoss).parameters:
+        pytest.skip("losses is not SupContrast's")
     ns["SupConLoss"] = losses.SupConLoss
 
 
 def metric_learning(ns):
     from pytorch_metric_learning import distances, losses, reducers
     from pytorch_metric_learning.utils.distributed import DistributedLossWrapper
-    ns |= {k: getattr(m, k) for m, ks in ((losses, ("SupConLoss", "NTXentLoss", "SelfSupervisedLoss")), (reducers, ("MeanReducer",)), (distances, ("DotProductSimilarity",))) for k in ks}
+    ns |= {k: getattr(m, k) for m, ks in ((losses, ("SupConLoss", "NTXentLoss", "SelfSupervisedLoss")),
+                                          (reducers, ("MeanReducer",)), (distances, ("DotProductSimilarity",)))
+           for k in ks}
     ns["DistributedLossWrapper"] = DistributedLossWrapper
 
 
 def neural_collapse(ns):
     from neural_collapse import kernels, measure
-    ns |= {k: getattr(measure, k) for k in ("covariance_ratio", "variability_cdnv", "simplex_etf_error", "self_duality_error", "similarities", "clf_ncc_agreement", "orthogonality_deviation")}
+    ns |= {k: getattr(measure, k) for k in ("covariance_ratio", "variability_cdnv", "simplex_etf_error",
+                                            "self_duality_error", "similarities", "clf_ncc_agreement",
+                                            "orthogonality_deviation")}
     ns |= {k: getattr(kernels, k) for k in ("kernel_stats", "log_kernel")}
     accumulate(ns)
 
 
 def embo(ns):
-    "Run until its objective stands still, every β kept: what is compared is what it solves, not how far it goes by default."
+    """Run until its objective stands still, every β kept: what is compared is what it solves, not how far it goes by
+    default."""
     from embo import InformationBottleneck
     np.random.seed(0)
-    ns["InformationBottleneck"] = partial(InformationBottleneck, rtol=1e-12, iterations=20_000, ensure_monotonic_bound=False)
+    ns["InformationBottleneck"] = partial(InformationBottleneck, rtol=1e-12, iterations=20_000,
+                                          ensure_monotonic_bound=False)
     ns["p"] = ns["p"].copy()
 
 
 def cca_zoo(ns):
     from cca_zoo.linear import CCA, RidgeCCA
     from cca_zoo.metrics import average_pairwise_correlations, factor_loadings, pairwise_correlations
-    ns |= {f.__name__: f for f in (CCA, RidgeCCA, average_pairwise_correlations, factor_loadings, pairwise_correlations)}
+    ns |= {f.__name__: f for f in (CCA, RidgeCCA, average_pairwise_correlations, factor_loadings,
+                                   pairwise_correlations)}
 
 
 def torchmetrics(ns):
     from torchmetrics.classification import MulticlassAccuracy
     from torchmetrics.functional import pairwise_cosine_similarity
     from torchmetrics.functional.clustering import calinski_harabasz_score, mutual_info_score
-    ns |= {f.__name__: f for f in (MulticlassAccuracy, pairwise_cosine_similarity, calinski_harabasz_score, mutual_info_score)}
+    ns |= {f.__name__: f for f in (MulticlassAccuracy, pairwise_cosine_similarity, calinski_harabasz_score,
+                                   mutual_info_score)}
 
 
 HOOK = next(r.there for r in ROWS if r.there.startswith("model.layer4.register"))
@@ -351,8 +384,11 @@ def timm(ns):
     ns["model"] = model
 
 
-PACKAGES = {"SupContrast": ("losses", supcontrast), "pytorch-metric-learning": ("pytorch_metric_learning", metric_learning), "torchmetrics": ("torchmetrics", torchmetrics), "neural-collapse": ("neural_collapse", neural_collapse),
-            "embo": ("embo", embo), "cca-zoo": ("cca_zoo", cca_zoo), "Hooks, and torchvision": ("torchvision", hooks), "timm": ("timm", timm)}
+PACKAGES = {"SupContrast": ("losses", supcontrast),
+            "pytorch-metric-learning": ("pytorch_metric_learning", metric_learning),
+            "torchmetrics": ("torchmetrics", torchmetrics), "neural-collapse": ("neural_collapse", neural_collapse),
+            "embo": ("embo", embo), "cca-zoo": ("cca_zoo", cca_zoo), "Hooks, and torchvision": ("torchvision", hooks),
+            "timm": ("timm", timm)}
 REAL = [r for r in ROWS if r.section in PACKAGES and not r.there.startswith("python ")]
 
 
@@ -363,18 +399,23 @@ def test_the_line_there_gives_the_same_number(row, results):
     pytest.importorskip(name)
     here, ns = found(results, row)
     prepare(ns, row) if prepare is hooks else prepare(ns)
-    if row.section == "embo" and row.there in ("beta", "i_x", "i_y", "h_m"): value(next(r.there for r in ROWS if r.there.startswith("i_x, ")), ns)
+    if row.section == "embo" and row.there in ("beta", "i_x", "i_y", "h_m"):
+        value(next(r.there for r in ROWS if r.there.startswith("i_x, ")), ns)
     with torch.no_grad(): there = number(value(row.there, ns))
     if row.section == "timm": here = number(value(row.here, ns))
     if here is None: return
-    if row in SAME: agree(row, there, here, 1e-4 if row.section in ("neural-collapse", "embo", "timm", "Hooks, and torchvision") else 1e-6)
-    elif row.differs.startswith("Another number"): assert np.isfinite(there).all() and not np.allclose(there, here, rtol=1e-3)
+    if row in SAME:
+        agree(row, there, here, 1e-4 if row.section in ("neural-collapse", "embo", "timm", "Hooks, and torchvision")
+              else 1e-6)
+    elif row.differs.startswith("Another number"):
+        assert np.isfinite(there).all() and not np.allclose(there, here, rtol=1e-3)
 
 
 # ---- what the text says beside the tables
 
 def test_what_the_text_says(results):
-    "An empty class is an error and can be left out, a table has to sum to 1, a one-class batch has a loss, views beyond two are classes of their own."
+    """An empty class is an error and can be left out, a table has to sum to 1, a one-class batch has a loss, views
+    beyond two are classes of their own."""
     from ncib.collapse import NeuralCollapse, collapse_metrics
     from ncib.ib import DiscreteIB
     from ncib.losses import supcon_loss
@@ -384,9 +425,13 @@ def test_what_the_text_says(results):
     assert len(collapse_metrics(x, torch.where(y == 1, 0, y), classes=[0, 2]).classes) == 2
     with pytest.raises(InputError, match="from_counts"): DiscreteIB(2*ns["p"])
     three = torch.cat([z, z[:, :1]], 1)
-    assert abs(float(supcon_loss(three, torch.arange(len(z)), .1)) - supcon(views(three), each(torch.arange(len(z)), three), .1).mean()) < 1e-9
+    assert abs(float(supcon_loss(three, torch.arange(len(z)), .1))
+               - supcon(views(three), each(torch.arange(len(z)), three), .1).mean()) < 1e-9
     assert float(supcon_loss(z, torch.zeros_like(labels), .1)) > 1
-    assert supcon_loss(normal4 := z[..., None].flatten(2), labels, .1) == supcon_loss(z, labels, .1) and normal4.ndim == 3
+    assert (supcon_loss(normal4 := z[..., None].flatten(2), labels, .1) == supcon_loss(z, labels, .1)
+            and normal4.ndim == 3)
     metric = NeuralCollapse(3, 8)
-    assert metric(x, y) is None and metric.ignore_index == -100 and set(metric.state_dict()) == {"counts", "means", "class_scatter", "scatter", "ignored"}
-    assert metric.half().means.dtype == torch.float64 and all(v.dtype == torch.float64 and v.ndim == 0 for v in metric.compute().values())
+    assert (metric(x, y) is None and metric.ignore_index == -100
+            and set(metric.state_dict()) == {"counts", "means", "class_scatter", "scatter", "ignored"})
+    assert (metric.half().means.dtype == torch.float64
+            and all(v.dtype == torch.float64 and v.ndim == 0 for v in metric.compute().values()))

@@ -40,8 +40,11 @@ def by_hand(x, y, labels):
     g, t = GaussianIB.fit(x, y), linear_identifiability(x, y)
     k1 = len(np.unique(labels)) - 1
     s = g.transitions(k1, groups=0)
-    return {"significant": s.significant, "separation": separation(s.excess, k1, g.floor), "shortfall_a": g.corner_shortfall(x, labels, groups=0).share,
-            "shortfall_b": GaussianIB.fit(y, x).corner_shortfall(y, labels, groups=0).share, "held_out_cca": held_out_correlations(x, y).sum(), "cka": linear_cka(x, y), "procrustes": 1 - t.procrustes/2, "rsa": rsa(x, y)}
+    return {"significant": s.significant, "separation": separation(s.excess, k1, g.floor),
+            "shortfall_a": g.corner_shortfall(x, labels, groups=0).share,
+            "shortfall_b": GaussianIB.fit(y, x).corner_shortfall(y, labels, groups=0).share,
+            "held_out_cca": held_out_correlations(x, y).sum(), "cka": linear_cka(x, y),
+            "procrustes": 1 - t.procrustes/2, "rsa": rsa(x, y)}
 
 
 class TestOnePair:
@@ -61,18 +64,27 @@ class TestOnePair:
         a, b = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
         found, hand = pair_measures(a, b, cross_moments(x, y, a, b)), by_hand(x, y, labels)
         assert GaussianIB.fit(x, y).cca.tails > 1.2
-        assert {k: found[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")} == pytest.approx({k: hand[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")}, rel=1e-6)
+        assert {k: found[k] for k in ("significant", "separation", "shortfall_a",
+                                      "shortfall_b")} == pytest.approx({k: hand[k]
+                                                                        for k in ("significant", "separation",
+                                                                                  "shortfall_a", "shortfall_b")},
+                                                                       rel=1e-6)
 
     def test_labels_alone_are_the_features_with_class_means_as_rows(self):
         (x, labels), (y, _) = encoder(0), encoder(1)
         a, b = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
         found = pair_measures(a, b, cross_moments(x, y, a, b))
-        left, right = by_hand(class_mean_features(x, labels), y, labels), by_hand(x, class_mean_features(y, labels), labels)
+        left, right = (by_hand(class_mean_features(x, labels), y, labels),
+                       by_hand(x, class_mean_features(y, labels), labels))
         for m in ("significant", "held_out_cca", "cka", "procrustes", "rsa"):
             modes = 8 if m == "held_out_cca" else 1                        # over as many modes as the pair has
-            assert found[f"{m}_labels"] == pytest.approx((left[m] + right[m])/2/modes, rel=2e-3 if m == "held_out_cca" else 1e-6), m       # its ridge is in units of the basis
-        assert found["significant_labels"] == 3 and found["separation_labels"] == pytest.approx(math.sqrt(left["separation"]*right["separation"]), rel=1e-6)
-        assert found["shortfall_labels_a"] == pytest.approx(left["shortfall_a"], abs=1e-8) and found["shortfall_labels_b"] == pytest.approx(right["shortfall_b"], abs=1e-8)
+            # its ridge is in units of the basis
+            assert found[f"{m}_labels"] == pytest.approx((left[m] + right[m])/2/modes,
+                                                         rel=2e-3 if m == "held_out_cca" else 1e-6), m
+        assert (found["significant_labels"] == 3 and found["separation_labels"]
+                == pytest.approx(math.sqrt(left["separation"]*right["separation"]), rel=1e-6))
+        assert (found["shortfall_labels_a"] == pytest.approx(left["shortfall_a"], abs=1e-8)
+                and found["shortfall_labels_b"] == pytest.approx(right["shortfall_b"], abs=1e-8))
 
     def test_labels_need_not_be_consecutive(self):
         x, labels = encoder(0)
@@ -95,14 +107,16 @@ class TestOnePair:
         plain, linear, rotation = found(y), found(y@maps["linear"]), found(y@maps["rotation"])
         assert all(linear[m] == pytest.approx(plain[m], rel=1e-6) for m in ("significant", "separation"))
         assert linear["cka"] != pytest.approx(plain["cka"], rel=1e-3)
-        assert all(rotation[m] == pytest.approx(plain[m], rel=1e-6) for m in ("significant", "separation", "cka", "procrustes", "rsa", "shortfall_a"))
+        assert all(rotation[m] == pytest.approx(plain[m], rel=1e-6) for m in ("significant", "separation", "cka",
+                                                                              "procrustes", "rsa", "shortfall_a"))
 
     def test_intervals_are_those_of_transitions(self):
         (x, labels), (y, _) = encoder(0), encoder(1)
         t = GaussianIB.fit(x, y).transitions(3, groups=10)
         c = GaussianIB.fit(y, x).corner_shortfall(y, labels, groups=10)
         found = pair_intervals(x, y, labels, 10)
-        assert (found["separation"], found["separation_low"], found["separation_high"]) == pytest.approx((t.separation.value, t.separation.low, t.separation.high))
+        assert (found["separation"], found["separation_low"],
+                found["separation_high"]) == pytest.approx((t.separation.value, t.separation.low, t.separation.high))
         assert (found["shortfall_b"], found["shortfall_low_b"]) == pytest.approx((c.share, c.interval.low))
 
     def test_other_rows_are_refused(self):
@@ -116,22 +130,29 @@ class TestOnePair:
         for i in range(0, 400, 70): joint.update(x[i:i + 70], y[i:i + 70], labels[i:i + 70])
         g, rows = GaussianIB.fit(joint), GaussianIB.fit(x, y)
         assert np.allclose(g.excess, rows.excess, rtol=1e-9)
-        assert g.corner_shortfall(joint).share == pytest.approx(rows.corner_shortfall(x, labels, groups=0).share, rel=1e-6)
+        assert g.corner_shortfall(joint).share == pytest.approx(rows.corner_shortfall(x, labels, groups=0).share,
+                                                                rel=1e-6)
         turned = g.swapped().corner_shortfall(joint.swapped())
         assert turned.share == pytest.approx(GaussianIB.fit(y, x).corner_shortfall(y, labels, groups=0).share, rel=1e-6)
-        assert all(np.allclose(u, v) for u, v in zip(joint.swapped().covariance(), (joint.covariance()[2], joint.covariance()[1].T, joint.covariance()[0])))
+        assert all(np.allclose(u, v) for u, v in zip(joint.swapped().covariance(),
+                                                     (joint.covariance()[2], joint.covariance()[1].T,
+                                                      joint.covariance()[0])))
         with pytest.raises(InputError, match="labels must be given for 4 classes"): joint.update(x, y)
-        with pytest.raises(InputError, match="JointStats with classes"): g.corner_shortfall(JointStats(8, 8).update(x, y))
+        with pytest.raises(InputError, match="JointStats with classes"):
+            g.corner_shortfall(JointStats(8, 8).update(x, y))
         with pytest.raises(InputError, match="turned round"): GaussianIB.fit_labels(x, labels).swapped()
 
 
 class TestManyEncoders:
     def test_every_pair_once(self, four):
         c = compare(*four, progress=False)
-        assert list(zip(c.table.a, c.table.b)) == [("e0", "e1"), ("e0", "e2"), ("e0", "e3"), ("e1", "e2"), ("e1", "e3"), ("e2", "e3")]
+        assert list(zip(c.table.a, c.table.b)) == [("e0", "e1"), ("e0", "e2"), ("e0", "e3"), ("e1", "e2"), ("e1", "e3"),
+                                                   ("e2", "e3")]
         hand = by_hand(four[0]["e1"], four[0]["e3"], four[1])
-        assert c.matrix("cka").loc["e3", "e1"] == pytest.approx(hand["cka"]) and c.matrix("rsa").loc["e1", "e3"] == pytest.approx(hand["rsa"])
-        assert c.matrix("shortfall").loc["e1", "e3"] == pytest.approx(hand["shortfall_a"], rel=1e-6) and c.matrix("shortfall").loc["e3", "e1"] == pytest.approx(hand["shortfall_b"], rel=1e-6)
+        assert (c.matrix("cka").loc["e3", "e1"] == pytest.approx(hand["cka"])
+                and c.matrix("rsa").loc["e1", "e3"] == pytest.approx(hand["rsa"]))
+        assert (c.matrix("shortfall").loc["e1", "e3"] == pytest.approx(hand["shortfall_a"], rel=1e-6)
+                and c.matrix("shortfall").loc["e3", "e1"] == pytest.approx(hand["shortfall_b"], rel=1e-6))
         assert (np.diag(c.matrix("held_out_cca")) == 1).all() and np.isnan(np.diag(c.matrix("separation"))).all()
         assert c.encoders.nc1.tolist() == pytest.approx([collapse_metrics(v, four[1]).nc1 for v in four[0].values()])
 
@@ -145,11 +166,16 @@ class TestManyEncoders:
         files = {"a": {"backbone": tmp_path/"x.npy"}, "b": {"backbone": f[1].test}}
         direct = {n: r.file("features", 3) for n, r in runs.items()}
         columns = [m for m in c.table if m not in ("layer", "a", "b")]
-        for given, labels, layers in ((layered, f[0].test_labels, 2), (files, f[0].test_labels.numpy(), 1), (direct, None, 2), ({n: str(r.path) for n, r in runs.items()}, None, 2)):
+        for given, labels, layers in ((layered, f[0].test_labels, 2), (files, f[0].test_labels.numpy(), 1),
+                                      (direct, None, 2), ({n: str(r.path) for n, r in runs.items()}, None, 2)):
             other = compare(given, labels, progress=False)
-            np.testing.assert_allclose(other.table[columns].to_numpy(float), c.table[columns][:layers].to_numpy(float), rtol=1e-6, err_msg=str(given)[:80])
+            np.testing.assert_allclose(other.table[columns].to_numpy(float), c.table[columns][:layers].to_numpy(float),
+                                       rtol=1e-6, err_msg=str(given)[:80])
         assert "cannot tell" in compare(files, f[0].test_labels, progress=False).info["images"]
-        assert compare(runs, epoch=0, part="train", layers=["head"], measures=["cka"], progress=False).matrix("cka").loc["a", "b"] == pytest.approx(linear_cka(*(r.features(0).train_head for r in short_pair)))
+        assert compare(runs, epoch=0, part="train", layers=["head"], measures=["cka"],
+                       progress=False).matrix("cka").loc["a",
+                                                         "b"] == pytest.approx(linear_cka(*(r.features(0).train_head
+                                                                                            for r in short_pair)))
 
     def test_what_is_done_is_not_done_again(self, four, tmp_path, monkeypatch):
         done = []
@@ -160,12 +186,14 @@ class TestManyEncoders:
         pd.testing.assert_frame_equal(compare(*four, measures=["cka"], out=tmp_path, progress=False).table, first.table)
         assert len(done) == 6
         pairs = sorted((tmp_path/"pairs").glob("*.json"))
-        pairs[0].unlink(); pairs[1].write_text("{")                                      # killed before it was written; damaged
+        # killed before it was written; damaged
+        pairs[0].unlink(); pairs[1].write_text("{")
         pd.testing.assert_frame_equal(compare(*four, measures=["cka"], out=tmp_path, progress=False).table, first.table)
         assert len(done) == 8
         changed = {**four[0], "e2": encoder(7)[0]}
         compare(changed, four[1], measures=["cka"], out=tmp_path, progress=False)
-        assert len(done) == 8 + 3                                                        # the pairs of the one that changed
+        # the pairs of the one that changed
+        assert len(done) == 8 + 3
         compare({**changed, "e9": encoder(9)[0]}, four[1], measures=["cka"], out=tmp_path, progress=False)
         assert len(done) == 11 + 4
 
@@ -180,12 +208,16 @@ class TestManyEncoders:
         assert len(read) == 4
         np.save(files[0], four[0]["e0"][:, ::2])
         again = compare(files, four[1], measures=["cka"], out=tmp_path/"out", progress=False)
-        assert read[4:] == ["e0, features"] and again.matrix("cka").loc["e0", "e1"] != first.matrix("cka").loc["e0", "e1"]
+        assert (read[4:] == ["e0, features"]
+                and again.matrix("cka").loc["e0", "e1"] != first.matrix("cka").loc["e0", "e1"])
 
     def test_processes_say_what_one_says(self, four, tmp_path):
-        one, two = (compare(*four, measures=["separation", "cka"], workers=w, out=tmp_path/str(w), progress=False) for w in (1, 2))
+        one, two = (compare(*four, measures=["separation", "cka"], workers=w, out=tmp_path/str(w), progress=False)
+                    for w in (1, 2))
         pd.testing.assert_frame_equal(one.table, two.table, rtol=1e-9)
-        with pytest.raises(InputError, match="hold the same features"): compare({**four[0], "e8": four[0]["e0"]}, four[1], measures=["cka"], workers=2, out=tmp_path/"3", progress=False)
+        with pytest.raises(InputError, match="hold the same features"):
+            compare({**four[0], "e8": four[0]["e0"]}, four[1], measures=["cka"], workers=2, out=tmp_path/"3",
+                    progress=False)
         assert len(list((tmp_path/"3/pairs").glob("*.json"))) == 9                        # the rest is done first
 
     def test_on_ray_as_here(self, four, tmp_path):
@@ -194,23 +226,27 @@ class TestManyEncoders:
         try: c = compare(*four, measures=["cka", "separation"], out=tmp_path, ray=True, progress=False)
         finally:
             if not there: ray.shutdown()
-        pd.testing.assert_frame_equal(c.table, compare(*four, measures=["cka", "separation"], progress=False).table, rtol=1e-9)
+        pd.testing.assert_frame_equal(c.table, compare(*four, measures=["cka", "separation"], progress=False).table,
+                                      rtol=1e-9)
 
     def test_superclasses(self, short_pair):
         y = short_pair[0].features(3).test_labels
         c = compare(short_pair, labels=y//5, layers=["backbone"], measures=["separation", "cka"], progress=False)
         assert c.info["num_classes"] == 2 and c.table.separation.notna().all()
         same = compare(short_pair, layers=["backbone"], measures=["cka"], progress=False)
-        assert c.table.cka[0] == pytest.approx(same.table.cka[0]) and c.table.cka_labels[0] != pytest.approx(same.table.cka_labels[0])
+        assert (c.table.cka[0] == pytest.approx(same.table.cka[0])
+                and c.table.cka_labels[0] != pytest.approx(same.table.cka_labels[0]))
 
     def test_intervals_on_request(self, four):
         c = compare(*four, groups=10, measures=["separation"], progress=False)
-        assert (c.table.separation_low <= c.table.separation).all() and (c.table.separation <= c.table.separation_high).all() and c.info["groups"] == 10
+        assert ((c.table.separation_low <= c.table.separation).all()
+                and (c.table.separation <= c.table.separation_high).all() and c.info["groups"] == 10)
         assert "separation_low" not in compare(*four, measures=["separation"], progress=False).table
 
     def test_across_layers(self, four):
         x = list(four[0].values())
-        c = compare({"one": {"early": x[0], "late": x[1]}, "two": {"block": x[2]}}, four[1], across=True, measures=["cka"], progress=False)
+        c = compare({"one": {"early": x[0], "late": x[1]}, "two": {"block": x[2]}}, four[1], across=True,
+                    measures=["cka"], progress=False)
         assert c.names == ["one, early", "one, late", "two, block"] and len(c.table) == 3 and c.layers == ["all"]
 
     def test_too_few_rows_for_the_width_are_told(self):
@@ -223,34 +259,50 @@ class TestManyEncoders:
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(encoders={"e0": 0}), "at least two, got 1"), (dict(labels=None), "labels must be given: none of the encoders has them"), (dict(labels=np.zeros(400, int)), "at least 2 classes, got 1"),
-    (dict(labels=np.zeros(399, int)), "e0, features has 400 rows, labels have 399"), (dict(measures=["cca"]), "measures must be some of .*, got 'cca'"), (dict(measures=[]), "at least one"),
-    (dict(layers=["fc"]), "e0 has no layer 'fc'; there is features"), (dict(groups=1), "groups must be"), (dict(workers=0), "workers must be"), (dict(part="val"), "part must be"), (dict(ray=True), "out must be given with Ray")])
+    (dict(encoders={"e0": 0}), "at least two, got 1"),
+    (dict(labels=None), "labels must be given: none of the encoders has them"),
+    (dict(labels=np.zeros(400, int)), "at least 2 classes, got 1"),
+    (dict(labels=np.zeros(399, int)), "e0, features has 400 rows, labels have 399"),
+    (dict(measures=["cca"]), "measures must be some of .*, got 'cca'"), (dict(measures=[]), "at least one"),
+    (dict(layers=["fc"]), "e0 has no layer 'fc'; there is features"), (dict(groups=1), "groups must be"),
+    (dict(workers=0), "workers must be"), (dict(part="val"), "part must be"),
+    (dict(ray=True), "out must be given with Ray")])
 def test_refusals(four, change, message):
     if "encoders" in change: change = {"encoders": {"e0": four[0]["e0"]}}
-    with pytest.raises(InputError, match=message): compare(**{"encoders": four[0], "labels": four[1], "progress": False} | change)
+    with pytest.raises(InputError, match=message):
+        compare(**{"encoders": four[0], "labels": four[1], "progress": False} | change)
 
 
 def test_bad_features_are_named(four, tmp_path):
     bad = four[0]["e1"].copy(); bad[17, 2] = np.nan
-    with pytest.raises(InputError, match=r"odd, features must be finite.*first: row 17"): compare({"e0": four[0]["e0"], "odd": bad}, four[1], progress=False)
-    with pytest.raises(InputError, match="flat, features must vary"): compare({"e0": four[0]["e0"], "flat": np.full((400, 3), .1)}, four[1], progress=False)
-    with pytest.raises(InputError, match="must be floating point, got int64"): compare({"e0": four[0]["e0"], "ints": np.ones((400, 3), int)}, four[1], progress=False)
-    with pytest.raises(InputError, match=r"must be \(n, d\)"): compare({"e0": four[0]["e0"], "cube": np.ones((400, 3, 2))}, four[1], progress=False)
+    with pytest.raises(InputError, match=r"odd, features must be finite.*first: row 17"):
+        compare({"e0": four[0]["e0"], "odd": bad}, four[1], progress=False)
+    with pytest.raises(InputError, match="flat, features must vary"):
+        compare({"e0": four[0]["e0"], "flat": np.full((400, 3), .1)}, four[1], progress=False)
+    with pytest.raises(InputError, match="must be floating point, got int64"):
+        compare({"e0": four[0]["e0"], "ints": np.ones((400, 3), int)}, four[1], progress=False)
+    with pytest.raises(InputError, match=r"must be \(n, d\)"):
+        compare({"e0": four[0]["e0"], "cube": np.ones((400, 3, 2))}, four[1], progress=False)
     (tmp_path/"x.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(InputError, match="x.npy is damaged"): compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
+    with pytest.raises(InputError, match="x.npy is damaged"):
+        compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
     np.save(tmp_path/"code.npy", np.array([{}], dtype=object))
-    with pytest.raises(InputError, match="code.npy is damaged or not a .npy file of numbers"): compare({"e0": four[0]["e0"], "x": tmp_path/"code.npy"}, four[1], progress=False)
-    with pytest.raises(InputError, match="neither a run directory nor a file"): compare({"e0": four[0]["e0"], "x": tmp_path/"none.npy"}, four[1], progress=False)
+    with pytest.raises(InputError, match="code.npy is damaged or not a .npy file of numbers"):
+        compare({"e0": four[0]["e0"], "x": tmp_path/"code.npy"}, four[1], progress=False)
+    with pytest.raises(InputError, match="neither a run directory nor a file"):
+        compare({"e0": four[0]["e0"], "x": tmp_path/"none.npy"}, four[1], progress=False)
 
 
 def test_other_images_are_refused(short_pair, tmp_path):
     f = short_pair[1].features(3)
-    for name, labels, print_ in (("labels", f.test_labels.flip(0), short_pair[0].data["fingerprint"]), ("images", f.test_labels, "others")):
+    for name, labels, print_ in (("labels", f.test_labels.flip(0), short_pair[0].data["fingerprint"]),
+                                 ("images", f.test_labels, "others")):
         run = Run.create(tmp_path/name, short_pair[0].classes, {}, {"fingerprint": print_})
         run.save_features(3, f.train, f.train_labels, f.test, labels)
-    with pytest.raises(InputError, match="have different labels"): compare([short_pair[0], tmp_path/"labels"], progress=False)
-    with pytest.raises(InputError, match="saw different images"): compare([short_pair[0], tmp_path/"images"], progress=False)
+    with pytest.raises(InputError, match="have different labels"):
+        compare([short_pair[0], tmp_path/"labels"], progress=False)
+    with pytest.raises(InputError, match="saw different images"):
+        compare([short_pair[0], tmp_path/"images"], progress=False)
 
 
 class TestResult:
@@ -258,11 +310,13 @@ class TestResult:
         c = compare(*four, progress=False)
         table = c.table.copy()
         table.loc[0, ["separation", "shortfall_a"]] = math.inf, math.nan
-        odd = Comparison(table.assign(a=table.a.replace("e0", "nan")), c.encoders.assign(encoder=c.encoders.encoder.replace("e0", "nan")), c.info)
+        odd = Comparison(table.assign(a=table.a.replace("e0", "nan")),
+                         c.encoders.assign(encoder=c.encoders.encoder.replace("e0", "nan")), c.info)
         odd.save(tmp_path)
         back = Comparison.load(tmp_path)
         pd.testing.assert_frame_equal(back.table, odd.table, check_dtype=False, check_exact=True)
-        assert back.info == c.info and back.names == ["nan", "e1", "e2", "e3"] and math.isinf(back.matrix("separation").loc["nan", "e1"])
+        assert (back.info == c.info and back.names == ["nan", "e1", "e2", "e3"]
+                and math.isinf(back.matrix("separation").loc["nan", "e1"]))
         assert len(json.loads((tmp_path/"comparison.json").read_text())["pairs"]) == 6
         (tmp_path/"comparison.csv").write_text("layer,a,b,cka\nfeatures,e0,e1,half\n")
         with pytest.raises(InputError, match="comparison.csv is damaged"): Comparison.load(tmp_path)
@@ -273,10 +327,13 @@ class TestResult:
         with pytest.raises(InputError, match="'head' was not compared; there is features"): c.matrix("cka", "head")
 
     def test_the_page_stands_alone(self, four, tmp_path):
-        c = compare({"<b>one</b>": {"a.1": four[0]["e0"], "b": four[0]["e1"]}, "two": {"a.1": four[0]["e2"], "b": four[0]["e3"]}, "three": {"a.1": encoder(8)[0], "b": encoder(9)[0]}}, four[1], out=tmp_path, progress=False)
+        c = compare({"<b>one</b>": {"a.1": four[0]["e0"], "b": four[0]["e1"]},
+                     "two": {"a.1": four[0]["e2"], "b": four[0]["e3"]},
+                     "three": {"a.1": encoder(8)[0], "b": encoder(9)[0]}}, four[1], out=tmp_path, progress=False)
         page = (tmp_path/"report.html").read_text()
         assert page == comparison_html(Comparison.load(tmp_path)) and "<b>one</b>" not in page and "<script" not in page
-        assert not re.search(r"(src|href)=\"(?!data:|#|https://ncib)", page) and page.count("<img") == 2*(len(measures) + 1)
+        assert (not re.search(r"(src|href)=\"(?!data:|#|https://ncib)", page)
+                and page.count("<img") == 2*(len(measures) + 1))
         ids = re.findall(r'id="layer-([\w-]+)"', page)
         assert len(ids) == 2 and all(f'class="of-layer of-{i}"' in page for i in ids)
 
@@ -285,7 +342,8 @@ class TestResult:
         ax = plot_comparison(c, "cka").axes[0]
         assert f"{c.matrix('cka').iloc[0, 1]:.2f}"[1:] in [t.get_text() for t in ax.texts]
         assert plot_comparison(c, "separation").axes[0].images[0].norm.__class__.__name__ == "LogNorm"
-        many = pd.DataFrame(np.random.default_rng(0).uniform(size=(50, 50)), [f"n{i}" for i in range(50)], [f"n{i}" for i in range(50)])
+        many = pd.DataFrame(np.random.default_rng(0).uniform(size=(50, 50)), [f"n{i}" for i in range(50)],
+                            [f"n{i}" for i in range(50)])
         assert not plot_matrices({"m": many}, "x").axes[0].texts
         with pytest.raises(InputError, match="lacks some"): plot_dendrogram({"m": many.where(many < .9)})
 
@@ -299,15 +357,19 @@ class TestCommand:
         for n, v in four[0].items(): np.save(tmp_path/f"{n}.npy", v)
         np.save(tmp_path/"y.npy", four[1])
         files = [tmp_path/f"{n}.npy" for n in four[0]]
-        status, out, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--measures", "cka", "rsa", "--names", "p", "q", "r", "s")
-        assert status == 0 and "labels alone" in out and Comparison.load(tmp_path/"out").names == ["p", "q", "r", "s"], err
+        status, out, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--measures",
+                                    "cka", "rsa", "--names", "p", "q", "r", "s")
+        assert status == 0 and "labels alone" in out and Comparison.load(tmp_path/"out").names == ["p", "q", "r",
+                                                                                                   "s"], err
         status, _, err = self.run(capsys, *files, "--labels", tmp_path/"none.npy", "--out", tmp_path/"out")
         assert status == 1 and "none.npy is no .npy file" in err
-        status, _, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--names", "p", "p")
+        status, _, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--names", "p",
+                                  "p")
         assert status == 1 and "--names must be 4 different names" in err
 
     def test_runs(self, short_pair, tmp_path, capsys):
-        status, out, err = self.run(capsys, *(r.path for r in short_pair), "--out", tmp_path/"out", "--layers", "backbone", "--epoch", "0")
+        status, out, err = self.run(capsys, *(r.path for r in short_pair), "--out", tmp_path/"out", "--layers",
+                                    "backbone", "--epoch", "0")
         assert status == 0 and (tmp_path/"out/report.html").is_file(), err
         status, _, err = self.run(capsys, *(r.path for r in short_pair), "--out", tmp_path/"out", "--epoch", "77")
         assert status == 1 and "no features of epoch 77" in err
@@ -318,14 +380,19 @@ def test_blocks_of_rows_say_what_all_rows_say(monkeypatch):
     x, labels = encoder(0, n=3000, d=24, k=6, dtype=np.float32)
     y, _ = encoder(1, n=3000, d=24, k=6, dtype=np.float32)
     x[:, 3] = 2.                                                                         # a dead column
-    y = np.c_[y, x[:, :1]].astype(np.float32)                                            # and a mode with ρ = 1: known from the rows
+    # and a mode with ρ = 1: known from the rows
+    y = np.c_[y, x[:, :1]].astype(np.float32)
     def found():
         g = GaussianIB.fit(x, y[:, :24])
         t, *corners = g.pair_story(g.swapped(), labels, groups=5)
-        return np.r_[GaussianIB.fit(x, y).excess, g.corner_shortfall(x, labels, groups=5).interval.low, GaussianIB.fit_class_paired(x, y, labels).excess,
-                     GaussianIB.fit(x, y, shrinkage="ledoit-wolf").excess, linear_cka(x, y), t.separation.value, t.separation.low, *(c.nats for c in corners)]
+        return np.r_[GaussianIB.fit(x, y).excess, g.corner_shortfall(x, labels, groups=5).interval.low,
+                     GaussianIB.fit_class_paired(x, y, labels).excess,
+                     GaussianIB.fit(x, y, shrinkage="ledoit-wolf").excess, linear_cka(x, y), t.separation.value,
+                     t.separation.low, *(c.nats for c in corners)]
     whole = found()
     monkeypatch.setattr(ncib.cca, "in_one_piece", 0)
     real = torch.Tensor.split
-    monkeypatch.setattr(torch.Tensor, "split", lambda t, rows, *dim: real(t, min(rows, 700) if isinstance(rows, int) else rows, *dim))     # more than one block
+    # more than one block
+    monkeypatch.setattr(torch.Tensor, "split", lambda t, rows,
+                        *dim: real(t, min(rows, 700) if isinstance(rows, int) else rows, *dim))
     np.testing.assert_allclose(found(), whole, rtol=1e-6, atol=1e-12)

@@ -14,13 +14,16 @@ def write_folder(root, counts={"ant": 3, "bee": 2}, size=(6, 5), mode="RGB", suf
     for part in parts:
         for name, n in counts.items():
             (root/part/name).mkdir(parents=True)
-            for i in range(n): Image.fromarray(RNG.integers(256, size=(*size, 3), dtype=np.uint8)).convert(mode).save(root/part/name/f"{i}.{suffix}")
+            for i in range(n):
+                Image.fromarray(RNG.integers(256, size=(*size, 3),
+                                             dtype=np.uint8)).convert(mode).save(root/part/name/f"{i}.{suffix}")
     return root
 
 
 def test_folder(tmp_path):
     d = load_images(write_folder(tmp_path))
-    assert d.classes == ("ant", "bee") and d.train.shape == (5, 3, 6, 5) and d.train.dtype == torch.uint8 and d.kind == "natural"
+    assert (d.classes == ("ant", "bee") and d.train.shape == (5, 3, 6, 5) and d.train.dtype == torch.uint8
+            and d.kind == "natural")
     assert d.train_labels.tolist() == [0, 0, 0, 1, 1]
     assert np.array_equal(d.train[3].permute(1, 2, 0), np.asarray(Image.open(tmp_path/"train/bee/0.png")))
 
@@ -36,7 +39,8 @@ def test_grey_folder_of_jpg(tmp_path):
     (lambda r: [p.unlink() for p in (r/"test/bee").iterdir()], "no .png or .jpg images of class 'bee'"),
     (lambda r: Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(r/"train/bee/9.png"), "one size and colour mode"),
     (lambda r: Image.fromarray(np.zeros((6, 5), np.uint8)).save(r/"train/bee/9.png"), "one size and colour mode"),
-    (lambda r: ((r/"test/cat").mkdir(), Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(r/"test/cat/0.png")), "class 'cat' has no train images"),
+    (lambda r: ((r/"test/cat").mkdir(), Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(r/"test/cat/0.png")),
+     "class 'cat' has no train images"),
     (lambda r: (r/"test").rename(r/"elsewhere"), "test: no such folder"),
     (lambda r: [(r/"train"/c).rename(r/c) for c in ("ant", "bee")], "no class folders"),
 ])
@@ -57,7 +61,8 @@ def test_hidden_files_sixteen_bits_and_alpha(tmp_path):
 
 
 def test_npz_parts_that_disagree(tmp_path):
-    np.savez(tmp_path/"train.npz", **arrays()); np.savez(tmp_path/"test.npz", **arrays(classes=np.array(["b", "a", "c"])))
+    np.savez(tmp_path/"train.npz", **arrays())
+    np.savez(tmp_path/"test.npz", **arrays(classes=np.array(["b", "a", "c"])))
     with pytest.raises(InputError, match="name different classes"): load_images(tmp_path)
     np.savez(tmp_path/"test.npz", **arrays(labels=np.array(list("abc"*4))))
     with pytest.raises(InputError, match="must be integers|must be"): load_images(tmp_path)
@@ -82,7 +87,9 @@ def test_one_class_is_refused(tmp_path):
     with pytest.raises(InputError, match="at least 2 classes, got 1"): load_images(write_folder(tmp_path, {"ant": 3}))
 
 
-def arrays(n=12, k=3, **change): return {"images": RNG.integers(256, size=(n, 4, 4, 3), dtype=np.uint8), "labels": np.arange(n) % k, "classes": np.array(list("abc")[:k])} | change
+def arrays(n=12, k=3, **change):
+    return {"images": RNG.integers(256, size=(n, 4, 4, 3), dtype=np.uint8), "labels": np.arange(n) % k,
+            "classes": np.array(list("abc")[:k])} | change
 
 
 def test_npz_pair_and_single(tmp_path):
@@ -144,10 +151,12 @@ def test_label_noise_share():
 
 
 def test_natural_views_do_what_the_recipe_says():
-    "Crops see between 20 % and 100 % of the picture, half are flipped, a fifth are grey, and the hue rotation keeps the luma."
+    """Crops see between 20 % and 100 % of the picture, half are flipped, a fifth are grey, and the hue rotation keeps
+    the luma."""
     ramp = torch.linspace(0, 255, 64).round().to(torch.uint8).expand(2000, 3, 64, 64).contiguous()
     v = augment(ramp, "natural", generator=generator(3))
-    assert abs((v.isclose(v.mean(1, keepdim=True), atol=1e-4).all(1).flatten(1).all(1)).float().mean() - 1) < .05, "a grey picture stays grey under colour jitter"
+    assert abs((v.isclose(v.mean(1, keepdim=True), atol=1e-4).all(1).flatten(1).all(1)).float().mean()
+               - 1) < .05, "a grey picture stays grey under colour jitter"
     from ncib.data import _augment_natural, _jitter_colour
     crop = _augment_natural(ramp[:, :1].float()/255, 1., generator(4))
     slope = crop[:, 0, 32, -1] - crop[:, 0, 32, 0]
@@ -167,10 +176,12 @@ def test_subset_keeps_proportions_and_order():
     data = load_images("digits")
     some = subset(data, size=300)
     whole, part = torch.bincount(data.train_labels), torch.bincount(some.train_labels)
-    assert len(some.train) == 300 and (part - whole*300/len(data.train)).abs().max() < 1 and torch.equal(some.test, data.test)
+    assert (len(some.train) == 300 and (part - whole*300/len(data.train)).abs().max() < 1
+            and torch.equal(some.test, data.test))
     rows = [int((data.train.flatten(1) == x.flatten()).all(1).nonzero()[0, 0]) for x in some.train[:50]]
     assert rows == sorted(rows), "the order of the images is kept"
-    assert subset(data) is data and subset(data, size=300, seed=1).fingerprint() != some.fingerprint() == subset(data, size=300).fingerprint()
+    assert (subset(data) is data and subset(data, size=300, seed=1).fingerprint() != some.fingerprint()
+            == subset(data, size=300).fingerprint())
 
 
 @pytest.mark.parametrize("ratio", [2., 10., 50.])
@@ -182,8 +193,11 @@ def test_long_tail(ratio):
     assert both.sum() == 300 and abs(both[0]/both[9]*whole[9]/whole[0] - ratio) < .4*ratio
 
 
-@pytest.mark.parametrize("size, imbalance, message", [(0, 1., r"train_size must be in \[1, 1347\], got 0"), (1348, 1., "got 1348"), (11, 1., "at least 2 are needed"), (None, 1000., "leave . training image"),
-                                                      (None, .5, "imbalance must be at least 1"), (None, float("nan"), "imbalance must be at least 1")])
+@pytest.mark.parametrize("size, imbalance, message", [(0, 1., r"train_size must be in \[1, 1347\], got 0"),
+                                                      (1348, 1., "got 1348"), (11, 1., "at least 2 are needed"),
+                                                      (None, 1000., "leave . training image"),
+                                                      (None, .5, "imbalance must be at least 1"),
+                                                      (None, float("nan"), "imbalance must be at least 1")])
 def test_subset_refuses(size, imbalance, message):
     with pytest.raises(InputError, match=message): subset(load_images("digits"), size, imbalance)
 
@@ -191,8 +205,10 @@ def test_subset_refuses(size, imbalance, message):
 def test_any_numpy_array_is_taken():
     "Also those that torch refuses: negative strides, another byte order."
     x = np.arange(12.).reshape(6, 2)
-    for features in (x.astype(">f4"), x[::-1], x[:, ::-1], np.asfortranarray(x)): assert np.array_equal(check_features(features).numpy(), features)
-    for labels in (np.arange(6)[::-1], np.arange(6, dtype=">i8")): assert np.array_equal(check_labels(labels, 6).numpy(), labels)
+    for features in (x.astype(">f4"), x[::-1], x[:, ::-1], np.asfortranarray(x)):
+        assert np.array_equal(check_features(features).numpy(), features)
+    for labels in (np.arange(6)[::-1], np.arange(6, dtype=">i8")):
+        assert np.array_equal(check_labels(labels, 6).numpy(), labels)
 
 
 def test_cifar_is_downloaded_by_one_process_at_a_time(tmp_path, monkeypatch):
@@ -217,7 +233,8 @@ def test_cifar_is_downloaded_by_one_process_at_a_time(tmp_path, monkeypatch):
 
 
 def test_shift_moves_whole_pixels():
-    "Every view is the picture moved by up to an eighth of the side, mirrored at its edges, mirrored as a whole or not; all moves occur."
+    """Every view is the picture moved by up to an eighth of the side, mirrored at its edges, mirrored as a whole or
+    not; all moves occur."""
     x = torch.randint(256, (1, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
     for flip in (True, False):
         views = augment(x.expand(400, -1, -1, -1), "shift", generator=generator(1), flip=flip)
@@ -234,7 +251,8 @@ def test_shift_on_small_and_oblong_pictures():
     for shape in ((1, 1), (2, 1), (8, 8), (8, 40)):
         x = torch.randint(256, (5, 1, *shape), dtype=torch.uint8, generator=generator(0))
         v = augment(x, "shift", 9., generator(0))
-        assert v.shape == x.shape and all(set(a.unique().tolist()) <= set((b/255).unique().tolist()) for a, b in zip(v, x))
+        assert (v.shape == x.shape and all(set(a.unique().tolist()) <= set((b/255).unique().tolist())
+                                           for a, b in zip(v, x)))
         assert torch.equal(v, augment(x, "shift", 9., generator(0)))
 
 
@@ -243,10 +261,12 @@ def test_cutout_blanks_one_square():
     for kind in ("none", "shift"):
         v = augment(x, kind, 0., generator(0), flip=False, cutout=.3)
         changed = (v - x/255).abs().amax(1) > 1e-6
-        assert (changed.any(2).sum(1) <= 6).all() and (changed.any(1).sum(1) <= 6).all() and (changed.sum((1, 2)) > 30).all()
+        assert ((changed.any(2).sum(1) <= 6).all() and (changed.any(1).sum(1) <= 6).all()
+                and (changed.sum((1, 2)) > 30).all())
         hole = v.permute(0, 2, 3, 1)[changed].view(50, -1, 3) if (changed.sum((1, 2)) == 36).all() else None
         if hole is not None: assert torch.allclose(hole, (x/255).mean((2, 3))[:, None].expand_as(hole), atol=1e-5)
-    assert torch.equal(augment(x, "natural", generator=generator(3)), augment(x, "natural", generator=generator(3), cutout=0.))
+    assert torch.equal(augment(x, "natural", generator=generator(3)),
+                       augment(x, "natural", generator=generator(3), cutout=0.))
     with pytest.raises(InputError, match=r"cutout must be in \[0, 1\), got 1"): augment(x, "shift", cutout=1)
 
 
@@ -259,7 +279,8 @@ def everyday_folder(root):
     Image.fromarray(pixels).save(root/"train/ant/tall.png")
     Image.fromarray(pixels[..., 0]).save(root/"train/ant/grey.png")
     Image.fromarray(np.dstack([pixels, np.full((20, 12), 255, np.uint8)])).save(root/"train/ant/opaque.png")
-    Image.fromarray(np.dstack([np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)])).save(root/"train/bee/clear.png")
+    Image.fromarray(np.dstack([np.zeros((16, 16, 3), np.uint8),
+                               np.zeros((16, 16), np.uint8)])).save(root/"train/bee/clear.png")
     Image.fromarray(pixels).quantize(8).save(root/"train/bee/palette.png")
     Image.fromarray(np.full((16, 16), 0, np.uint8), "P").save(root/"train/bee/clear_palette.png", transparency=0)
     Image.fromarray(np.full((30, 30), 40000, np.uint16)).save(root/"train/bee/deep.png")
@@ -273,27 +294,36 @@ def everyday_folder(root):
 @pytest.mark.parametrize("colour, channels", [("rgb", 3), ("grey", 1)])
 def test_folder_of_all_kinds(tmp_path, colour, channels):
     everyday_folder(tmp_path)
-    with pytest.warns(UserWarning, match=r"2 unreadable images are left out: train/bee/short.png, test/bee/short.jpg$"): d = load_images(tmp_path, image_size=10, colour=colour, skip_broken=True)
-    assert d.train.shape == (14, channels, 10, 10) and d.test.shape == (6, channels, 10, 10) and d.train_labels.tolist() == [0]*6 + [1]*8
+    with pytest.warns(UserWarning, match=r"2 unreadable images are left out: train/bee/short.png, test/bee/short.jpg$"):
+        d = load_images(tmp_path, image_size=10, colour=colour, skip_broken=True)
+    assert (d.train.shape == (14, channels, 10, 10) and d.test.shape == (6, channels, 10, 10)
+            and d.train_labels.tolist() == [0]*6 + [1]*8)
     names = sorted(p.name for p in (tmp_path/"train/bee").iterdir() if p.name != "short.png")
     bee = dict(zip(names, d.train[6:]))
-    assert (bee["clear.png"] == 255).all() and (bee["clear_palette.png"] == 255).all()      # transparent: the white behind it
+    # transparent: the white behind it
+    assert (bee["clear.png"] == 255).all() and (bee["clear_palette.png"] == 255).all()
     assert (bee["deep.png"] == 40000//257).all()
 
 
 @pytest.mark.filterwarnings("ignore:.*'mode' parameter is deprecated:DeprecationWarning")
 def test_what_does_not_fit_names_the_option_that_makes_it(tmp_path):
     everyday_folder(tmp_path)
-    with pytest.raises(InputError, match=r"grey.png is \(20, 12\).*image_size=12 \(--image-size\) cuts and scales"): load_images(tmp_path)
-    with pytest.raises(InputError, match=r"grey.png is \(8, 8\); colour='grey' or 'rgb' \(--colour\) makes them alike"): load_images(tmp_path, image_size=8)
+    with pytest.raises(InputError, match=r"grey.png is \(20, 12\).*image_size=12 \(--image-size\) cuts and scales"):
+        load_images(tmp_path)
+    with pytest.raises(InputError, match=r"grey.png is \(8, 8\); colour='grey' or 'rgb' \(--colour\) makes them alike"):
+        load_images(tmp_path, image_size=8)
     (tmp_path/"train/ant/grey.png").unlink()
-    with pytest.raises(InputError, match=r"opaque.png has an alpha channel; colour='grey' or 'rgb' \(--colour\) lays it on white"): load_images(tmp_path, image_size=8)
-    with pytest.raises(InputError, match=r"short.png is not a readable image .*; skip_broken=True \(--skip-broken\)"): load_images(tmp_path, image_size=8, colour="rgb")
+    with pytest.raises(InputError,
+                       match=r"opaque.png has an alpha channel; colour='grey' or 'rgb' \(--colour\) lays it on white"):
+        load_images(tmp_path, image_size=8)
+    with pytest.raises(InputError, match=r"short.png is not a readable image .*; skip_broken=True \(--skip-broken\)"):
+        load_images(tmp_path, image_size=8, colour="rgb")
 
 
 def test_the_middle_square_is_cut_and_scaled(tmp_path):
     write_folder(tmp_path, size=(6, 10))
-    wide = np.zeros((6, 10), np.uint8); wide[:, 2:8] = 100                                  # the middle six columns of ten
+    # the middle six columns of ten
+    wide = np.zeros((6, 10), np.uint8); wide[:, 2:8] = 100
     Image.fromarray(wide).save(tmp_path/"train/ant/0.png")
     assert (load_images(tmp_path, image_size=6, colour="grey").train[0] == 100).all()
     as_it_is = load_images(tmp_path, image_size=None, colour="rgb")
@@ -302,23 +332,28 @@ def test_the_middle_square_is_cut_and_scaled(tmp_path):
 
 def test_a_folder_that_fits_is_read_as_before(tmp_path):
     write_folder(tmp_path, size=(6, 6))
-    assert load_images(tmp_path).fingerprint() == load_images(tmp_path, image_size=6, colour="rgb", skip_broken=True).fingerprint()
+    assert load_images(tmp_path).fingerprint() == load_images(tmp_path, image_size=6, colour="rgb",
+                                                              skip_broken=True).fingerprint()
 
 
-@pytest.mark.parametrize("options, message", [(dict(image_size=0), "image_size must be at least 1"), (dict(colour="blue"), "colour must be keep, grey or rgb, got 'blue'")])
+@pytest.mark.parametrize("options, message", [(dict(image_size=0), "image_size must be at least 1"),
+                                              (dict(colour="blue"), "colour must be keep, grey or rgb, got 'blue'")])
 def test_wrong_reading(tmp_path, options, message):
     with pytest.raises(InputError, match=message): load_images(write_folder(tmp_path), **options)
 
 
 def test_reading_options_are_for_folders_and_leave_something_in_every_class(tmp_path):
     for options in (dict(image_size=8), dict(colour="grey"), dict(skip_broken=True)):
-        with pytest.raises(InputError, match="are for image folders, got data 'digits'"): load_images("digits", **options)
+        with pytest.raises(InputError, match="are for image folders, got data 'digits'"):
+            load_images("digits", **options)
     write_folder(tmp_path)
     for p in (tmp_path/"train/bee").iterdir(): p.write_bytes(b"x")
-    with pytest.raises(InputError, match="train/bee: no readable image of class 'bee'"): load_images(tmp_path, skip_broken=True)
+    with pytest.raises(InputError, match="train/bee: no readable image of class 'bee'"):
+        load_images(tmp_path, skip_broken=True)
 
 
 def test_pixels_of_more_than_sixteen_bits_do_not_wrap_around(tmp_path):
     from ncib.data import _pixels
     Image.fromarray(np.full((6, 5), 70000, np.int32)).save(tmp_path/"a.tiff")
-    with pytest.raises(InputError, match="at most 16 bits, got 70000 to 70000"): _pixels(tmp_path/"a.tiff", None, "keep")
+    with pytest.raises(InputError, match="at most 16 bits, got 70000 to 70000"):
+        _pixels(tmp_path/"a.tiff", None, "keep")

@@ -297,7 +297,8 @@ def wait():
     time.sleep(60)
 if __name__ == '__main__': run_tasks([Task("a", wait), Task("b", wait)], 2, progress=False)
 """)
-    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)                # what is started in the background may be deaf to Ctrl-C
+    # what is started in the background may be deaf to Ctrl-C
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     command = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, preexec_fn=listening)
     def until(condition, seconds=120):
         end = time.time() + seconds

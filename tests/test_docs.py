@@ -1,4 +1,5 @@
-"The documentation, as far as it can be checked without Quarto: notebooks process, links and citations lead somewhere, names are documented, commands are commands."
+"""The documentation, as far as it can be checked without Quarto: notebooks process, links and citations lead somewhere,
+names are documented, commands are commands."""
 import ast
 import contextlib
 import dataclasses
@@ -28,7 +29,8 @@ MODULES = sorted(p.stem for p in (ROOT/"ncib").glob("*.py") if not p.stem.starts
 name_of = lambda p: p.relative_to(ROOT).as_posix()
 
 
-def markdown(notebook) -> str: return "\n\n".join(c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "markdown")
+def markdown(notebook) -> str:
+    return "\n\n".join(c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "markdown")
 
 
 def prose(text: str) -> str:
@@ -44,15 +46,22 @@ def site_settings() -> dict: return yaml.safe_load((ROOT/"_quarto.yml").read_tex
 def test_every_notebook_processes(tmp_path):
     "What `make docs` does before it calls Quarto: show the documentation of every public name, run the imports."
     tree = tmp_path/"ncib"
-    for name in ("nbs", "ncib"): shutil.copytree(ROOT/name, tree/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "runs"))
+    for name in ("nbs", "ncib"):
+        shutil.copytree(ROOT/name, tree/name,
+                        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "runs"))
     for name in ("settings.ini", "pyproject.toml", "_quarto.yml", "README.md"): shutil.copy(ROOT/name, tree/name)
     subprocess.run(["git", "init", "-q", "."], cwd=tree, check=True)
-    code = "from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=0)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT/"tests")})
+    code = ("from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); "
+            "proc_nbs(n_workers=0)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT/"tests")})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "imports and other code" not in done.stderr, done.stderr[-3000:]
-    assert {p.relative_to(NBS) for p in NOTEBOOKS} <= {p.relative_to(tree/"_proc") for p in (tree/"_proc").rglob("*.ipynb")}
-    for name in ("references.bib", "theme.scss", "theme-dark.scss", "changelog.qmd", "self_contained.lua", "images/logo.svg", "images/favicon.svg"): assert (tree/"_proc"/name).is_file(), name
+    assert {p.relative_to(NBS) for p in NOTEBOOKS} <= {p.relative_to(tree/"_proc")
+                                                       for p in (tree/"_proc").rglob("*.ipynb")}
+    for name in ("references.bib", "theme.scss", "theme-dark.scss", "changelog.qmd", "self_contained.lua",
+                 "images/logo.svg", "images/favicon.svg"):
+        assert (tree/"_proc"/name).is_file(), name
 
 
 def test_site_settings_name_files_that_exist():
@@ -62,12 +71,15 @@ def test_site_settings_name_files_that_exist():
         if isinstance(node, dict): return [v for k in node for v in values(node[k])]
         if isinstance(node, list): return [v for n in node for v in values(n)]
         return [node]
-    named = [v for v in values(settings) if isinstance(v, str) and not v.startswith("http") and re.search(r"\.(ipynb|qmd|bib|scss|svg|lua)$", v)]
+    named = [v for v in values(settings) if isinstance(v, str) and not v.startswith("http")
+             and re.search(r"\.(ipynb|qmd|bib|scss|svg|lua)$", v)]
     assert len(named) > 10 and not [v for v in named if not (NBS/v).is_file()]
-    reached = {p for v in values(settings["website"]["sidebar"]) if isinstance(v, str) and re.search(r"\.ipynb$|/\*$", v) for p in NBS.glob(v)}
+    reached = {p for v in values(settings["website"]["sidebar"]) if isinstance(v, str)
+               and re.search(r"\.ipynb$|/\*$", v) for p in NBS.glob(v)}
     assert not [name_of(p) for p in NOTEBOOKS if p not in reached]
     nbdev = yaml.safe_load((NBS/"nbdev.yml").read_text(encoding="utf-8"))["website"]
-    assert all(v.startswith(nbdev["repo-url"]) for v in values(settings["website"]["navbar"]) if isinstance(v, str) and v.startswith("http"))
+    assert all(v.startswith(nbdev["repo-url"]) for v in values(settings["website"]["navbar"]) if isinstance(v, str)
+               and v.startswith("http"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name_of)
@@ -77,16 +89,20 @@ def test_a_notebook_starts_with_title_and_summary(notebook):
     assert first.cell_type == "markdown" and re.fullmatch(r"# \S.*\n\n> \S.*", first.source)
 
 
-@pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.parent.name in ("explanations", "tutorials")], ids=name_of)
+@pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.parent.name in ("explanations", "tutorials")],
+                         ids=name_of)
 def test_a_page_to_read_shows_figures(notebook):
-    assert any("image/png" in o.get("data", {}) or "text/html" in o.get("data", {}) for c in nbformat.read(notebook, 4).cells if c.cell_type == "code" for o in c.outputs)
+    assert any("image/png" in o.get("data", {}) or "text/html" in o.get("data", {})
+               for c in nbformat.read(notebook, 4).cells if c.cell_type == "code" for o in c.outputs)
 
 
 # ---- links and citations
 
-@pytest.mark.parametrize("page", [*NOTEBOOKS, ROOT/"README.md", ROOT/"CONTRIBUTING.md", ROOT/"CHANGELOG.md"], ids=name_of)
+@pytest.mark.parametrize("page", [*NOTEBOOKS, ROOT/"README.md", ROOT/"CONTRIBUTING.md", ROOT/"CHANGELOG.md"],
+                         ids=name_of)
 def test_links_lead_somewhere(page):
-    "Relative links name files; from a page of the site they stay within it; to a heading of another page, the heading is there."
+    """Relative links name files; from a page of the site they stay within it; to a heading of another page, the heading
+    is there."""
     text = prose(markdown(page) if page.suffix == ".ipynb" else page.read_text(encoding="utf-8"))
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text) + re.findall(r'src="(?!https?:|data:)([^"]+)"', text):
         path, _, heading = link.partition("#")
@@ -106,7 +122,8 @@ def bibliography() -> dict[str, dict]:
     return {key: {"type": kind} | dict(re.findall(r"(?m)^  (\w+) = \{(.+)\},?$", body)) for kind, key, body in entries}
 
 
-def cited(text: str) -> set[str]: return set(re.findall(r"(?<![\w`.])@([A-Za-z]\w*\d{4}\w*)", re.sub(r"`[^`]*`", "", prose(text))))
+def cited(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w`.])@([A-Za-z]\w*\d{4}\w*)", re.sub(r"`[^`]*`", "", prose(text))))
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():
@@ -134,21 +151,29 @@ def gives_a_value(function) -> bool:
     def walk(node):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.Lambda)): continue
-            if isinstance(child, (ast.Yield, ast.YieldFrom)) or (isinstance(child, ast.Return) and child.value is not None): return True
+            if isinstance(child, (ast.Yield, ast.YieldFrom)) or (isinstance(child, ast.Return)
+                                                                 and child.value is not None):
+                return True
             if walk(child): return True
         return False
     return walk(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0])
 
 
 def undocumented(name: str, obj) -> list[str]:
-    "What a reader of the API page of a function or class would miss: a summary, a text beside a parameter or field, the kind of the result."
+    """What a reader of the API page of a function or class would miss: a summary, a text beside a parameter or field,
+    the kind of the result."""
     out = [] if (inspect.getdoc(obj) if inspect.isfunction(obj) else obj.__doc__) else [f"{name} has no docstring"]
     takes = obj if inspect.isfunction(obj) else obj if dataclasses.is_dataclass(obj) else vars(obj).get("__init__")
     if takes is not None:
         described = docments(takes, full=True, returns=True, args_kwargs=True)
-        helped = {f.name for f in dataclasses.fields(obj) if f.metadata.get("help")} if dataclasses.is_dataclass(obj) else set()
-        out += [f"{name}: {p} has no text" for p, d in described.items() if not (p in ("self", "cls", "return") or p.startswith("_") or d.docment or p in helped)]
-        if inspect.isfunction(obj) and gives_a_value(obj) and described["return"].anno is inspect.Parameter.empty and not described["return"].docment: out.append(f"{name}: the result has no type")
+        helped = ({f.name for f in dataclasses.fields(obj) if f.metadata.get("help")} if dataclasses.is_dataclass(obj)
+                  else set())
+        out += [f"{name}: {p} has no text" for p, d in described.items()
+                if not (p in ("self", "cls", "return") or p.startswith("_") or d.docment or p in helped)]
+        given = described["return"]
+        nothing = given.anno is inspect.Parameter.empty and not given.docment
+        if inspect.isfunction(obj) and gives_a_value(obj) and nothing:
+            out.append(f"{name}: the result has no type")
     if inspect.isclass(obj):
         for k, v in vars(obj).items():
             if k.startswith("_"): continue
@@ -162,15 +187,18 @@ def undocumented(name: str, obj) -> list[str]:
 def test_public_names_are_documented(module):
     m = importlib.import_module(f"ncib.{module}")
     objects = {n: getattr(m, n) for n in getattr(m, "__all__", [])}
-    assert not [line for n, o in objects.items() if inspect.isfunction(o) or inspect.isclass(o) for line in undocumented(n, o)]
+    assert not [line for n, o in objects.items() if inspect.isfunction(o) or inspect.isclass(o)
+                for line in undocumented(n, o)]
 
 
 @pytest.mark.parametrize("notebook", sorted((NBS/"api").glob("*.ipynb")), ids=name_of)
 def test_public_functions_have_an_example(notebook):
-    "Every public function is called on the page that documents it: in a cell that is not part of the package, or as a step of another function there."
+    """Every public function is called on the page that documents it: in a cell that is not part of the package, or as a
+    step of another function there."""
     code = [c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
     module = importlib.import_module("ncib." + re.search(r"#\| default_exp (\w+)", "\n".join(code))[1])
-    assert not [n for n in getattr(module, "__all__", []) if inspect.isfunction(getattr(module, n)) and not re.search(rf"(?<!def )\b{n}\b", "\n".join(code))]
+    assert not [n for n in getattr(module, "__all__", []) if inspect.isfunction(getattr(module, n))
+                and not re.search(rf"(?<!def )\b{n}\b", "\n".join(code))]
 
 
 # ---- the report
@@ -179,13 +207,15 @@ def test_every_term_of_the_report_leads_to_its_formula(short_timeline):
     "Each link is a page of the site, and the heading is there: what Quarto makes of a notebook's name and of a title."
     from ncib.report import report_html, site
     assert site == yaml.safe_load((NBS/"nbdev.yml").read_text(encoding="utf-8"))["website"]["site-url"]
-    pages = {re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(NBS).with_suffix(".html").as_posix()): p for p in NOTEBOOKS}
+    pages = {re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(NBS).with_suffix(".html").as_posix()): p
+             for p in NOTEBOOKS}
     links = re.findall(rf'href="{site}/([^"]+)"', report_html(short_timeline))
     assert len(links) >= 12
     for link in links:
         page, _, heading = link.partition("#")
         titles = re.findall(r"(?m)^#+ (.+)$", prose(markdown(pages[page])))
-        assert not heading or heading in {re.sub(r"[^\w -]", "", t).strip().lower().replace(" ", "-") for t in titles}, link
+        assert not heading or heading in {re.sub(r"[^\w -]", "", t).strip().lower().replace(" ", "-")
+                                          for t in titles}, link
 
 
 # ---- commands
@@ -193,11 +223,15 @@ def test_every_term_of_the_report_leads_to_its_formula(short_timeline):
 def commands(page) -> list[str]:
     "Lines of shell blocks, and inline code that starts with a command of ours."
     text = markdown(page) if page.suffix == ".ipynb" else page.read_text(encoding="utf-8")
-    lines = [line for block in re.findall(r"(?ms)^```(?:bash|sh|shell|console)\n(.*?)^```$", text) for line in block.replace("\\\n", " ").splitlines()]
-    return [c.strip() for c in lines + re.findall(r"`((?:ncib|make|torchrun|python -m ncib|python benchmarks)[ ][^`]+)`", prose(text)) if c.strip() and not c.strip().startswith("#")]
+    lines = [line for block in re.findall(r"(?ms)^```(?:bash|sh|shell|console)\n(.*?)^```$", text)
+             for line in block.replace("\\\n", " ").splitlines()]
+    return [c.strip()
+            for c in lines + re.findall(r"`((?:ncib|make|torchrun|python -m ncib|python benchmarks)[ ][^`]+)`",
+                                        prose(text)) if c.strip() and not c.strip().startswith("#")]
 
 
-COMMANDS = sorted({(name_of(p), c) for p in [*NOTEBOOKS, ROOT/"README.md", ROOT/"CONTRIBUTING.md"] for c in commands(p)})
+COMMANDS = sorted({(name_of(p), c) for p in [*NOTEBOOKS, ROOT/"README.md", ROOT/"CONTRIBUTING.md"]
+                   for c in commands(p)})
 
 
 def parse(argv: list[str]):
@@ -219,12 +253,14 @@ def ncib_argv(command: str) -> "list[str]|None":
     return words[1:] if words and words[0] == "ncib" else None
 
 
-def test_commands_are_found(): assert {"make demo", "make test"} <= {c.split(" #")[0].strip() for page, c in COMMANDS if page == "README.md"}
+def test_commands_are_found():
+    assert {"make demo", "make test"} <= {c.split(" #")[0].strip() for page, c in COMMANDS if page == "README.md"}
 
 
 @pytest.mark.parametrize("page, command", COMMANDS)
 def test_shown_commands_are_commands(page, command):
-    "Each is a valid line of ours: subcommands and options exist, choices and numbers are legal, targets and scripts are there."
+    """Each is a valid line of ours: subcommands and options exist, choices and numbers are legal, targets and scripts
+    are there."""
     words = shlex.split(command, comments=True)
     if (argv := ncib_argv(command)) is not None: parse(argv if len(argv) > 1 else [*argv, "--help"])
     if words[0] == "make":
@@ -236,14 +272,17 @@ def test_shown_commands_are_commands(page, command):
 
 
 def test_quick_commands_run(short_pair, tmp_path, monkeypatch, capsys):
-    "The documented analyses and reports of runs/a and runs/b, for real, on a short pair; in the order in which they make what the next one needs."
+    """The documented analyses and reports of runs/a and runs/b, for real, on a short pair; in the order in which they
+    make what the next one needs."""
     monkeypatch.chdir(tmp_path)
     for name, run in zip("ab", short_pair): shutil.copytree(run.path, tmp_path/"runs"/name)
     ours = [argv for _, c in COMMANDS if (argv := ncib_argv(c)) is not None and len(argv) > 1]
-    analyses = [a for a in ours if a[0] == "analyze" and a[1:3] == ["runs/a", "runs/b"]] or [["analyze", "runs/a", "runs/b", "--out", "analysis/ab"]]
+    analyses = ([a for a in ours if a[0] == "analyze" and a[1:3] == ["runs/a", "runs/b"]]
+                or [["analyze", "runs/a", "runs/b", "--out", "analysis/ab"]])
     for argv in analyses: assert main([*argv, "--quiet"]) == 0, argv
     made = {str(parse(a).out) for a in analyses}
-    for argv in [a for a in ours if a[0] == "report" and a[1] in made] or [["report", sorted(made)[0]]]: assert main(argv) == 0, argv
+    for argv in [a for a in ours if a[0] == "report" and a[1] in made] or [["report", sorted(made)[0]]]:
+        assert main(argv) == 0, argv
     assert list(tmp_path.rglob("report.html")) and list(tmp_path.rglob("timeline.csv"))
     for command in parser()._subparsers._group_actions[0].choices: assert parse([command, "--help"]) is None
     capsys.readouterr()

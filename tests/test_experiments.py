@@ -1,4 +1,5 @@
-"The claims on tables whose truth is known, the experiments' command end to end at a tiny scale, and the committed results."
+"""The claims on tables whose truth is known, the experiments' command end to end at a tiny scale, and the committed
+results."""
 import dataclasses
 import json
 import math
@@ -306,7 +307,8 @@ def test_spearman_interval_is_over_clusters():
     x = np.repeat(np.arange(8.), 50)
     y = np.array([3, 1, 4, 0, 5, 7, 2, 6.])[x.astype(int)]
     by_cluster, by_row = claims_first.spearman(x, y, x), claims_first.spearman(x, y, np.arange(len(x)))
-    assert by_cluster["rho"] == by_row["rho"] and by_cluster["high"] - by_cluster["low"] > 3*(by_row["high"] - by_row["low"])
+    assert (by_cluster["rho"] == by_row["rho"]
+            and by_cluster["high"] - by_cluster["low"] > 3*(by_row["high"] - by_row["low"]))
     z = np.random.default_rng(0).integers(5, size=len(x))                                            # with ties
     assert claims_first.spearman(x, z, x)["rho"] == pytest.approx(spearmanr(x, z).statistic, abs=1e-12)
     assert claims_first.spearman(x, x, x)["rho"] == pytest.approx(1)
@@ -320,18 +322,21 @@ def test_measures_of_a_perfect_simplex():
     noise = lambda s: s*torch.randn(len(labels), K, generator=g, dtype=torch.float64)
     x = etf[labels] + noise(.01)
     m = measures.coding(x, labels)
-    assert m["condition_number"] == pytest.approx(1, abs=.05) and m["effective_rank"] == pytest.approx(K - 1, abs=.01) and 0 <= m["excess_rate"] < .01 and m["sliced_wasserstein"] > 2*m["sliced_wasserstein_reference"]
+    assert (m["condition_number"] == pytest.approx(1, abs=.05) and m["effective_rank"] == pytest.approx(K - 1, abs=.01)
+            and 0 <= m["excess_rate"] < .01 and m["sliced_wasserstein"] > 2*m["sliced_wasserstein_reference"])
     turned = x@torch.linalg.qr(torch.randn(K, K, generator=g, dtype=torch.float64))[0]
     both = measures.identifiability(x, turned, labels)
     assert both["r2_forward"] > .999 and both["r2_within_backward"] > .99
-    other = measures.identifiability(x, etf[labels] + noise(.01), labels)                            # they share their classes and nothing else
+    # they share their classes and nothing else
+    other = measures.identifiability(x, etf[labels] + noise(.01), labels)
     assert other["r2_forward"] > .95 and other["r2_within_forward"] < .05
 
 
 def test_within_takes_the_class_means_away():
     x, labels = torch.randn(50, 3), torch.arange(50) % 5
     w = measures.within(x, labels)
-    assert all(torch.allclose(w[labels == k].mean(0), torch.zeros(3), atol=1e-6) for k in range(5)) and torch.allclose((x - w)[labels == 2].std(0), torch.zeros(3), atol=1e-6)
+    assert (all(torch.allclose(w[labels == k].mean(0), torch.zeros(3), atol=1e-6) for k in range(5))
+            and torch.allclose((x - w)[labels == 2].std(0), torch.zeros(3), atol=1e-6))
 
 
 def test_labels_alone_explain_what_they_explain():
@@ -439,10 +444,14 @@ def test_rounding_keeps_six_digits_and_leaves_the_rest_alone():
 
 # ---- the command
 
-def test_help_names_every_experiment(): assert all(name in reproduce.parser().format_help() for name in reproduce.EXPERIMENTS)
+def test_help_names_every_experiment():
+    assert all(name in reproduce.parser().format_help() for name in reproduce.EXPERIMENTS)
 
 
-@pytest.mark.parametrize("words, said", [(("--seeds", "1"), "seeds must be at least two"), (("--data", "nowhere"), "data 'nowhere' is neither"), (("--device", "abacus"), "device must be"), (("--groups", "speed"), "--groups must be of label noise, no augmentation")])
+@pytest.mark.parametrize("words, said", [(("--seeds", "1"), "seeds must be at least two"),
+                                         (("--data", "nowhere"), "data 'nowhere' is neither"),
+                                         (("--device", "abacus"), "device must be"),
+                                         (("--groups", "speed"), "--groups must be of label noise, no augmentation")])
 def test_wrong_input_is_said_in_one_line(tmp_path, capsys, words, said):
     assert reproduce.main(["digits", "--quick", "--quiet", "--ray", "no", "--out", str(tmp_path/"x"), *words]) == 1
     assert said in (error := capsys.readouterr().err) and error.count("\n") == 1
@@ -450,28 +459,37 @@ def test_wrong_input_is_said_in_one_line(tmp_path, capsys, words, said):
 
 def test_some_groups_of_an_experiment():
     whole = reproduce.EXPERIMENTS["cifar10-cpu"]
-    assert reproduce.with_groups(whole, None) == whole and list(reproduce.with_groups(whole, ["loss"]).groups) == ["loss"] and not reproduce.with_groups(whole, []).groups
+    assert (reproduce.with_groups(whole, None) == whole and list(reproduce.with_groups(whole, ["loss"]).groups)
+            == ["loss"] and not reproduce.with_groups(whole, []).groups)
     assert list(reproduce.groups(reproduce.with_groups(whole, []))) == ["main"]
 
 
 def test_the_makefile_has_a_target_for_every_experiment():
     text = (ROOT/"Makefile").read_text(encoding="utf-8")
-    assert {re.sub("^reproduce-", "", t) for t in re.findall(r"(?m)^(reproduce-[\w-]+):", text)} == set(reproduce.EXPERIMENTS)
+    assert {re.sub("^reproduce-", "", t)
+            for t in re.findall(r"(?m)^(reproduce-[\w-]+):", text)} == set(reproduce.EXPERIMENTS)
 
 
 def test_quick_goes_the_whole_way(tmp_path):
     words = ["digits", "--quick", "--quiet", "--ray", "no", "--out", str(tmp_path/"run")]
-    done = subprocess.run([sys.executable, str(ROOT/"experiments"/"reproduce.py"), *words, "--results", str(tmp_path/"results")], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run([sys.executable, str(ROOT/"experiments"/"reproduce.py"), *words, "--results",
+                           str(tmp_path/"results")], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     check_results(tmp_path/"results")
     t = pd.read_csv(tmp_path/"results"/"timeline.csv")
-    assert t.condition.nunique() == sum(len(reproduce.conditions(reproduce.planned(g, reproduce.recipe("digits"), (0, 1), True)[0])) for g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).values())
+    assert t.condition.nunique() == sum(len(reproduce.conditions(reproduce.planned(g, reproduce.recipe("digits"),
+                                                                                   (0, 1), True)[0]))
+                                        for g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).values())
     assert set(t.layer) == {"backbone", "head"} and set(t.copula) == {False, True}
     assert len(pd.read_csv(tmp_path/"results"/"cross.csv")) == 4
     before = {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}
     assert reproduce.main([*words, "--results", str(tmp_path/"again")]) == 0
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}       # nothing is done twice
-    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "learning.csv", "claims.json", "decisions.json", *(f"{n}.csv" for n in decide.PLANS)): assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
+    # nothing is done twice
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}
+    for name in ("sweep.csv", "summary.csv", "timeline.csv", "cross.csv", "learning.csv", "claims.json",
+                 "decisions.json", *(f"{n}.csv" for n in decide.PLANS)):
+        assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
 
 
 # ---- committed results
@@ -492,16 +510,20 @@ def check_results(folder):
         if second: assert there["first_edition"] == now.first_edition and there["power"] == now.power
     swept = pd.read_csv(folder/"sweep.csv")
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula])
-    assert np.allclose(np.sort(swept.final_test_accuracy), np.sort(last.test_accuracy), atol=1e-5) and set(swept.condition) == set(table.condition) == set(pd.read_csv(folder/"summary.csv").condition)
+    assert (np.allclose(np.sort(swept.final_test_accuracy), np.sort(last.test_accuracy), atol=1e-5)
+            and set(swept.condition) == set(table.condition) == set(pd.read_csv(folder/"summary.csv").condition))
     assert {"processor", "torch", "ncib", "device"} <= set(config["environment"]) and config["wall"] and config["seeds"]
     more = {name: pd.read_csv(folder/f"{name}.csv") for name in config.get("decides", ())}
-    for there, now in zip(json.loads((folder/"decisions.json").read_text(encoding="utf-8")) if more else (), decide.judge(more)):
+    for there, now in zip(json.loads((folder/"decisions.json").read_text(encoding="utf-8")) if more else (),
+                          decide.judge(more)):
         assert (there["question"], there["rule"], there["answer"]) == (now.question, now.rule, now.answer)
         same(there["numbers"], now.numbers)
     drawn = {*figures.OF_A_PAIR, *figures.of_claims(table, cross, classes), *more}
     if second: assert {p.stem for p in folder.glob("*.png")} == drawn
     assert all(p.stat().st_size > 5000 for p in folder.glob("*.png"))       # no empty figure
-    for file in folder.iterdir(): assert file.suffix == ".png" or not re.search(r"(?<![\w.])/(tmp|home|work|root|Users)/", file.read_text(encoding="utf-8")), file
+    for file in folder.iterdir():
+        assert file.suffix == ".png" or not re.search(r"(?<![\w.])/(tmp|home|work|root|Users)/",
+                                                      file.read_text(encoding="utf-8")), file
 
 
 def same(there, now, place=""):

@@ -19,7 +19,8 @@ def feasible(g, K, like=None):
     return U@U.T
 
 @settings(deadline=None, max_examples=15)
-@given(seed=st.integers(0, 10_000), K=st.integers(2, 8), T=st.sampled_from([0.07, 0.1, 0.3, 1., 3.]), tail=st.floats(0, 2))
+@given(seed=st.integers(0, 10_000), K=st.integers(2, 8), T=st.sampled_from([0.07, 0.1, 0.3, 1., 3.]),
+       tail=st.floats(0, 2))
 def test_nothing_feasible_is_better(seed, K, T, tail):
     g = np.random.default_rng(seed)
     p = 10**(-tail*g.random(K))
@@ -32,7 +33,9 @@ def test_nothing_feasible_is_better(seed, K, T, tail):
     values, vectors = np.linalg.eigh(G)
     root = vectors*np.sqrt(values.clip(0))
     for step in (1e-3, 1e-2, 0.1, 1, 10):
-        for _ in range(10): assert loss(feasible(g, K, root + step*g.standard_normal((K, K))), p, T) >= best.objective - best.gap - 1e-12
+        for _ in range(10):
+            assert loss(feasible(g, K, root + step*g.standard_normal((K, K))), p,
+                        T) >= best.objective - best.gap - 1e-12
 
 @pytest.mark.parametrize("K,T", [(2, 0.1), (3, 0.05), (10, 0.1), (100, 0.1), (100, 1.)])
 def test_balanced_classes_give_the_etf(K, T):
@@ -62,7 +65,8 @@ def test_an_uncertified_answer_says_so():
 
 def test_kinds():
     t = optimal_geometry(torch.tensor([3, 1, 1]))
-    assert isinstance(t.cosines, torch.Tensor) and t.cosines.dtype == torch.float64 and isinstance(optimal_geometry([3, 1, 1]).cosines, np.ndarray)
+    assert (isinstance(t.cosines, torch.Tensor) and t.cosines.dtype == torch.float64
+            and isinstance(optimal_geometry([3, 1, 1]).cosines, np.ndarray))
 
 @pytest.mark.parametrize("a,b,T", [(1, 3, 0.5), (1, 3, 2.), (2, 4, 1.), (1, 9, 1.)])
 def test_minor_classes_merge_at_the_threshold(a, b, T):
@@ -80,7 +84,8 @@ def test_geometry_error(seed, K, extra):
     g = np.random.default_rng(seed)
     geometry = optimal_geometry(1 + 9*g.random(K), 0.3)
     values, vectors = np.linalg.eigh(geometry.cosines)
-    means = np.hstack([vectors*np.sqrt(values.clip(0)), np.zeros((K, extra))])@np.linalg.qr(g.standard_normal((K + extra, K + extra)))[0]
+    means = np.hstack([vectors*np.sqrt(values.clip(0)),
+                       np.zeros((K, extra))])@np.linalg.qr(g.standard_normal((K + extra, K + extra)))[0]
     assert geometry_error(5*means, geometry) < 1e-6
     other = g.standard_normal(means.shape)
     G = other@other.T
@@ -88,10 +93,13 @@ def test_geometry_error(seed, K, extra):
     assert abs(geometry_error(torch.as_tensor(other), geometry) - want) < 1e-12
 
 def test_faults_are_named():
-    for p, kwargs, message in [([1], {}, "K ≥ 2"), ([[1, 2]], {}, "K ≥ 2"), ([1, 0], {}, "positive, got min 0"), ([1, np.nan], {}, "positive"), ([1, 2], dict(temperature=0), "temperature must be positive"),
+    for p, kwargs, message in [([1], {}, "K ≥ 2"), ([[1, 2]], {}, "K ≥ 2"), ([1, 0], {}, "positive, got min 0"),
+                               ([1, np.nan], {}, "positive"),
+                               ([1, 2], dict(temperature=0), "temperature must be positive"),
                                ([1, 2], dict(temperature=1e-3), "temperature must be larger")]:
         with pytest.raises(InputError, match=message): optimal_geometry(p, **kwargs)
     for a, b, T, message in [(0, 2, 1, "num_major"), (2, 1, 1, "num_minor"), (2, 2, -1, "temperature")]:
         with pytest.raises(InputError, match=message): minority_collapse_threshold(a, b, T)
-    with pytest.raises(InputError, match="class_means must have 3 rows, one per class of geometry, got 2"): geometry_error(np.eye(2), optimal_geometry([1, 1, 2]))
+    with pytest.raises(InputError, match="class_means must have 3 rows, one per class of geometry, got 2"):
+        geometry_error(np.eye(2), optimal_geometry([1, 1, 2]))
     with pytest.raises(InputError, match="all zero"): geometry_error(np.zeros((2, 3)), optimal_geometry([1, 1]))

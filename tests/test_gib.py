@@ -1,4 +1,5 @@
-"The Gaussian information bottleneck: closed forms, determinants, optimality by direct search, limits, invariances, degenerate inputs."
+"""The Gaussian information bottleneck: closed forms, determinants, optimality by direct search, limits, invariances,
+degenerate inputs."""
 import math
 
 import numpy as np
@@ -62,7 +63,8 @@ class TestCurve:
         c = GaussianIB.from_rho([.99, .7, .7, .2]).curve(excess=np.geomspace(1e-3, 1e4, 20001))
         moving = np.diff(c.ixt) > 0
         slope = np.diff(c.iyt)[moving]/np.diff(c.ixt)[moving]
-        assert np.allclose(slope*np.sqrt(c.beta[1:]*c.beta[:-1])[moving], 1, atol=1e-3) and (np.diff(slope) <= 1e-6).all()
+        assert (np.allclose(slope*np.sqrt(c.beta[1:]*c.beta[:-1])[moving], 1, atol=1e-3)
+                and (np.diff(slope) <= 1e-6).all())
 
     def test_modes_enter_one_by_one(self):
         gib = GaussianIB.from_covariance(np.eye(3), np.diag([.9, .6, .3]), np.eye(3))
@@ -83,8 +85,10 @@ class TestCurve:
             best = gib.curve([beta])
             optimum, found = best.ixt[0] - beta*best.iyt[0], math.inf
             for start in range(3):
-                a = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(start)).requires_grad_()
-                optimiser = torch.optim.LBFGS([a], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+                a = torch.randn(4, 4, dtype=torch.float64,
+                                generator=torch.Generator().manual_seed(start)).requires_grad_()
+                optimiser = torch.optim.LBFGS([a], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14,
+                                              line_search_fn="strong_wolfe")
                 def loss():
                     optimiser.zero_grad()
                     ixt, rest = (torch.linalg.slogdet(eye + a@m@a.T)[1]/2 for m in (sx, sxgy))
@@ -101,7 +105,8 @@ class TestCurve:
         gib = GaussianIB.from_rho([.999, .9, .9, .5, .01, 0])
         c = gib.curve()
         assert np.allclose(gib.optimal_information(c.ixt), c.iyt, atol=1e-12)
-        assert gib.optimal_information(0.) == 0 and gib.optimal_information(np.array([math.inf]))[0] == pytest.approx(gib.information)
+        assert (gib.optimal_information(0.) == 0 and gib.optimal_information(np.array([math.inf]))[0]
+                == pytest.approx(gib.information))
 
     def test_default_sweep_covers_all_transitions(self):
         gib = GaussianIB.from_rho([.999999, .5, .001])
@@ -117,20 +122,23 @@ class TestCurve:
                 for b, v in enumerate(x):
                     on = e[i, j][e[i, j] < v]
                     assert ixt[i, j, b] == pytest.approx(sum(math.log(v/k) for k in on)/2, abs=1e-12)
-                    assert iyt[i, j, b] == pytest.approx(sum(math.log(v/k) - math.log((1 + v)/(1 + k)) for k in on)/2, abs=1e-12)
+                    assert iyt[i, j, b] == pytest.approx(sum(math.log(v/k) - math.log((1 + v)/(1 + k)) for k in on)/2,
+                                                         abs=1e-12)
 
     def test_checkpoints_times_bootstrap_times_betas(self):
         x, y, _ = classes(twin=True)
         draws = bootstrap_correlations(x, y, replicates=100).excess
         ixt, iyt = gaussian_ib_curve(torch.as_tensor(np.stack([draws]*4)), torch.logspace(-3, 3, 2000))
-        assert isinstance(ixt, torch.Tensor) and ixt.shape == (4, 100, 2000) and torch.isfinite(iyt).all() and (iyt <= ixt).all()
+        assert (isinstance(ixt, torch.Tensor) and ixt.shape == (4, 100, 2000) and torch.isfinite(iyt).all()
+                and (iyt <= ixt).all())
 
 
 class TestPrecision:
     @pytest.mark.parametrize("rho", [1e-8, 1e-4, .5])
     def test_small(self, rho):
         gib = GaussianIB.from_rho([rho])
-        assert gib.critical_betas[0] == pytest.approx(rho**-2, rel=1e-12) and gib.information == pytest.approx(-math.log1p(-rho**2)/2, rel=1e-12)
+        assert (gib.critical_betas[0] == pytest.approx(rho**-2, rel=1e-12)
+                and gib.information == pytest.approx(-math.log1p(-rho**2)/2, rel=1e-12))
         found = GaussianIB.from_covariance(np.array([[4.]]), np.array([[6*rho]]), np.array([[9.]]))
         assert found.rho[0] == pytest.approx(rho, rel=1e-12)
 
@@ -139,7 +147,8 @@ class TestPrecision:
         gib = GaussianIB.from_rho([math.sqrt(1 - complement)], one_minus_rho2=[complement])
         assert gib.excess[0] == pytest.approx(complement/(1 - complement), rel=1e-12)
         c = gib.curve(excess=[gib.excess[0]*math.e**4])
-        assert c.ixt[0] == pytest.approx(2, rel=1e-12) and c.iyt[0] == pytest.approx(2 - (math.log1p(c.excess[0]) - math.log1p(gib.excess[0]))/2, rel=1e-12)
+        assert (c.ixt[0] == pytest.approx(2, rel=1e-12)
+                and c.iyt[0] == pytest.approx(2 - (math.log1p(c.excess[0]) - math.log1p(gib.excess[0]))/2, rel=1e-12))
 
     def test_perfect_and_absent_modes(self):
         gib = GaussianIB.from_rho([1., .5, 0.])
@@ -147,13 +156,15 @@ class TestPrecision:
         c = gib.curve([.9, 1, 2, 5])
         assert list(c.ixt[:2]) == [0, 0] and c.ixt[2] == c.iyt[2] == math.inf and not np.isnan(c.iyt).any()
         assert gib.optimal_information(np.array([3.]))[0] == 3
-        with pytest.raises(InputError, match="infinite"): GaussianIB.from_covariance(np.eye(1), np.eye(1), np.eye(1)).encoder(2.)
+        with pytest.raises(InputError, match="infinite"):
+            GaussianIB.from_covariance(np.eye(1), np.eye(1), np.eye(1)).encoder(2.)
         nothing = GaussianIB.from_rho([0., 0])
         assert nothing.information == 0 and (nothing.curve().ixt == 0).all() and nothing.transitions().count == 0
 
     def test_float32_and_float64_agree(self):
         x, y, labels = classes(twin=True)
-        for fit in (lambda t: GaussianIB.fit(x.astype(t), y.astype(t)), lambda t: GaussianIB.fit_labels(x.astype(t), labels),
+        for fit in (lambda t: GaussianIB.fit(x.astype(t), y.astype(t)),
+                    lambda t: GaussianIB.fit_labels(x.astype(t), labels),
                     lambda t: GaussianIB.fit_class_paired(x.astype(t), y.astype(t), labels)):
             a, b = fit(np.float32), fit(np.float64)
             assert np.allclose(a.rho, b.rho, atol=1e-5) and a.transitions().count == b.transitions().count == 9
@@ -163,7 +174,8 @@ class TestPrecision:
         "Nothing within the classes: every mode perfect, and no NaN anywhere."
         labels = np.arange(60) % 4
         x = np.eye(4)[labels]@np.random.default_rng(0).normal(size=(4, 8))
-        for gib in (GaussianIB.fit_labels(x, labels), GaussianIB.fit(x, 2*x, shrinkage=None), GaussianIB.fit_class_paired(x, 2*x, labels, shrinkage=None)):
+        for gib in (GaussianIB.fit_labels(x, labels), GaussianIB.fit(x, 2*x, shrinkage=None),
+                    GaussianIB.fit_class_paired(x, 2*x, labels, shrinkage=None)):
             assert np.allclose(gib.rho, 1) and len(gib.rho) == 3 and gib.excess.max() < 1e-20
             t = gib.transitions()
             assert t.count == 3 and t.gap_ratio > 1e10
@@ -172,14 +184,16 @@ class TestPrecision:
 
 class TestTransitions:
     @pytest.mark.parametrize("rho, count, gap", [
-        ([.95]*9 + [.3]*5, 9, (1/.09 - 1)/(1/.9025 - 1)), ([.9]*9, 9, math.inf), ([.9], 1, math.inf), ([.9, .1], 1, 99/(1/.81 - 1)), ([0.], 0, 1), ([.9, .88, .86], 3, math.inf)])
+        ([.95]*9 + [.3]*5, 9, (1/.09 - 1)/(1/.9025 - 1)), ([.9]*9, 9, math.inf), ([.9], 1, math.inf),
+        ([.9, .1], 1, 99/(1/.81 - 1)), ([0.], 0, 1), ([.9, .88, .86], 3, math.inf)])
     def test_population(self, rho, count, gap):
         t = GaussianIB.from_rho(rho).transitions()
         assert t.count == count and t.gap_ratio == pytest.approx(gap, rel=1e-9)
 
     def test_gap_after(self):
         t = GaussianIB.from_rho([.99, .9, .5]).transitions()
-        assert t.gap_after(1) == pytest.approx((1/.81 - 1)/(1/.9801 - 1)) and t.gap_after(2) == pytest.approx(3/(1/.81 - 1)) and t.gap_after(3) == math.inf and t.gap_after(4) == 1
+        assert (t.gap_after(1) == pytest.approx((1/.81 - 1)/(1/.9801 - 1)) and t.gap_after(2)
+                == pytest.approx(3/(1/.81 - 1)) and t.gap_after(3) == math.inf and t.gap_after(4) == 1)
         with pytest.raises(InputError, match="k must be"): t.gap_after(0)
 
     def test_last_mode_is_measured_to_the_edge(self):
@@ -202,9 +216,12 @@ class TestTransitions:
         for seed in range(40):
             g = np.random.default_rng(seed)
             x, y, labels = g.normal(size=(300, 20)), g.normal(size=(300, 30)), g.integers(0, 10, 300)
-            counts.append([GaussianIB.fit(x, y).transitions().count, GaussianIB.fit_labels(x, labels).transitions().count,
-                           GaussianIB.fit_class_paired(x, y, labels).transitions().count, GaussianIB.fit_class_paired(x, x, labels).transitions().count])
-        assert (np.count_nonzero(counts, axis=0) <= 7).all()                          # 2 expected of 40; above 7 in less than 1 of 500
+            counts.append([GaussianIB.fit(x, y).transitions().count,
+                           GaussianIB.fit_labels(x, labels).transitions().count,
+                           GaussianIB.fit_class_paired(x, y, labels).transitions().count,
+                           GaussianIB.fit_class_paired(x, x, labels).transitions().count])
+        # 2 expected of 40; above 7 in less than 1 of 500
+        assert (np.count_nonzero(counts, axis=0) <= 7).all()
 
     def test_shared_nuisance_without_classes_is_not_nine(self):
         "Twins that share smooth variation but no classes do not show K − 1."
@@ -239,8 +256,10 @@ class TestLabels:
         means = np.stack([c[labels == k].mean(0) for k in range(4)])
         residual = c - means[labels]
         trace = np.trace(residual.T@residual/180@np.linalg.pinv((means*p[:, None]).T@means, rcond=1e-10))
-        assert both.trace == pytest.approx(trace, rel=1e-6) and both.projected == pytest.approx(both.trace, rel=1e-8) and both.nc1 == both.trace/4
-        assert both.critical <= both.trace*(1 + 1e-9) and both.critical == pytest.approx(GaussianIB.fit_labels(x, labels).excess.sum(), rel=1e-9)
+        assert (both.trace == pytest.approx(trace, rel=1e-6) and both.projected == pytest.approx(both.trace, rel=1e-8)
+                and both.nc1 == both.trace/4)
+        assert (both.critical <= both.trace*(1 + 1e-9)
+                and both.critical == pytest.approx(GaussianIB.fit_labels(x, labels).excess.sum(), rel=1e-9))
 
     def test_identity_with_dependent_means(self):
         "Three classes on a line span one direction: one mode, not two."
@@ -254,16 +273,21 @@ class TestLabels:
         g, k = np.random.default_rng(0), 5
         noise = g.normal(size=(1000, k)); labels = np.arange(1000) % k
         for j in range(k): noise[labels == j] -= noise[labels == j].mean(0)
-        noise = noise@np.linalg.cholesky(np.linalg.inv(noise.T@noise/1000))                       # within-class covariance exactly the identity
+        # within-class covariance exactly the identity
+        noise = noise@np.linalg.cholesky(np.linalg.inv(noise.T@noise/1000))
         mix = g.normal(size=(k, k))
         b = GaussianIB.fit_labels((3*(np.eye(k) - 1/k)[labels] + noise)@mix, labels).critical_betas
-        assert np.ptp(b) < 1e-9 and b[0] - 1 == pytest.approx(k/9, rel=1e-9)                      # Σ_B = 9/k on the simplex
+        # Σ_B = 9/k on the simplex
+        assert np.ptp(b) < 1e-9 and b[0] - 1 == pytest.approx(k/9, rel=1e-9)
 
     def test_class_paired_is_what_sampling_pairs_gives(self):
         x, y, labels = classes(n=400, k=4, d=8, within=2., twin=True)
-        pairs = np.concatenate([np.stack(np.meshgrid(*[np.flatnonzero(labels == k)]*2), -1).reshape(-1, 2) for k in range(4)])
-        direct, closed = GaussianIB.fit(x[pairs[:, 0]], y[pairs[:, 1]], debias=False), GaussianIB.fit_class_paired(x, y, labels, debias=False)
-        assert len(closed.rho) == 3 and np.allclose(closed.rho, direct.rho[:3], atol=1e-9) and (direct.rho[3:] < 1e-7).all()
+        pairs = np.concatenate([np.stack(np.meshgrid(*[np.flatnonzero(labels == k)]*2), -1).reshape(-1, 2)
+                                for k in range(4)])
+        direct, closed = (GaussianIB.fit(x[pairs[:, 0]], y[pairs[:, 1]], debias=False),
+                          GaussianIB.fit_class_paired(x, y, labels, debias=False))
+        assert (len(closed.rho) == 3 and np.allclose(closed.rho, direct.rho[:3], atol=1e-9)
+                and (direct.rho[3:] < 1e-7).all())
 
     def test_empty_and_unbalanced_classes(self):
         x, labels = classes(k=4)
@@ -282,8 +306,10 @@ class TestCopula:
         x, y, labels = classes(n=200, d=12, twin=True)
         maps = lambda v: np.concatenate([np.exp(v[:, :4]), v[:, 4:8]**3, np.arctan(v[:, 8:])], 1)
         a, b = GaussianIB.fit(x, y, copula=copula), GaussianIB.fit(maps(x), maps(y), copula=copula)
-        assert np.allclose(a.rho, b.rho, atol=1e-12) and np.allclose(a.transform(x, 2.), b.transform(maps(x), 2.), atol=1e-10)
-        a, b = GaussianIB.fit_class_paired(x, y, labels, copula=True), GaussianIB.fit_class_paired(maps(x), maps(y), labels, copula=True)
+        assert (np.allclose(a.rho, b.rho, atol=1e-12) and np.allclose(a.transform(x, 2.), b.transform(maps(x), 2.),
+                                                                      atol=1e-10))
+        a, b = (GaussianIB.fit_class_paired(x, y, labels, copula=True),
+                GaussianIB.fit_class_paired(maps(x), maps(y), labels, copula=True))
         assert np.allclose(a.rho, b.rho, atol=1e-12)
 
     @pytest.mark.parametrize("copula", [True, "spearman", "kendall"])
@@ -305,14 +331,16 @@ class TestGapAndTransform:
         gib, g = GaussianIB.from_covariance(*s), np.random.default_rng(0)
         for _ in range(10):
             gap = gib.ib_gap(g.normal(size=(3, 5)))
-            assert 0 <= gap.gap <= 1 and gap.nats == pytest.approx(gap.optimum - gap.iyt, abs=1e-12) and gap.nats == pytest.approx(gap.gap*gib.information)
+            assert (0 <= gap.gap <= 1 and gap.nats == pytest.approx(gap.optimum - gap.iyt, abs=1e-12)
+                    and gap.nats == pytest.approx(gap.gap*gib.information))
         one = GaussianIB.from_covariance(np.diag([1., 2]), np.diag([.9, 0]), np.eye(2))
         assert one.ib_gap(np.array([[1., 0]])).gap < 1e-9
 
     def test_gap_against_determinants_over_scales(self):
         s = joint(5, 4)
         gib, m = GaussianIB.from_covariance(*s), np.random.default_rng(1).normal(size=(2, 5))
-        worst = max(gib.optimal_information(np.array(i)) - o for i, o in (informations(t*m, s[0], given(*s)) for t in np.geomspace(1e-3, 1e5, 2000)))
+        worst = max(gib.optimal_information(np.array(i)) - o
+                    for i, o in (informations(t*m, s[0], given(*s)) for t in np.geomspace(1e-3, 1e5, 2000)))
         assert gib.ib_gap(m).nats == pytest.approx(float(worst), rel=1e-4)
 
     def test_equally_strong_modes_make_class_means_optimal(self):
@@ -345,16 +373,21 @@ class TestGapAndTransform:
     def test_same_kind_and_joint_stats(self):
         x, y, _ = classes(twin=True)
         a, b = GaussianIB.fit(x, y), GaussianIB.fit(JointStats(24, 24).update(x, y))
-        assert isinstance(a.critical_betas, np.ndarray) and isinstance(b.critical_betas, torch.Tensor) and isinstance(b.curve([2.]).ixt, torch.Tensor)
+        assert (isinstance(a.critical_betas, np.ndarray) and isinstance(b.critical_betas, torch.Tensor)
+                and isinstance(b.curve([2.]).ixt, torch.Tensor))
         assert np.allclose(a.rho, b.rho.numpy(), atol=1e-10) and a.transitions().count == b.transitions().count
         assert b.ib_gap(torch.eye(24).double()).gap == pytest.approx(a.ib_gap(np.eye(24)).gap, rel=1e-6)
 
     @pytest.mark.parametrize("call, message", [
-        (lambda g, x: GaussianIB.from_rho([1.1]), r"rho must lie in \[0, 1\]"), (lambda g, x: GaussianIB.from_rho([.5], one_minus_rho2=[.5]), "one_minus_rho2"),
+        (lambda g, x: GaussianIB.from_rho([1.1]), r"rho must lie in \[0, 1\]"),
+        (lambda g, x: GaussianIB.from_rho([.5], one_minus_rho2=[.5]), "one_minus_rho2"),
         (lambda g, x: GaussianIB.from_rho([.5]).encoder(2.), "no directions"),
-        (lambda g, x: g.curve([2.], excess=[1.]), "not both"), (lambda g, x: g.curve([math.inf]), "finite"), (lambda g, x: g.transform(x[:, :3], 2.), r"x must be \(n, 24\)"),
-        (lambda g, x: g.ib_gap(x[:, :3]), r"code must be \(m, 24\)"), (lambda g, x: g.ib_gap(np.zeros((2, 24))), "zero variance"), (lambda g, x: g.optimal_information(-1.), "rate"),
-        (lambda g, x: gaussian_ib_curve([[-1.]], [1.]), "critical_excess"), (lambda g, x: gaussian_ib_curve([1.], [[1.]]), "excess"), (lambda g, x: g.encoder(math.nan), "beta")])
+        (lambda g, x: g.curve([2.], excess=[1.]), "not both"), (lambda g, x: g.curve([math.inf]), "finite"),
+        (lambda g, x: g.transform(x[:, :3], 2.), r"x must be \(n, 24\)"),
+        (lambda g, x: g.ib_gap(x[:, :3]), r"code must be \(m, 24\)"),
+        (lambda g, x: g.ib_gap(np.zeros((2, 24))), "zero variance"), (lambda g, x: g.optimal_information(-1.), "rate"),
+        (lambda g, x: gaussian_ib_curve([[-1.]], [1.]), "critical_excess"),
+        (lambda g, x: gaussian_ib_curve([1.], [[1.]]), "excess"), (lambda g, x: g.encoder(math.nan), "beta")])
     def test_bad_input(self, call, message):
         x, y, _ = classes(twin=True)
         with pytest.raises(InputError, match=message): call(GaussianIB.fit(x, y), x)
@@ -424,7 +457,8 @@ class TestCorner:
             assert v.interval.high == pytest.approx(a.interval.high, abs=1e-6)
 
     def test_chance_in_class_means_is_taken_out(self):
-        "Class means of thirty rows are noisy in every direction. Taken as they are, they make an optimal code a poor one."
+        """Class means of thirty rows are noisy in every direction. Taken as they are, they make an optimal code a poor
+        one."""
         e, shares, plain, covered = np.r_[[.0181]*9, [.0628]*20], [], [], []
         for seed in range(12):
             x, y, labels, _, _ = mixture(300, e, 48, seed=seed)
@@ -448,8 +482,10 @@ class TestCorner:
         g = np.random.default_rng(0)
         x, labels = g.normal(size=(200, 6)), np.arange(200) % 4
         nothing = GaussianIB.fit(x, g.normal(size=(200, 6))).corner_shortfall(x, labels)   # no mode seen
-        assert math.isnan(nothing.share) and math.isnan(nothing.rate) and nothing.interval is None and nothing.modes == 3 and nothing.why == "only 0 of the first 3 modes can be told from noise"
-        endless = GaussianIB.fit(x, x).corner_shortfall(x, labels)                                    # infinite information
+        assert (math.isnan(nothing.share) and math.isnan(nothing.rate) and nothing.interval is None
+                and nothing.modes == 3 and nothing.why == "only 0 of the first 3 modes can be told from noise")
+        # infinite information
+        endless = GaussianIB.fit(x, x).corner_shortfall(x, labels)
         assert math.isnan(endless.share) and "perfectly correlated" in endless.why
         population = GaussianIB.from_covariance(np.eye(3), np.diag([.9, .8, .7]), np.eye(3))
         last = population.corner_shortfall(np.eye(4)[:, :3])
@@ -501,8 +537,10 @@ class TestRows:
             x, y = self.pair(800, excess, seed, heavy=True)
             ib = GaussianIB.fit(x, y)
             assert 1.3 < ib.cca.tails < 2.2
-            blind = GaussianIB.fit(JointStats(64, 64).update(x, y)).critical_betas.numpy() - 1            # moments say nothing about tails
-            for corrected, e in ((True, ib.excess), (False, blind)): log[corrected].append(np.log(e[:9]).mean() - np.log(.02))
+            # moments say nothing about tails
+            blind = GaussianIB.fit(JointStats(64, 64).update(x, y)).critical_betas.numpy() - 1
+            for corrected, e in ((True, ib.excess), (False, blind)):
+                log[corrected].append(np.log(e[:9]).mean() - np.log(.02))
         assert abs(np.mean(log[True])) < .06 < .1 < abs(np.mean(log[False]))
 
     def test_independent_rows_with_common_tails_share_few_modes(self):
@@ -525,25 +563,32 @@ class TestRows:
         x, y, labels = classes(twin=True, within=.5)
         one = np.zeros((len(x), 1))
         one[17] = 3.
-        with_unit = [np.hstack([v, one + 1e-9*np.random.default_rng(i).normal(size=one.shape)]) for i, v in enumerate((x, y))]
+        with_unit = [np.hstack([v, one + 1e-9*np.random.default_rng(i).normal(size=one.shape)])
+                     for i, v in enumerate((x, y))]
         plain = GaussianIB.fit(x, y)
-        with pytest.warns(UserWarning, match="1 of 600 rows alone make up a direction of x and of y and are left out: 17"):
+        with pytest.warns(UserWarning,
+                          match="1 of 600 rows alone make up a direction of x and of y and are left out: 17"):
             ib, back = GaussianIB.fit(*with_unit), GaussianIB.fit(*with_unit[::-1])
         assert ib.left_out == (17,) and ib.n == 599 and not plain.left_out
         assert ib.excess[0] == pytest.approx(plain.excess[0], rel=.05)
-        for found, expected in zip(ib.pair_story(back, labels), plain.pair_story(GaussianIB.fit(y, x), labels)):   # labels of all rows
+        # labels of all rows
+        for found, expected in zip(ib.pair_story(back, labels), plain.pair_story(GaussianIB.fit(y, x), labels)):
             a, b = (getattr(v, "separation", None) or v.interval for v in (found, expected))
             assert a.value == pytest.approx(b.value, abs=.02 + .05*abs(b.value))
-        shares = [b.corner_shortfall(f, l).share for b, f, l in ((ib, with_unit[0], labels), (ib, torch.tensor(with_unit[0]), torch.tensor(labels)))]
+        shares = [b.corner_shortfall(f, l).share
+                  for b, f, l in ((ib, with_unit[0], labels), (ib, torch.tensor(with_unit[0]), torch.tensor(labels)))]
         assert shares[0] == pytest.approx(shares[1])
 
     def test_nothing_but_such_rows(self):
-        with pytest.warns(UserWarning, match="too few"), pytest.raises(InputError, match="of 80 that each vary alone"): GaussianIB.fit(*[np.diag(np.arange(1., 81))]*2)
+        with pytest.warns(UserWarning, match="too few"), pytest.raises(InputError, match="of 80 that each vary alone"):
+            GaussianIB.fit(*[np.diag(np.arange(1., 81))]*2)
 
     def test_leverages_belong_to_moments(self):
         x, y = self.pair(300, np.concatenate([np.full(4, .02), np.full(4, np.inf)]), 0, heavy=True)
         stats, cc = JointStats(8, 8).update(x, y), GaussianIB.fit(x, y).cca
         of_rows = cc.leverages_x(x), cc.leverages_y(y)
-        assert float(of_rows[0].sum()) == pytest.approx(8) and GaussianIB.fit(stats, leverages=of_rows).cca.tails == pytest.approx(cc.tails)
+        assert (float(of_rows[0].sum()) == pytest.approx(8) and GaussianIB.fit(stats, leverages=of_rows).cca.tails
+                == pytest.approx(cc.tails))
         with pytest.raises(InputError, match="rows have their own"): GaussianIB.fit(x, y, leverages=of_rows)
-        with pytest.raises(InputError, match="one for each row"): GaussianIB.fit(stats, leverages=(of_rows[0][:9], of_rows[1]))
+        with pytest.raises(InputError, match="one for each row"):
+            GaussianIB.fit(stats, leverages=(of_rows[0][:9], of_rows[1]))

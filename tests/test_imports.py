@@ -12,7 +12,8 @@ BLOCK = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"ipywidgets", "IPython", "ipykernel", "jupyter", "jupyterlab", "jupyter_client", "jupyter_core", "nbdev", "fastcore", "execnb", "nbformat", "traitlets"}:
+        if name.split(".")[0] in {"ipywidgets", "IPython", "ipykernel", "jupyter", "jupyterlab", "jupyter_client",
+                                  "jupyter_core", "nbdev", "fastcore", "execnb", "nbformat", "traitlets"}:
             raise ImportError(f"blocked: {name}")
 sys.meta_path.insert(0, Blocked())
 """
@@ -32,7 +33,8 @@ def test_modules_import_without_jupyter():
 
 def test_importing_starts_nothing():
     "Torch's global generator is left as it was."
-    done = run("import torch; before = torch.random.get_rng_state()\nimport ncib.cli\nassert torch.equal(before, torch.random.get_rng_state())")
+    done = run("import torch; before = torch.random.get_rng_state()\nimport ncib.cli\nassert torch.equal(before, "
+               "torch.random.get_rng_state())")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -1,4 +1,5 @@
-"What everyday arrays do at every door: labels of all kinds, rows without a class, classes of one sample, arrays that are read-only, on disk or in a table."
+"""What everyday arrays do at every door: labels of all kinds, rows without a class, classes of one sample, arrays that
+are read-only, on disk or in a table."""
 import copy
 import importlib
 import inspect
@@ -67,7 +68,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "losses.SupConLoss.forward": lambda x, y, p: SupConLoss()(unit(x), y),
     "stats.ClassStats.update": lambda x, y, p: ClassStats(K, D).update(x, y).state_dict(),
     "collapse.collapse_metrics": lambda x, y, p: collapse_metrics(x, y).to_dict(),
-    "collapse.collapse_metrics_from_stats": lambda x, y, p: collapse_metrics_from_stats(STATS, batches=[(x, y)]).to_dict(),
+    "collapse.collapse_metrics_from_stats": lambda x, y,
+        p: collapse_metrics_from_stats(STATS, batches=[(x, y)]).to_dict(),
     "metric.NeuralCollapse.update": lambda x, y, p: metric(x, y),
     "metric.NeuralCollapse.forward": lambda x, y, p: NeuralCollapse(K, D)(x, y),
     "layers.measure": lambda x, y, p: measured(x, y),
@@ -95,7 +97,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "similarity.pair_intervals": lambda x, y, p: pair_intervals(x, TWIN, y, groups=4)["shortfall_a"],
     "stats.JointStats.update": lambda x, y, p: JointStats(D, D, num_classes=K).update(x, TWIN, y).stats.counts,
 }
-WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split", "data.noisy_labels"}
+WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split",
+                    "data.noisy_labels"}
 everywhere = pytest.mark.parametrize("name", TAKE)
 
 
@@ -115,31 +118,46 @@ def test_no_function_that_takes_labels_is_left_out():
         for public in getattr(module, "__all__", ()):
             it = getattr(module, public)
             if not getattr(it, "__module__", "").startswith("ncib"): continue
-            members = {f"{public}.{k}": getattr(it, k) for k in vars(it) if not k.startswith("_")} if inspect.isclass(it) else {public: it}
+            members = ({f"{public}.{k}": getattr(it, k) for k in vars(it) if not k.startswith("_")}
+                       if inspect.isclass(it) else {public: it})
             for name, f in members.items():
                 if not callable(f) or inspect.isclass(f): continue
                 for p in inspect.signature(f).parameters.values():
                     if p.name.endswith("labels") and p.annotation is not GaussianIB: seen.add(f"{m.name}.{name}")
     through_batches = {"collapse.collapse_metrics_from_stats", "layers.measure"}
-    seen -= {"timeline.analyze", "arrays.read_runs", "compare.compare"}           # through array_runs and EncoderStats.of
+    # through array_runs and EncoderStats.of
+    seen -= {"timeline.analyze", "arrays.read_runs", "compare.compare"}
     assert seen - {"core.as_labels", "core.check_labels", "core.count_classes"} == set(TAKE) - through_batches
 
 
 def read_only(a): a = a.copy(); a.flags.writeable = False; return a
 ACCEPTED = {
-    "list": Y.tolist(), "list of NumPy integers": list(Y), "tuple": tuple(Y.tolist()), "list of tensors": list(torch.as_tensor(Y)), "uint8": Y.astype(np.uint8), "uint64": Y.astype(np.uint64), "int16": Y.astype(np.int16),
-    "big-endian": Y.astype(">i4"), "backwards in memory": Y[::-1].copy()[::-1], "every second": np.repeat(Y, 2)[::2], "read-only": read_only(Y), "objects": Y.astype(object),
-    "torch int64": torch.as_tensor(Y), "torch uint8": torch.as_tensor(Y.astype(np.uint8)), "torch int32, every second": torch.as_tensor(np.repeat(Y, 2).astype(np.int32))[::2],
-    "pandas": pd.Series(Y), "pandas Int64": pd.Series(Y, dtype="Int64"), "pandas category": pd.Series(Y).astype("category"), "column of a table": pd.DataFrame({"y": Y, "z": "a"})["y"],
+    "list": Y.tolist(), "list of NumPy integers": list(Y), "tuple": tuple(Y.tolist()),
+    "list of tensors": list(torch.as_tensor(Y)), "uint8": Y.astype(np.uint8), "uint64": Y.astype(np.uint64),
+    "int16": Y.astype(np.int16),
+    "big-endian": Y.astype(">i4"), "backwards in memory": Y[::-1].copy()[::-1], "every second": np.repeat(Y, 2)[::2],
+    "read-only": read_only(Y), "objects": Y.astype(object),
+    "torch int64": torch.as_tensor(Y), "torch uint8": torch.as_tensor(Y.astype(np.uint8)),
+    "torch int32, every second": torch.as_tensor(np.repeat(Y, 2).astype(np.int32))[::2],
+    "pandas": pd.Series(Y), "pandas Int64": pd.Series(Y, dtype="Int64"),
+    "pandas category": pd.Series(Y).astype("category"), "column of a table": pd.DataFrame({"y": Y, "z": "a"})["y"],
 }
 INT, NAMES = r"must be integers, got ", r"numpy\.unique\(\w*labels\w*, return_inverse=True\)\[1\]"
 REFUSED = {
-    "strings": (np.array(list("abc"))[Y], INT + ".*" + NAMES), "list of strings": (list("abc")*20, INT + "a list of str.*" + NAMES), "objects that are strings": (np.array(list("abc"), dtype=object)[Y], INT + ".*" + NAMES),
-    "pandas strings": (pd.Series(list("abc"))[Y], INT + ".*" + NAMES), "pandas category of strings": (pd.Series(list("abc")*20).astype("category"), INT + ".*" + NAMES),
-    "bool": (Y > 0, INT + r'bool.*labels\w*\.astype\("int64"\)'), "torch bool": (torch.as_tensor(Y > 0), INT + r"bool.*labels\w*\.long\(\)"), "list of bool": ((Y > 0).tolist(), INT + "bool"),
-    "whole floats": (Y.astype(float), INT + r'float64.*labels\w*\.astype\("int64"\)'), "torch floats": (torch.as_tensor(Y).float(), INT + r"float32.*labels\w*\.long\(\)"),
-    "pandas floats": (pd.Series(Y.astype(float)), INT + r"float64.*\.astype"), "pandas with a gap": (pd.Series([None, *Y[1:]], dtype="Int64"), INT + "float64"),
-    "one-hot": (np.eye(K, dtype=int)[Y], r"shape \(60, 3\).*numpy.argmax\(\w*labels\w*, 1\)"), "torch one-hot": (torch.eye(K)[torch.as_tensor(Y)], r"shape \(60, 3\).*labels\w*\.argmax\(1\)"),
+    "strings": (np.array(list("abc"))[Y], INT + ".*" + NAMES),
+    "list of strings": (list("abc")*20, INT + "a list of str.*" + NAMES),
+    "objects that are strings": (np.array(list("abc"), dtype=object)[Y], INT + ".*" + NAMES),
+    "pandas strings": (pd.Series(list("abc"))[Y], INT + ".*" + NAMES),
+    "pandas category of strings": (pd.Series(list("abc")*20).astype("category"), INT + ".*" + NAMES),
+    "bool": (Y > 0, INT + r'bool.*labels\w*\.astype\("int64"\)'),
+    "torch bool": (torch.as_tensor(Y > 0), INT + r"bool.*labels\w*\.long\(\)"),
+    "list of bool": ((Y > 0).tolist(), INT + "bool"),
+    "whole floats": (Y.astype(float), INT + r'float64.*labels\w*\.astype\("int64"\)'),
+    "torch floats": (torch.as_tensor(Y).float(), INT + r"float32.*labels\w*\.long\(\)"),
+    "pandas floats": (pd.Series(Y.astype(float)), INT + r"float64.*\.astype"),
+    "pandas with a gap": (pd.Series([None, *Y[1:]], dtype="Int64"), INT + "float64"),
+    "one-hot": (np.eye(K, dtype=int)[Y], r"shape \(60, 3\).*numpy.argmax\(\w*labels\w*, 1\)"),
+    "torch one-hot": (torch.eye(K)[torch.as_tensor(Y)], r"shape \(60, 3\).*labels\w*\.argmax\(1\)"),
     "one column": (Y[:, None], r"shape \(60, 1\).*numpy.ravel\(\w*labels"), "too few": (Y[:-1], "wanted 60, got 59"),
 }
 try:
@@ -155,11 +173,13 @@ def test_integers_of_any_kind_are_the_same_labels(name, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return numbers(TAKE[name](X, y, tmp_path/str(i)))
-    torch.set_warn_always(True)                                           # otherwise torch warns once in the life of a process
+    # otherwise torch warns once in the life of a process
+    torch.set_warn_always(True)
     try:
         want = take(Y, "int64")
         for i, y in enumerate(ACCEPTED.values()):
-            if name == "layers.measure" and not hasattr(y, "shape"): continue         # a loader that collates gives tensors
+            if name == "layers.measure" and not hasattr(y, "shape"):
+                continue         # a loader that collates gives tensors
             np.testing.assert_allclose(take(y, i), want, rtol=1e-9, atol=1e-12, err_msg=list(ACCEPTED)[i])
     finally: torch.set_warn_always(False)
 
@@ -167,8 +187,13 @@ def test_integers_of_any_kind_are_the_same_labels(name, tmp_path):
 @everywhere
 def test_all_else_is_refused_with_what_came_and_the_way_out(name, tmp_path):
     for kind, (y, message) in REFUSED.items():
-        if kind == "too few" and name in WITHOUT_FEATURES or name == "layers.measure" and not isinstance(y, (np.ndarray, torch.Tensor)): continue
-        with pytest.raises(InputError, match=message if name != "layers.measure" else message.replace(r"\(60, ", r"\(20, ").replace("wanted 60, got 59", "wanted 40, got 39")): TAKE[name](X, y, tmp_path/kind)
+        array = isinstance(y, (np.ndarray, torch.Tensor))
+        if kind == "too few" and name in WITHOUT_FEATURES or name == "layers.measure" and not array:
+            continue
+        with pytest.raises(InputError, match=message if name != "layers.measure"
+                           else message.replace(r"\(60, ", r"\(20, ").replace("wanted 60, got 59",
+                                                                              "wanted 40, got 39")):
+            TAKE[name](X, y, tmp_path/kind)
 
 
 @everywhere
@@ -176,11 +201,15 @@ def test_numbers_with_gaps_are_classes_or_are_refused_with_the_way_out(name, tmp
     "Class numbers 0, 7 and 1000000000000: as good as 0, 1, 2, or one line; never a table of that size."
     far = np.array([0, 7, 10**12])[Y]
     try: got = numbers(TAKE[name](X, far, tmp_path/"a"))
-    except InputError as e: assert any(t in str(e) for t in ("numpy.unique(labels, return_inverse=True)[1]", "integers in [0, 3), got max", "only classes that were measured, got class 7")), e
+    except InputError as e:
+        assert any(t in str(e) for t in ("numpy.unique(labels, return_inverse=True)[1]", "integers in [0, 3), got max",
+                                         "only classes that were measured, got class 7")), e
     else:
-        if name == "simplex.stratified_rows" or name.startswith(("gib", "coding", "losses", "frames", "simplex")): np.testing.assert_allclose(got, numbers(TAKE[name](X, Y, tmp_path/"b")), rtol=1e-9, atol=1e-12)
+        if name == "simplex.stratified_rows" or name.startswith(("gib", "coding", "losses", "frames", "simplex")):
+            np.testing.assert_allclose(got, numbers(TAKE[name](X, Y, tmp_path/"b")), rtol=1e-9, atol=1e-12)
     near = np.array([0, 7, 9])[Y]
-    if name == "beta_frames.gaussian_frames": assert gaussian_frames(FITTED, X, near, steps=5).info["classes"] == ["0", "7", "9"]
+    if name == "beta_frames.gaussian_frames":
+        assert gaussian_frames(FITTED, X, near, steps=5).info["classes"] == ["0", "7", "9"]
 
 
 @everywhere
@@ -195,14 +224,21 @@ def forms(path):
     stored = np.memmap(path/"x.bin", dtype=np.float64, mode="w+", shape=X.shape); stored[:] = X; stored.flush()
     np.save(path/"x.npy", X)
     table = pd.DataFrame(X, columns=list("abcdef"))
-    return {"read-only": read_only(X), "memory map": np.memmap(path/"x.bin", dtype=np.float64, mode="r", shape=X.shape), "mapped .npy": np.load(path/"x.npy", mmap_mode="r"), "table": table,
-            "table of Float64": table.astype("Float64"), "numbers as objects": X.astype(object), "big-endian": X.astype(">f8"), "columns backwards": read_only(X[:, ::-1].copy())[:, ::-1], "by columns": read_only(np.asfortranarray(X))}
+    return {"read-only": read_only(X), "memory map": np.memmap(path/"x.bin", dtype=np.float64, mode="r", shape=X.shape),
+            "mapped .npy": np.load(path/"x.npy", mmap_mode="r"), "table": table,
+            "table of Float64": table.astype("Float64"), "numbers as objects": X.astype(object),
+            "big-endian": X.astype(">f8"), "columns backwards": read_only(X[:, ::-1].copy())[:, ::-1],
+            "by columns": read_only(np.asfortranarray(X))}
 
 
 FEATURES = {**{k: v for k, v in TAKE.items() if k not in WITHOUT_FEATURES},
-    "canonical_correlations": lambda x, y, p: canonical_correlations(x, TWIN).rho, "GaussianIB.fit": lambda x, y, p: GaussianIB.fit(x, TWIN).rho, "GaussianIB.transform": lambda x, y, p: FITTED.transform(x, 3.),
-    "copula": lambda x, y, p: GaussianIB.fit(x, TWIN, copula=True).rho, "normal_scores": lambda x, y, p: normal_scores(x), "nearest_class_mean": lambda x, y, p: nearest_class_mean(x, as_tensor(x)[:3]),
-    "JointStats": lambda x, y, p: JointStats(D, D).update(x, x).covariance(), "class means": lambda x, y, p: nearest_class_mean(X, x), "weight": lambda x, y, p: collapse_metrics(X[:, :D], Y, weight=np.asarray(x)[:K]).nc3}
+    "canonical_correlations": lambda x, y, p: canonical_correlations(x, TWIN).rho, "GaussianIB.fit": lambda x, y,
+            p: GaussianIB.fit(x, TWIN).rho, "GaussianIB.transform": lambda x, y, p: FITTED.transform(x, 3.),
+    "copula": lambda x, y, p: GaussianIB.fit(x, TWIN, copula=True).rho, "normal_scores": lambda x, y,
+            p: normal_scores(x), "nearest_class_mean": lambda x, y, p: nearest_class_mean(x, as_tensor(x)[:3]),
+    "JointStats": lambda x, y, p: JointStats(D, D).update(x, x).covariance(), "class means": lambda x, y,
+            p: nearest_class_mean(X, x), "weight": lambda x, y,
+            p: collapse_metrics(X[:, :D], Y, weight=np.asarray(x)[:K]).nc3}
 
 
 @pytest.mark.parametrize("name", FEATURES)
@@ -211,10 +247,12 @@ def test_features_that_are_read_only_on_disk_or_in_a_table(name, tmp_path):
     torch.set_warn_always(True)
     try:
         for kind, x in forms(tmp_path).items():
-            if name == "normal_scores" and kind in ("table", "table of Float64", "numbers as objects"): x = check_features(x)
+            if name == "normal_scores" and kind in ("table", "table of Float64", "numbers as objects"):
+                x = check_features(x)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                np.testing.assert_allclose(numbers(FEATURES[name](x, Y, tmp_path/kind)), want, rtol=1e-7, atol=1e-10, err_msg=kind)
+                np.testing.assert_allclose(numbers(FEATURES[name](x, Y, tmp_path/kind)), want, rtol=1e-7, atol=1e-10,
+                                           err_msg=kind)
     finally: torch.set_warn_always(False)
 
 
@@ -228,19 +266,23 @@ def test_other_arguments_may_be_read_only():
             FITTED.curve(read_only(np.array([2., 3.]))), FITTED.optimal_information(read_only(np.array([.1, .2])))
             GaussianIB.from_rho(read_only(np.array([.9, .5])))
             GaussianIB.from_covariance(*(read_only(np.array(c)) for c in (np.eye(2), .5*np.eye(2), np.eye(2))))
-            collapse_metrics(X, Y, weight=read_only(X[:K]), bias=read_only(np.zeros(K)), classes=read_only(np.arange(K)))
+            collapse_metrics(X, Y, weight=read_only(X[:K]), bias=read_only(np.zeros(K)),
+                             classes=read_only(np.arange(K)))
             excess_rate(X, Y, distortions=read_only(np.array([1., 2.])))
             simplex_view(X, Y, rows=read_only(np.arange(5)))
     finally: torch.set_warn_always(False)
 
 
 def test_nothing_is_copied(tmp_path):
-    for x in (read_only(X), forms(tmp_path)["memory map"], pd.DataFrame(X)): assert np.shares_memory(as_tensor(x).numpy(), np.asarray(x))
+    for x in (read_only(X), forms(tmp_path)["memory map"], pd.DataFrame(X)):
+        assert np.shares_memory(as_tensor(x).numpy(), np.asarray(x))
 
 
 def test_features_with_views_are_refused_with_the_line_that_makes_rows():
     x = X.reshape(30, 2, D)
-    with pytest.raises(InputError, match=r"got shape \(30, 2, 6\); .* features.reshape\(-1, 6\), .* numpy.repeat\(labels, 2\)"): collapse_metrics(x, Y[:30])
+    with pytest.raises(InputError,
+                       match=r"got shape \(30, 2, 6\); .* features.reshape\(-1, 6\), .* numpy.repeat\(labels, 2\)"):
+        collapse_metrics(x, Y[:30])
     with pytest.raises(InputError, match=r"reshape\(-1, 6\)"): ClassStats(K, D).update(torch.as_tensor(x), Y[:30])
 
 
@@ -276,16 +318,20 @@ def test_another_index_or_none(fresh):
     with pytest.warns(UserWarning, match="15 of 60"): loss = supcon_loss(z, y.astype(np.uint8), ignore_index=255)
     torch.testing.assert_close(loss, supcon_loss(z[torch.as_tensor(KEPT)], Y[KEPT]), rtol=1e-12, atol=0)
     assert torch.equal(supcon_loss(z, SOME, ignore_index=None), supcon_loss(z, y, ignore_index=None))
-    with pytest.raises(InputError, match="3 of 45 anchors"):              # those that are ignored are not counted as lonely
-        supcon_loss(z, np.where(np.arange(N) < 3, np.arange(N) + 9, np.where(Y > 0, 1, 2)*KEPT - 100*~KEPT), singletons="error")
-    with pytest.warns(UserWarning, match="no anchor has a positive"): assert supcon_loss(z.requires_grad_(), np.full(N, -100)) == 0
+    # those that are ignored are not counted as lonely
+    with pytest.raises(InputError, match="3 of 45 anchors"):
+        supcon_loss(z, np.where(np.arange(N) < 3, np.arange(N) + 9, np.where(Y > 0, 1, 2)*KEPT - 100*~KEPT),
+                    singletons="error")
+    with pytest.warns(UserWarning, match="no anchor has a positive"):
+        assert supcon_loss(z.requires_grad_(), np.full(N, -100)) == 0
     assert collapse_metrics(X, y, ignore_index=255).ignored == 15
     with pytest.raises(InputError, match="got min -100"): collapse_metrics(X, SOME, ignore_index=None)
 
 
 def test_metrics_leave_them_out_and_count_them():
     want = collapse_metrics(X[KEPT], Y[KEPT], PROBE.weight, PROBE.bias)
-    same = lambda got: [np.testing.assert_allclose(got[k], v, rtol=1e-9, atol=1e-12) for k, v in want.to_dict().items() if got.get(k) is not None]
+    same = lambda got: [np.testing.assert_allclose(got[k], v, rtol=1e-9, atol=1e-12) for k, v in want.to_dict().items()
+                        if got.get(k) is not None]
     for x in (SPOILT, SPOILT.astype(np.float32), torch.as_tensor(SPOILT)):
         m = collapse_metrics(x, SOME, PROBE.weight, PROBE.bias)
         assert m.ignored == 15 and "45 samples (15 ignored)" in repr(m) and int(m.counts.sum()) == 45
@@ -321,51 +367,66 @@ def test_states_from_before_ignored_rows_were_counted(tmp_path):
 
 def test_one_sample_per_class_is_no_collapse():
     x, y = X[:5], np.arange(5)
-    for measured in (lambda: collapse_metrics(x, y), lambda: collapse_metrics_from_stats(ClassStats(5, D).update(x, y), batches=[(x, y)])):
+    for measured in (lambda: collapse_metrics(x, y),
+                     lambda: collapse_metrics_from_stats(ClassStats(5, D).update(x, y), batches=[(x, y)])):
         with pytest.warns(UserWarning, match=r"no class has two samples \(class 0, 1, 2, 3, 4\)"): m = measured()
-        assert all(math.isnan(v) for v in (m.nc1, m.nc1_quotient, m.cdnv, *m.within_spectrum)) and len(m.within_spectrum) == 4
-        assert all(math.isfinite(v) for k, v in m.to_dict().items() if v is not None and k not in ("nc1", "nc1_quotient", "cdnv"))
+        assert (all(math.isnan(v) for v in (m.nc1, m.nc1_quotient, m.cdnv, *m.within_spectrum))
+                and len(m.within_spectrum) == 4)
+        assert all(math.isfinite(v) for k, v in m.to_dict().items() if v is not None
+                   and k not in ("nc1", "nc1_quotient", "cdnv"))
     metric = NeuralCollapse(5, D); metric.update(x, y)
     with pytest.warns(UserWarning, match="no class has two samples"): assert metric.compute()["nc1"].isnan()
 
 
 def test_classes_of_one_sample_among_larger_ones_are_named():
     y = Y.copy(); y[:2] = 7, 5
-    with pytest.warns(UserWarning, match="a single sample tells nothing of the variability within its class: class 5, 7;"): m = collapse_metrics(X, y, classes=[0, 1, 2, 5, 7])
+    with pytest.warns(UserWarning,
+                      match="a single sample tells nothing of the variability within its class: class 5, 7;"):
+        m = collapse_metrics(X, y, classes=[0, 1, 2, 5, 7])
     assert math.isnan(m.cdnv) and math.isfinite(m.nc1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isfinite(collapse_metrics(X, y, classes=[0, 1, 2]).cdnv)
 
 
-NEED_WITHIN = ["gib.GaussianIB.fit_labels", "gib.GaussianIB.fit_class_paired", "gib.GaussianIB.corner_shortfall", "gib.GaussianIB.pair_story", "gib.GaussianIB.nc1_identity", "coding.excess_rate", "coding.packing"]
+NEED_WITHIN = ["gib.GaussianIB.fit_labels", "gib.GaussianIB.fit_class_paired", "gib.GaussianIB.corner_shortfall",
+               "gib.GaussianIB.pair_story", "gib.GaussianIB.nc1_identity", "coding.excess_rate", "coding.packing"]
 
 
 @pytest.mark.parametrize("name", NEED_WITHIN)
 def test_what_rests_on_the_variability_within_classes_says_that_it_is_unknown(name, tmp_path):
-    with pytest.raises(InputError, match="some class two samples, got one each.*nothing is known"): TAKE[name](X, np.arange(N), tmp_path)
+    with pytest.raises(InputError, match="some class two samples, got one each.*nothing is known"):
+        TAKE[name](X, np.arange(N), tmp_path)
     y = Y.copy(); y[:2] = 7, 5
-    with pytest.warns(UserWarning, match="a single sample tells nothing of the variability within its class: class 5, 7;"): TAKE[name](X, y, tmp_path)
+    with pytest.warns(UserWarning,
+                      match="a single sample tells nothing of the variability within its class: class 5, 7;"):
+        TAKE[name](X, y, tmp_path)
 
 
 def test_a_pair_with_one_test_image_of_a_class_is_analysed(tmp_path):
-    "Named in a warning, cdnv unknown, all else measured; with one test image in every class there is nothing to measure."
+    """Named in a warning, cdnv unknown, all else measured; with one test image in every class there is nothing to
+    measure."""
     y_test = np.array([0]*30 + [1]*29 + [2])
     pair = [Run.create(tmp_path/side, list("abc")) for side in "ab"]
     for run, x in zip(pair, (X, TWIN)): run.save_features(0, x, Y, x, y_test)
     with pytest.warns(UserWarning, match="within its class: class 2;"): t = analyze(*pair, progress=False)
-    assert t.table.filter(like="test_cdnv").isna().all(axis=None) and t.table.filter(regex="^test_nc1_[ab]$").notna().all(axis=None) and t.table.filter(like="train_cdnv").notna().all(axis=None)
-    assert t.verdict() and math.isfinite(t.table["test_shortfall_a"].iloc[0]) == math.isfinite(t.table["train_shortfall_a"].iloc[0])
+    assert (t.table.filter(like="test_cdnv").isna().all(axis=None)
+            and t.table.filter(regex="^test_nc1_[ab]$").notna().all(axis=None)
+            and t.table.filter(like="train_cdnv").notna().all(axis=None))
+    assert (t.verdict() and math.isfinite(t.table["test_shortfall_a"].iloc[0])
+            == math.isfinite(t.table["train_shortfall_a"].iloc[0]))
     few = [Run.create(tmp_path/f"few-{side}", list("abc")) for side in "ab"]
     for run, x in zip(few, (X, TWIN)): run.save_features(0, x, Y, x[:3], np.arange(3))
-    with pytest.raises(InputError, match="some class two samples, got one each|too few|at least"): analyze(*few, progress=False)
+    with pytest.raises(InputError, match="some class two samples, got one each|too few|at least"):
+        analyze(*few, progress=False)
 
 
 # --- rows that are not unit, images with views
 
 def test_rows_that_are_not_unit_are_warned_of_once(fresh):
     z = 600*unit(X)
-    with pytest.warns(UserWarning, match=r"got norms from 600 to 600.*normalize\(z, dim=-1\), or check_norms=False") as seen:
+    with pytest.warns(UserWarning,
+                      match=r"got norms from 600 to 600.*normalize\(z, dim=-1\), or check_norms=False") as seen:
         for _ in range(3): supcon_loss(z, Y)
     assert len(seen) == 1 and seen[0].filename == __file__
 
@@ -381,7 +442,8 @@ def test_unit_rows_of_any_precision_and_rows_that_are_meant_pass(z, fresh):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         supcon_loss(z, Y), nt_xent_loss(z)
-        supcon_loss(600*z, Y, check_norms=False), SupConLoss(check_norms=False)(600*z, Y), nt_xent_loss(600*z, check_norms=False)
+        supcon_loss(600*z, Y,
+                    check_norms=False), SupConLoss(check_norms=False)(600*z, Y), nt_xent_loss(600*z, check_norms=False)
     assert not core._warned
 
 
@@ -389,7 +451,8 @@ def test_training_does_not_look(fresh, monkeypatch):
     from ncib import losses, train
     def look(*args): raise AssertionError("looked at")
     monkeypatch.setattr(losses, "_look", look)
-    for loss in ("supcon", "supcon-in", "nt-xent"): train._loss(train.TrainConfig(loss=loss), unit(X), torch.as_tensor(Y[:N//2]), N//2)
+    for loss in ("supcon", "supcon-in", "nt-xent"):
+        train._loss(train.TrainConfig(loss=loss), unit(X), torch.as_tensor(Y[:N//2]), N//2)
 
 
 class Event:
@@ -405,7 +468,8 @@ def test_on_cuda_a_later_call_tells(fresh, monkeypatch):
     class There(torch.Tensor):
         is_cuda = True
     rows = (600*unit(X)).as_subclass(There)
-    monkeypatch.setattr(losses, "Tensor", There); monkeypatch.setattr(torch.cuda, "Event", Event); monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(losses, "Tensor", There); monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     monkeypatch.setattr(losses, "_calls", itertools.count(1)); monkeypatch.setattr(losses, "_under_way", [])
     Event.reached = False
@@ -421,15 +485,21 @@ def test_images_with_views_come_as_they_are():
     three = unit(X).reshape(30, 2, D).requires_grad_()
     rows = unit(X).requires_grad_()
     for variant in ("out", "in"):
-        got, want = supcon_loss(three, Y[:30], variant=variant), supcon_loss(rows, np.repeat(Y[:30], 2), variant=variant)
+        got, want = (supcon_loss(three, Y[:30], variant=variant),
+                     supcon_loss(rows, np.repeat(Y[:30], 2), variant=variant))
         torch.testing.assert_close(got, want, rtol=1e-12, atol=0)
-        torch.testing.assert_close(torch.autograd.grad(got, three)[0].reshape(N, D), torch.autograd.grad(want, rows)[0], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(torch.autograd.grad(got, three)[0].reshape(N, D), torch.autograd.grad(want, rows)[0],
+                                   rtol=1e-11, atol=1e-13)
     assert torch.isclose(SupConLoss()(three, Y[:30]), supcon_loss(three, Y[:30]))
     assert torch.isclose(nt_xent_loss(three), supcon_loss(three, np.arange(30)), rtol=1e-12)
-    for z, y, message in [(three, np.repeat(Y[:30], 2), "one entry per row: wanted 30, got 60"), (three[:, :, None], Y[:30], r"z must be \(n, d\) floats, or \(images, views, d\), got \(30, 2, 1, 6\)"), (X, Y, "got ndarray"),
+    for z, y, message in [(three, np.repeat(Y[:30], 2), "one entry per row: wanted 30, got 60"),
+                          (three[:, :, None], Y[:30],
+                           r"z must be \(n, d\) floats, or \(images, views, d\), got \(30, 2, 1, 6\)"),
+                          (X, Y, "got ndarray"),
                           (three, None, r"got None; without classes, nt_xent_loss")]:
         with pytest.raises(InputError, match=message): supcon_loss(z, y)
-    with pytest.raises(InputError, match=r"two views of every image, got \(images, views, d\) = \(20, 3, 6\)"): nt_xent_loss(unit(X).reshape(20, 3, D))
+    with pytest.raises(InputError, match=r"two views of every image, got \(images, views, d\) = \(20, 3, 6\)"):
+        nt_xent_loss(unit(X).reshape(20, 3, D))
 
 
 # --- the habits of torchmetrics
@@ -438,7 +508,8 @@ def test_compute_before_update_says_so():
     m = NeuralCollapse(K, D)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                                    # torchmetrics' own
-        with pytest.raises(InputError, match="compute was called before update: NeuralCollapse has seen no samples$"): m.compute()
+        with pytest.raises(InputError, match="compute was called before update: NeuralCollapse has seen no samples$"):
+            m.compute()
         m.update(X[:5], np.full(5, -100))
         with pytest.raises(InputError, match="no samples, only 5 ignored ones"): m.compute()
     m.update(X, Y); m.compute(); m.reset()
@@ -450,10 +521,12 @@ def test_compute_before_update_says_so():
 def test_in_a_collection_with_and_without_shared_states():
     want = collapse_metrics(X, Y).to_dict()
     for groups in (True, False):
-        both = MetricCollection({"a": NeuralCollapse(K, D), "b": NeuralCollapse(K, D, nc1_convention="trace")}, compute_groups=groups, prefix="test/")
+        both = MetricCollection({"a": NeuralCollapse(K, D), "b": NeuralCollapse(K, D, nc1_convention="trace")},
+                                compute_groups=groups, prefix="test/")
         for i in range(0, N, 20): both.update(torch.as_tensor(X[i:i+20]), torch.as_tensor(Y[i:i+20]))
         got = both.compute()
-        np.testing.assert_allclose([got["test/a_nc1"], got["test/b_nc1"], got["test/b_cdnv"]], [want["nc1"], K*want["nc1"], want["cdnv"]], rtol=1e-10)
+        np.testing.assert_allclose([got["test/a_nc1"], got["test/b_nc1"], got["test/b_cdnv"]],
+                                   [want["nc1"], K*want["nc1"], want["cdnv"]], rtol=1e-10)
         both(torch.as_tensor(X), torch.as_tensor(Y)); both.reset()
         assert all(m.stats.n == 0 for m in both.values())
     mixed = MetricCollection([NeuralCollapse(K, D), MeanSquaredError()], compute_groups=False)

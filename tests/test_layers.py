@@ -13,7 +13,8 @@ from ncib.layers import measure
 @pytest.fixture
 def setting():
     with fixed_seed(0):
-        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 4))
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                            nn.Dropout(0.5), nn.Linear(8, 4))
         images = torch.randn(120, 3, 8, 8) + torch.randn(4, 3, 8, 8).repeat(30, 1, 1, 1)
     labels = torch.arange(120) % 4
     net[1].eval()                                               # a part that its owner froze
@@ -29,9 +30,12 @@ def test_equals_features_taken_by_hand(setting):
     assert not any(m._forward_hooks for m in net.modules())
     net.eval()
     with torch.no_grad():
-        wanted = {"0": collapse_metrics(net[0](images).mean((2, 3)), labels), "4": collapse_metrics(net[:5](images), labels, net[6].weight, net[6].bias), "6": collapse_metrics(net(images), labels)}
+        wanted = {"0": collapse_metrics(net[0](images).mean((2, 3)), labels),
+                  "4": collapse_metrics(net[:5](images), labels, net[6].weight, net[6].bias),
+                  "6": collapse_metrics(net(images), labels)}
     for layer, want in wanted.items():
-        for k, v in want.to_dict().items(): assert got[layer].to_dict()[k] == (v if v is None else pytest.approx(v, rel=1e-4, abs=1e-6)), (layer, k)
+        for k, v in want.to_dict().items():
+            assert got[layer].to_dict()[k] == (v if v is None else pytest.approx(v, rel=1e-4, abs=1e-6)), (layer, k)
 
 def test_one_layer_and_one_pass(setting):
     net, loader, _, _ = setting
@@ -54,17 +58,22 @@ def test_tokens_and_own_pooling(setting):
 
 def test_options_reach_the_metrics(setting):
     net, loader, _, _ = setting
-    a, b = measure(net, loader, "4", 4, progress=False), measure(net, loader, "4", 4, progress=False, nc1_convention="trace")
+    a, b = (measure(net, loader, "4", 4, progress=False),
+            measure(net, loader, "4", 4, progress=False, nc1_convention="trace"))
     assert b.nc1 == pytest.approx(4*a.nc1)
     left_out = measure(net, loader, "4", 6, classes=range(4), progress=False)
     assert left_out.nc1 == pytest.approx(a.nc1)
 
-@pytest.mark.parametrize("layer,options,message", [("conv", {}, "layer must name a module of the model, got 'conv'"), ([], {}, "at least one module"), ("5x", {}, "got '5x'"),
-    ("4", dict(num_classes=3), "got max 3"), ("4", dict(num_classes=5), "no sample of class 4"), ("0", dict(classifier=nn.Linear(9, 4)), "classifier takes 9 features")])
+@pytest.mark.parametrize("layer,options,message", [("conv", {}, "layer must name a module of the model, got 'conv'"),
+                                                   ([], {}, "at least one module"), ("5x", {}, "got '5x'"),
+    ("4", dict(num_classes=3), "got max 3"), ("4", dict(num_classes=5), "no sample of class 4"),
+                                                   ("0", dict(classifier=nn.Linear(9, 4)),
+                                                    "classifier takes 9 features")])
 def test_the_model_is_put_back_after_an_error(setting, layer, options, message):
     net, loader, _, _ = setting
     before = modes(net)
-    with pytest.raises(InputError, match=message): measure(net, loader, layer, **{"num_classes": 4, **options}, progress=False)
+    with pytest.raises(InputError, match=message):
+        measure(net, loader, layer, **{"num_classes": 4, **options}, progress=False)
     assert modes(net) == before and not any(m._forward_hooks for m in net.modules())
 
 def test_more_faults_are_named(setting):
@@ -75,8 +84,10 @@ def test_more_faults_are_named(setting):
             super().__init__()
             self.used, self.unused, self.pair = nn.Flatten(), nn.Identity(), nn.LSTM(192, 3)
         def forward(self, x): return self.pair(self.used(x))
-    with pytest.raises(InputError, match="'unused' was not called"): measure(Unused(), loader, "unused", 4, progress=False)
-    with pytest.raises(InputError, match="'pair' must give a tensor, got tuple"): measure(Unused(), loader, "pair", 4, progress=False)
+    with pytest.raises(InputError, match="'unused' was not called"):
+        measure(Unused(), loader, "unused", 4, progress=False)
+    with pytest.raises(InputError, match="'pair' must give a tensor, got tuple"):
+        measure(Unused(), loader, "pair", 4, progress=False)
     broken = [(torch.full_like(images, np.nan), torch.arange(120) % 4)]
     with pytest.raises(InputError, match="finite"): measure(net, broken, "4", 4, progress=False)
 
@@ -86,5 +97,6 @@ def test_a_module_that_works_in_place_does_not_change_what_was_caught():
     y = torch.arange(40) % 2
     with torch.no_grad(): before = net[0](x)
     got = measure(net, [(x, y)], ["0", "input of 1"], 2, progress=False)
-    assert (before < 0).any() and got["0"].nc1 == got["input of 1"].nc1 == pytest.approx(collapse_metrics(before, y).nc1)
+    assert ((before < 0).any()
+            and got["0"].nc1 == got["input of 1"].nc1 == pytest.approx(collapse_metrics(before, y).nc1))
     with pytest.raises(InputError, match="got 'input of 7'"): measure(net, [(x, y)], "input of 7", 2, progress=False)

@@ -12,7 +12,8 @@ from ncib import losses
 from ncib.core import InputError
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 
-fake_cuda = pytest.mark.skipif(torch.__version__ < "2.10" and not torch.cuda.is_available(), reason="fake CUDA tensors want a driver before torch 2.10")
+fake_cuda = pytest.mark.skipif(torch.__version__ < "2.10" and not torch.cuda.is_available(),
+                               reason="fake CUDA tensors want a driver before torch 2.10")
 
 
 def dense(z, y, T, variant, singletons="drop"):
@@ -47,7 +48,8 @@ def batch(kind, n=37, d=5, seed=0):
 
 
 @pytest.mark.parametrize("variant", ["out", "in"])
-@pytest.mark.parametrize("kind", ["random", "identical rows", "two clusters", "opposite", "one class", "singletons", "one pair", "negative labels", "far labels", "not unit",
+@pytest.mark.parametrize("kind", ["random", "identical rows", "two clusters", "opposite", "one class", "singletons",
+                                  "one pair", "negative labels", "far labels", "not unit",
                                   "nearly collapsed"])
 @pytest.mark.parametrize("T", [.005, .07, 1., 10.])
 def test_value_and_gradient(kind, variant, T):
@@ -58,12 +60,14 @@ def test_value_and_gradient(kind, variant, T):
         for chunk in chunks:
             x = z.detach().to(dtype).requires_grad_()
             if dtype == torch.float32:                      # the definition at the very rows that the loss is given
-                zz = x.detach().double().requires_grad_(); want = dense(zz, y, T, variant); want_grad, = torch.autograd.grad(want, zz)
+                zz = x.detach().double().requires_grad_(); want = dense(zz, y, T, variant)
+                want_grad, = torch.autograd.grad(want, zz)
             got = supcon_loss(x, y, T, variant, chunk_size=chunk, check_norms=False)
             got_grad, = torch.autograd.grad(got, x)
             exponent = 1/T if dtype == torch.float32 else 1.  # float32 similarities are known to 1e-7 of 1/T
             assert abs(got.double() - want) <= tol*max(abs(want), exponent)
-            assert (got_grad.double() - want_grad).abs().max() <= 20*tol*max(want_grad.abs().max(), exponent*want_grad.abs().max(), exponent)
+            assert (got_grad.double() - want_grad).abs().max() <= 20*tol*max(want_grad.abs().max(),
+                                                                             exponent*want_grad.abs().max(), exponent)
 
 
 @pytest.mark.parametrize("variant", ["out", "in"])
@@ -76,14 +80,17 @@ def test_half_precision_is_computed_in_float32(dtype, kind, variant):
     loss, want = supcon_loss(z, y, .1, variant), dense(zz, y, .1, variant)
     assert loss.dtype == torch.float32 and abs(loss - want) < 1e-5
     loss.backward(); want.backward()
-    assert z.grad.dtype == dtype and (z.grad.double() - zz.grad).abs().max() <= torch.finfo(dtype).eps*max(1e-3, zz.grad.abs().max())
+    assert (z.grad.dtype == dtype and (z.grad.double() - zz.grad).abs().max() <= torch.finfo(dtype).eps
+            *max(1e-3, zz.grad.abs().max()))
     with torch.autocast("cpu", torch.bfloat16): inside = supcon_loss(z.float(), y, .1)
     assert torch.equal(inside, supcon_loss(z.float(), y, .1))
 
 
 @pytest.mark.parametrize("policy", ["drop", "zero"])
 def test_empty_batch(policy):
-    with pytest.warns(UserWarning, match="no anchor has a positive"): assert supcon_loss(torch.zeros(0, 4, requires_grad=True), torch.zeros(0, dtype=torch.int64), singletons=policy) == 0
+    with pytest.warns(UserWarning, match="no anchor has a positive"):
+        assert supcon_loss(torch.zeros(0, 4, requires_grad=True), torch.zeros(0, dtype=torch.int64),
+                           singletons=policy) == 0
 
 
 @pytest.mark.parametrize("variant", ["out", "in"])
@@ -94,8 +101,10 @@ def test_singleton_policies(variant, chunk):
     for policy in ("drop", "zero"):
         want, got = dense(z, y, .1, variant, policy), supcon_loss(z, y, .1, variant, chunk, policy)
         assert torch.isclose(got, want, rtol=1e-12)
-        for g, w in zip(torch.autograd.grad(got, z), torch.autograd.grad(want, z)): torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-12)
-    with pytest.raises(InputError, match="18 of 37 anchors have no other row of their class"): supcon_loss(z, y, .1, variant, chunk, "error")
+        for g, w in zip(torch.autograd.grad(got, z), torch.autograd.grad(want, z)):
+            torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-12)
+    with pytest.raises(InputError, match="18 of 37 anchors have no other row of their class"):
+        supcon_loss(z, y, .1, variant, chunk, "error")
     y[:18] = 1                                              # now nobody is alone, and the policy does not matter
     assert torch.equal(supcon_loss(z, y, .1, variant, chunk, "error"), supcon_loss(z, y, .1, variant, chunk))
 
@@ -124,7 +133,8 @@ def test_nt_xent_is_cross_entropy_over_the_other_rows():
 
 def test_order_rotation_and_label_names_do_not_matter():
     z, y = batch("random")
-    perm, q = torch.randperm(len(z), generator=torch.Generator().manual_seed(1)), torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
+    perm, q = (torch.randperm(len(z), generator=torch.Generator().manual_seed(1)),
+               torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q)
     for variant in ("out", "in"):
         want = supcon_loss(z, y, variant=variant)
         for x, labels in ((z[perm], y[perm]), (z @ q, y), (z, (y*7 + 3) % 101)):
@@ -148,7 +158,8 @@ def test_gradient_is_scaled_by_what_follows_and_may_be_asked_for_twice():
     torch.testing.assert_close(thrice, 3*once, rtol=1e-14, atol=0)
     with torch.no_grad(): assert torch.equal(supcon_loss(z, y), loss) and not supcon_loss(z, y).requires_grad
     assert not supcon_loss(z.detach(), y).requires_grad
-    with pytest.raises(RuntimeError, match="supcon_loss is once differentiable"): torch.autograd.grad(supcon_loss(z, y), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="supcon_loss is once differentiable"):
+        torch.autograd.grad(supcon_loss(z, y), z, create_graph=True)
 
 
 class Operations(TorchDispatchMode):
@@ -161,7 +172,8 @@ class Operations(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         self.names.add(func.overloadpacket.__name__)
         for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor): self.devices.add(t.device.type); self.largest = max(self.largest, t.untyped_storage().nbytes())
+            if isinstance(t, torch.Tensor):
+                self.devices.add(t.device.type); self.largest = max(self.largest, t.untyped_storage().nbytes())
         return out
 
 
@@ -170,7 +182,8 @@ def waits(names): return {n for n in names if n in WAITS or n.startswith(("uniqu
 
 
 @pytest.mark.parametrize("call", [
-    lambda z, y: supcon_loss(z, y), lambda z, y: supcon_loss(z, y, .1, "in"), lambda z, y: supcon_loss(z, y, .1, "out", 5, "zero"), lambda z, y: nt_xent_loss(z)])
+    lambda z, y: supcon_loss(z, y), lambda z, y: supcon_loss(z, y, .1, "in"), lambda z,
+    y: supcon_loss(z, y, .1, "out", 5, "zero"), lambda z, y: nt_xent_loss(z)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @fake_cuda
 def test_nothing_waits_for_a_gpu(call, dtype, monkeypatch):
@@ -179,7 +192,8 @@ def test_nothing_waits_for_a_gpu(call, dtype, monkeypatch):
     with FakeTensorMode(), Operations() as seen:
         z = torch.empty(12, 4, dtype=dtype, device="cuda:0", requires_grad=True)
         loss = call(z, torch.empty(12, dtype=torch.long, device="cuda:0"))
-        with torch.no_grad(): grad = loss.grad_fn.apply(loss.new_ones(()))[0]       # the engine itself wants a real device
+        with torch.no_grad():
+            grad = loss.grad_fn.apply(loss.new_ones(()))[0]       # the engine itself wants a real device
     assert loss.is_cuda and grad.shape == z.shape and "addmm" in seen.names
     assert not waits(seen.names) and seen.devices == {"cuda"}
 
@@ -203,7 +217,8 @@ def test_no_tensor_grows_with_the_square(variant):
 
 
 def test_the_block_compiles_without_a_break_and_for_any_size():
-    "The function that CUDA compiles, here traced and functionalised but not translated (a minute of g++); the sizes that follow the first are one dynamic graph."
+    """The function that CUDA compiles, here traced and functionalised but not translated (a minute of g++); the sizes
+    that follow the first are one dynamic graph."""
     testing = pytest.importorskip("torch._dynamo.testing")
     torch._dynamo.reset()
     counter = testing.CompileCounterWithBackend("aot_eager")
@@ -211,9 +226,12 @@ def test_the_block_compiles_without_a_break_and_for_any_size():
     for b, n in ((4, 9), (5, 12), (6, 14), (7, 20)):
         z, y = batch("random", n)
         s = (z[:b] @ z.T/.1).float().fill_diagonal_(-torch.inf)
-        for got, want in zip(compiled(s, y[:b, None] == y, True), losses._block(s, y[:b, None] == y, True)): torch.testing.assert_close(got, want)
+        for got, want in zip(compiled(s, y[:b, None] == y, True), losses._block(s, y[:b, None] == y, True)):
+            torch.testing.assert_close(got, want)
         ignored = torch.arange(n) % 4 == 1
-        for got, want in zip(compiled(s, y[:b, None] == y, True, ignored), losses._block(s, y[:b, None] == y, True, ignored)): torch.testing.assert_close(got, want)
+        for got, want in zip(compiled(s, y[:b, None] == y, True, ignored),
+                             losses._block(s, y[:b, None] == y, True, ignored)):
+            torch.testing.assert_close(got, want)
     assert counter.frame_count == 4                                             # each of the two forms for any size
 
 
@@ -222,7 +240,8 @@ def test_inside_a_compiled_step():
     "A user's own torch.compile around the loss changes nothing."
     z, y = batch("random")
     step = torch.compile(lambda z: supcon_loss(F.normalize(2*z, dim=1), y, chunk_size=10), backend="eager")
-    grads = [torch.autograd.grad(f(x), x)[0] for f in (step, lambda z: supcon_loss(z/z.norm(dim=1, keepdim=True), y)) for x in [z.clone().requires_grad_()]]
+    grads = [torch.autograd.grad(f(x), x)[0] for f in (step, lambda z: supcon_loss(z/z.norm(dim=1, keepdim=True), y))
+             for x in [z.clone().requires_grad_()]]
     torch.testing.assert_close(*grads, rtol=1e-11, atol=1e-12)
 
 
@@ -232,8 +251,10 @@ def test_a_missing_compiler_costs_speed_only(monkeypatch):
     monkeypatch.setattr(losses, "_compiled", broken)
     monkeypatch.setattr(losses, "_compiler_works", True)
     with FakeTensorMode():
-        z, y = torch.empty(12, 4, device="cuda:0", requires_grad=True), torch.empty(12, dtype=torch.long, device="cuda:0")
-        with pytest.warns(UserWarning, match="torch.compile does not work here.*no Triton here") as seen: loss = supcon_loss(z, y, chunk_size=5)
+        z, y = (torch.empty(12, 4, device="cuda:0", requires_grad=True),
+                torch.empty(12, dtype=torch.long, device="cuda:0"))
+        with pytest.warns(UserWarning, match="torch.compile does not work here.*no Triton here") as seen:
+            loss = supcon_loss(z, y, chunk_size=5)
     assert len(seen) == 1 and not losses._compiler_works and loss.is_cuda
 
 
@@ -242,7 +263,8 @@ def test_out_of_memory_is_not_the_compilers_fault(monkeypatch):
     def full(): raise torch.OutOfMemoryError("CUDA out of memory")
     monkeypatch.setattr(losses, "_compiled", full)
     monkeypatch.setattr(losses, "_compiler_works", True)
-    with FakeTensorMode(), pytest.raises(torch.OutOfMemoryError): supcon_loss(torch.empty(12, 4, device="cuda:0"), torch.empty(12, dtype=torch.long, device="cuda:0"))
+    with FakeTensorMode(), pytest.raises(torch.OutOfMemoryError):
+        supcon_loss(torch.empty(12, 4, device="cuda:0"), torch.empty(12, dtype=torch.long, device="cuda:0"))
     assert losses._compiler_works
 
 
@@ -255,13 +277,15 @@ def test_cuda_is_the_cpu(variant):
         for chunk in (None, 64, 77):
             want, got = supcon_loss(a, y, .1, variant, chunk), supcon_loss(b, y.cuda(), .1, variant, chunk)
             torch.testing.assert_close(got.cpu(), want, rtol=tol, atol=tol)
-            torch.testing.assert_close(torch.autograd.grad(got, b)[0].cpu(), torch.autograd.grad(want, a)[0], rtol=10*tol, atol=tol)
+            torch.testing.assert_close(torch.autograd.grad(got, b)[0].cpu(), torch.autograd.grad(want, a)[0],
+                                       rtol=10*tol, atol=tol)
     assert losses._compiler_works
 
 
 def test_module_is_the_function():
     z, y = batch("random")
-    assert torch.equal(SupConLoss(.2, "in", 7)(z, y), supcon_loss(z, y, .2, "in", 7)) and "temperature=0.2" in repr(SupConLoss(.2))
+    assert (torch.equal(SupConLoss(.2, "in", 7)(z, y), supcon_loss(z, y, .2, "in", 7))
+            and "temperature=0.2" in repr(SupConLoss(.2)))
 
 
 @pytest.mark.parametrize("args, message", [

@@ -23,7 +23,8 @@ def timeline(tmp_path_factory):
     for seed in (0, 1):
         run = Run.create(root/str(seed), [f"species {i}" for i in range(K)], {"seed": seed}, {"fingerprint": "x"})
         for epoch, noise in ((0, 1.5), (5, .3)):
-            f = {p: (centres[v] + noise*(own[p] + .4*g.normal(size=own[p].shape))).astype(np.float32) for p, v in y.items()}
+            f = {p: (centres[v] + noise*(own[p] + .4*g.normal(size=own[p].shape))).astype(np.float32)
+                 for p, v in y.items()}
             run.save_features(epoch, f["train"], y["train"], f["test"], y["test"])
         runs.append(run)
     return analyze(*runs, progress=False)
@@ -35,8 +36,12 @@ def wide(timeline):
     g, arrays, table = np.random.default_rng(1), [], timeline.table.copy()
     for i, a in enumerate(timeline.arrays):
         e = np.sort(np.r_[np.exp(g.normal(-3, .2, K - 1)), np.exp(g.normal(0, .4, 2*K))])
-        arrays.append({**a, **{f"test_twin_excess{s}": torch.as_tensor(e) for s in ("", "_ridge", "_unshrunk", "_held_out")}, "test_twin_floor": torch.tensor(50.)})
-        for c, v in (("count", K - 1), ("significant", 3*K - 1), ("separation", 15.), ("separation_low", 12.), ("separation_high", 18.)): table.loc[i, f"test_twin_{c}"] = v
+        arrays.append({**a,
+                       **{f"test_twin_excess{s}": torch.as_tensor(e) for s in ("", "_ridge", "_unshrunk", "_held_out")},
+                       "test_twin_floor": torch.tensor(50.)})
+        for c, v in (("count", K - 1), ("significant", 3*K - 1), ("separation", 15.), ("separation_low", 12.),
+                     ("separation_high", 18.)):
+            table.loc[i, f"test_twin_{c}"] = v
     return type(timeline)(table.astype({"test_twin_significant": int}), arrays, timeline.info)
 
 
@@ -51,7 +56,8 @@ def test_no_figure_draws_one_mark_per_class_or_mode(timeline, wide):
 
 
 def test_few_classes_are_drawn_one_by_one(short_timeline):
-    assert len(plots.plot_transitions(short_timeline).axes[0].lines) > 50 and plots.plot_cosines(short_timeline).axes[0].images
+    assert (len(plots.plot_transitions(short_timeline).axes[0].lines) > 50
+            and plots.plot_cosines(short_timeline).axes[0].images)
 
 
 def test_bands_are_quantiles(wide):
@@ -60,7 +66,8 @@ def test_bands_are_quantiles(wide):
     median = next(line for line in ax.lines if str(line.get_label()).startswith(f"modes 1 to {K - 1} = K−1"))
     assert median.get_ydata()[0] == pytest.approx(np.median(first))
     widest = [c.get_paths()[0].get_extents() for c in ax.collections]
-    assert any(w.y0 == pytest.approx(min(np.log10(np.asarray(a["test_twin_excess"])[0]) for a in wide.arrays)) for w in widest)
+    assert any(w.y0 == pytest.approx(min(np.log10(np.asarray(a["test_twin_excess"])[0]) for a in wide.arrays))
+               for w in widest)
 
 
 def test_the_density_of_cosines_names_the_closest_classes(timeline):
@@ -81,7 +88,8 @@ def test_a_frame_on_paper(timeline):
     f = checkpoint_frames(timeline)
     figure = plot_frame(f, 5)
     axes = [ax for sub in figure.subfigs for ax in sub.axes]
-    assert max(len(ax.lines) for ax in axes) < 10 and max(sum(isinstance(c, PathCollection) for c in ax.collections) for ax in axes) == 1
+    assert (max(len(ax.lines) for ax in axes) < 10
+            and max(sum(isinstance(c, PathCollection) for c in ax.collections) for ax in axes) == 1)
     means = f.arrays["test/a/twin/means"][1, 0].numpy()
     words = [t.get_text() for ax in axes for t in ax.texts]
     assert any(f"species {means.argmax()}"[:12] in w for w in words if w.startswith("most"))
@@ -94,7 +102,8 @@ def test_the_page_keeps_its_size(timeline, monkeypatch):
     monkeypatch.setattr(pages, "largest_page", 2**20)
     monkeypatch.setattr(pages, "checkpoint_frames", no_frames)
     page = report_html(timeline)
-    assert "The explorer is left out: with 150 classes at 2 checkpoints it would take 1 MB" in page and "mountPage" not in page
+    assert ("The explorer is left out: with 150 classes at 2 checkpoints it would take 1 MB" in page
+            and "mountPage" not in page)
 
 
 def test_the_size_is_told_truly(timeline):

@@ -17,7 +17,8 @@ def pictures(n, channels, side, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 9), (13, 8), (28, 28), (32, 32), (96, 64)])
 def test_every_size_and_any_channels(channels, shape):
-    e = Encoder("conv", (channels, *shape), feature_dim=7).whiten(torch.randint(256, (4, channels, *shape), dtype=torch.uint8))
+    e = Encoder("conv", (channels, *shape), feature_dim=7).whiten(torch.randint(256, (4, channels, *shape),
+                                                                                dtype=torch.uint8))
     f = e(torch.rand(2, channels, *shape))
     f.sum().backward()
     assert f.shape == (2, 7) and torch.isfinite(f).all() and torch.isfinite(e.backbone.layers[0][0].weight.grad).all()
@@ -28,7 +29,9 @@ def test_the_seed_makes_the_weights():
     x, before = pictures(20, 3, 16), torch.random.get_rng_state()
     assert all(same(Encoder("conv", (3, 16, 16), seed=3).whiten(x), Encoder("conv", (3, 16, 16), seed=3).whiten(x)))
     a, b = (Encoder("conv", (3, 16, 16), seed=s).whiten(x) for s in (3, 4))
-    assert torch.equal(a.backbone.stem.weight, b.backbone.stem.weight) and not all(same(a.backbone.layers, b.backbone.layers))   # twins share the whitening alone
+    # twins share the whitening alone
+    assert (torch.equal(a.backbone.stem.weight, b.backbone.stem.weight)
+            and not all(same(a.backbone.layers, b.backbone.layers)))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -39,9 +42,12 @@ def test_whitened_patches_are_white(channels):
     stem = e.backbone.stem
     out = F.conv2d((x/255 - e.mean)/e.std, stem.weight).transpose(0, 1).flatten(1)
     half = 4*channels
-    assert out.shape[0] == 8*channels and torch.equal(stem.weight[:half], -stem.weight[half:]) and not stem.weight.requires_grad
-    values = torch.linalg.eigvalsh(F.unfold((x/255 - e.mean)/e.std, 2).transpose(1, 2).flatten(0, 1).T.double().cov()).flip(0)
-    assert torch.allclose(torch.cov(out[:half]), torch.diag(values/(values + 5e-4)).float(), atol=2e-3)           # 1 but for the floor under small variances
+    assert (out.shape[0] == 8*channels and torch.equal(stem.weight[:half], -stem.weight[half:])
+            and not stem.weight.requires_grad)
+    values = torch.linalg.eigvalsh(F.unfold((x/255 - e.mean)/e.std,
+                                            2).transpose(1, 2).flatten(0, 1).T.double().cov()).flip(0)
+    # 1 but for the floor under small variances
+    assert torch.allclose(torch.cov(out[:half]), torch.diag(values/(values + 5e-4)).float(), atol=2e-3)
 
 
 def test_whitening_looks_at_sorted_images_evenly_and_leaves_other_backbones_alone():
@@ -51,7 +57,8 @@ def test_whitening_looks_at_sorted_images_evenly_and_leaves_other_backbones_alon
     assert torch.equal(a, b)
     e = Encoder("light", (1, 8, 8))
     before = [p.clone() for p in e.parameters()]
-    assert e.whiten(x) is e and all(map(torch.equal, before, e.parameters())) and all(p.requires_grad for p in e.parameters())
+    assert (e.whiten(x) is e and all(map(torch.equal, before, e.parameters()))
+            and all(p.requires_grad for p in e.parameters()))
 
 
 def test_constant_images_are_whitened_to_finite_weights():
@@ -60,13 +67,15 @@ def test_constant_images_are_whitened_to_finite_weights():
 
 
 def test_widths():
-    for name, dim, millions in (("conv", 256, (100, 130)), ("conv-wide", 512, (300, 360)), ("conv-narrow", 256, (55, 70))):
+    for name, dim, millions in (("conv", 256, (100, 130)), ("conv-wide", 512, (300, 360)),
+                                ("conv-narrow", 256, (55, 70))):
         net, width = backbones[name](3, True)
         total, hooks = [0], []
         def count(m, _, out): total[0] += m.weight[0].numel()*out[0].numel()
         for m in net.modules():
             if isinstance(m, torch.nn.Conv2d): hooks.append(m.register_forward_hook(count))
-        assert net(torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1)).shape == (2, dim) and width == dim and millions[0] < total[0]/1e6 < millions[1]
+        assert (net(torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1)).shape == (2, dim) and width == dim
+                and millions[0] < total[0]/1e6 < millions[1])
 
 
 def test_half_precision_and_memory_formats_agree():

@@ -18,13 +18,16 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT/"ncib/__init__.py").read_text
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
-    "sdist and wheel, the wheel made from the sdist, from a copy of everything that git would hand over; without network."
+    """sdist and wheel, the wheel made from the sdist, from a copy of everything that git would hand over; without
+    network."""
     tree = tmp_path_factory.mktemp("source")
     for name in ("ncib", "nbs", "tests", "benchmarks", ".github"):
-        shutil.copytree(ROOT/name, tree/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "runs"))
+        shutil.copytree(ROOT/name, tree/name,
+                        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "runs"))
     for path in ROOT.iterdir():
         if path.is_file(): shutil.copy(path, tree)
-    done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", tree/"dist", tree], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", tree/"dist", tree],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return tree/"dist"
 
@@ -40,14 +43,16 @@ def test_both_are_built_with_the_version_of_the_package(dist):
 
 
 def test_twine_accepts_both(dist):
-    done = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *dist.iterdir()], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *dist.iterdir()], capture_output=True,
+                          text=True)
     assert done.returncode == 0 and done.stdout.count("PASSED") == 2, done.stdout + done.stderr
 
 
 def test_contents(dist):
     "The package whole, with its static files and its marker for type checkers, and nothing of the workshop."
     sdist, wheel = names(dist)
-    package = {p.relative_to(ROOT).as_posix() for p in (ROOT/"ncib").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    package = {p.relative_to(ROOT).as_posix() for p in (ROOT/"ncib").rglob("*") if p.is_file()
+               and "__pycache__" not in p.parts}
     assert "ncib/py.typed" in package
     assert {n for n in wheel if not n.startswith(f"ncib-{VERSION}.dist-info/")} == package
     beside = {"pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
@@ -61,9 +66,12 @@ def test_description_works_outside_the_repository(dist):
     links = re.findall(r"\]\(([^)\s]+)", text)
     assert links and all(link.startswith(("https://", "#")) for link in links)
     for link in links:
-        for base in (PROJECT["urls"]["Source"] + "/blob/main/", PROJECT["urls"]["Source"].replace("github.com", "raw.githubusercontent.com") + "/main/"):
+        for base in (PROJECT["urls"]["Source"] + "/blob/main/",
+                     PROJECT["urls"]["Source"].replace("github.com", "raw.githubusercontent.com") + "/main/"):
             if link.startswith(base): assert (ROOT/link.removeprefix(base)).is_file(), link
-    pages = {PROJECT["urls"]["Documentation"] + "/" + re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(ROOT/"nbs").with_suffix(".html").as_posix()) for p in (ROOT/"nbs").rglob("*.ipynb")}
+    pages = {PROJECT["urls"]["Documentation"] + "/" + re.sub(r"(^|/)\d+[a-z]?_", r"\1",
+                                                             p.relative_to(ROOT/"nbs").with_suffix(".html").as_posix())
+             for p in (ROOT/"nbs").rglob("*.ipynb")}
     assert not [link for link in links if link.startswith(PROJECT["urls"]["Documentation"] + "/") and link not in pages]
 
 
@@ -117,4 +125,5 @@ def test_workflows_and_forms_are_well_formed(path):
         if "uses" in job: assert (ROOT/job["uses"]).is_file()
         for step in job.get("steps", []):
             assert ("run" in step) != ("uses" in step)
-            for target in re.findall(r"\bmake (\w+)$", step.get("run", ""), re.M): assert re.search(rf"(?m)^{target}:", (ROOT/"Makefile").read_text())
+            for target in re.findall(r"\bmake (\w+)$", step.get("run", ""), re.M):
+                assert re.search(rf"(?m)^{target}:", (ROOT/"Makefile").read_text())

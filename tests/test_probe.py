@@ -30,9 +30,11 @@ def test_no_direction_improves_it(l2):
     g = np.random.default_rng(1)
     for _ in range(50):
         step = 10.**g.uniform(-4, 0)
-        moved = replace(probe, weight=probe.weight + step*g.standard_normal(probe.weight.shape), bias=probe.bias + step*g.standard_normal(4))
+        moved = replace(probe, weight=probe.weight + step*g.standard_normal(probe.weight.shape),
+                        bias=probe.bias + step*g.standard_normal(4))
         assert objective(x, y, moved, l2) > best - probe.gap
-    assert probe.converged and probe.gap <= 1e-10 and abs(best - probe.loss - l2/2*((probe.weight*x.std(0))**2).sum()) < 1e-12
+    assert (probe.converged and probe.gap <= 1e-10 and abs(best - probe.loss - l2/2*((probe.weight*x.std(0))**2).sum())
+            < 1e-12)
 
 def test_gap_bounds_the_distance_from_the_optimum():
     x, y = data(gap=3)
@@ -60,7 +62,8 @@ def test_deterministic_and_same_kind():
     x, y = data()
     a, b, t = linear_probe(x, y), linear_probe(x, y), linear_probe(torch.as_tensor(x), torch.as_tensor(y))
     assert np.array_equal(a.weight, b.weight) and isinstance(a.predict(x), np.ndarray)
-    assert isinstance(t.weight, torch.Tensor) and torch.equal(t.predict(torch.as_tensor(x)), torch.as_tensor(a.predict(x)))
+    assert (isinstance(t.weight, torch.Tensor)
+            and torch.equal(t.predict(torch.as_tensor(x)), torch.as_tensor(a.predict(x))))
     assert t.accuracy(torch.as_tensor(x), y) == a.accuracy(x, list(y)) == (a.predict(x) == y).mean()
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -80,12 +83,16 @@ def test_constant_and_duplicate_columns():
     wide = np.hstack([x, np.full((len(x), 1), 7.3), x[:, :1]])
     probe = linear_probe(wide, y, tol=1e-12)
     assert (probe.weight[:, 6] == 0).all()
-    np.testing.assert_allclose(probe.weight[:, 7], probe.weight[:, 0], atol=1e-6)       # the ridge splits evenly between twins
+    # the ridge splits evenly between twins
+    np.testing.assert_allclose(probe.weight[:, 7], probe.weight[:, 0], atol=1e-6)
 
 def test_faults_are_named():
     x, y = data()
-    for args, kwargs, message in [((x, y), dict(l2=0), "l2 must be positive"), ((x, y), dict(num_classes=5), "no sample of class 4"), ((x, y), dict(num_classes=3), "got max 3"),
-                                  ((x, np.zeros_like(y)), {}, "at least two classes"), ((x*np.nan, y), {}, "finite"), ((x, y[1:]), {}, "wanted 300, got 299"),
+    for args, kwargs, message in [((x, y), dict(l2=0), "l2 must be positive"),
+                                  ((x, y), dict(num_classes=5), "no sample of class 4"),
+                                  ((x, y), dict(num_classes=3), "got max 3"),
+                                  ((x, np.zeros_like(y)), {}, "at least two classes"), ((x*np.nan, y), {}, "finite"),
+                                  ((x, y[1:]), {}, "wanted 300, got 299"),
                                   ((x.astype(int), y), {}, "floating point")]:
         with pytest.raises(InputError, match=message): linear_probe(*args, **kwargs)
     with pytest.raises(InputError, match="features must have 6 columns, got 5"): linear_probe(x, y).predict(x[:, :5])

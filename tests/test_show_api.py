@@ -1,4 +1,5 @@
-"The site's renderer: every public name of the package can be shown, with its parameters and, where it says so, what they are."
+"""The site's renderer: every public name of the package can be shown, with its parameters and, where it says so, what
+they are."""
 import importlib
 import inspect
 import pkgutil
@@ -8,7 +9,8 @@ import pytest
 import ncib
 from show_api import Page
 
-NAMES = [(m.name, name) for m in pkgutil.iter_modules(ncib.__path__) for name in getattr(importlib.import_module(f"ncib.{m.name}"), "__all__", ())]
+NAMES = [(m.name, name) for m in pkgutil.iter_modules(ncib.__path__)
+         for name in getattr(importlib.import_module(f"ncib.{m.name}"), "__all__", ())]
 
 
 @pytest.mark.parametrize("module", sorted({m for m, _ in NAMES}))

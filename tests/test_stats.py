@@ -34,7 +34,8 @@ def test_equals_longdouble(offset, spread, dtype):
     s = ClassStats(5, 7)
     for i in range(0, len(x), 50): s.update(x[i:i+50], y[i:i+50])
     means, class_scatter, scatter = exact(x, y, 5)
-    tol = 1e-12 if spread > 1e-4 else 1e-8                    # float64 means of size 1 are known to 1e-16: 1e-10 of a spread of 1e-6
+    # float64 means of size 1 are known to 1e-16: 1e-10 of a spread of 1e-6
+    tol = 1e-12 if spread > 1e-4 else 1e-8
     np.testing.assert_allclose(s.means.numpy(), means.astype(float), rtol=1e-15)
     np.testing.assert_allclose(s.class_scatter.numpy(), class_scatter.astype(float), rtol=tol)
     np.testing.assert_allclose(s.scatter.numpy(), scatter.astype(float), rtol=tol, atol=tol*float(scatter.max()))
@@ -45,7 +46,8 @@ def test_bfloat16_batches():
     assert_same(ClassStats(5, 7).update(x, y), ClassStats(5, 7).update(x.double(), y), 1e-14)
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**31), cuts=st.lists(st.integers(0, 240), max_size=12), order=st.randoms(use_true_random=False), by_class=st.booleans())
+@given(seed=st.integers(0, 2**31), cuts=st.lists(st.integers(0, 240), max_size=12),
+       order=st.randoms(use_true_random=False), by_class=st.booleans())
 def test_any_split_in_any_order(seed, cuts, order, by_class):
     x, y = data(seed % 7, offset=100, spread=0.01)
     i = np.argsort(y, kind="stable") if by_class else np.random.default_rng(seed).permutation(len(x))
@@ -100,8 +102,10 @@ def test_saved_and_restored(tmp_path):
 def test_faults_are_named(tmp_path):
     x, y = data()
     s = ClassStats(5, 7)
-    for bad, message in [((x[:, :3], y), "features must have 7 columns, got 3"), ((x, y[:-1]), "labels must have one entry per row: wanted 240, got 239"),
-                         ((x, y + 1), "got max 5"), ((x, y - 1), "got min -1"), ((x*np.inf, y), "finite"), ((x.astype(int), y), "floating point, got int64"),
+    for bad, message in [((x[:, :3], y), "features must have 7 columns, got 3"),
+                         ((x, y[:-1]), "labels must have one entry per row: wanted 240, got 239"),
+                         ((x, y + 1), "got max 5"), ((x, y - 1), "got min -1"), ((x*np.inf, y), "finite"),
+                         ((x.astype(int), y), "floating point, got int64"),
                          ((x, y.astype(float)), "labels must be integers, got float64")]:
         with pytest.raises(InputError, match=message): s.update(*bad)
         assert s.n == 0 and not s.scatter.any()
@@ -110,9 +114,11 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(InputError, match="other must be"): s.merge(ClassStats(5, 8))
     with pytest.raises(InputError, match="other must be a ClassStats"): s.merge(JointStats(3, 4))
     with pytest.raises(InputError, match="without samples"): s.nearest_class_mean(x)
-    with pytest.raises(InputError, match="scatter is missing"): s.load_state_dict({k: v for k, v in s.state_dict().items() if k != "scatter"})
+    with pytest.raises(InputError, match="scatter is missing"):
+        s.load_state_dict({k: v for k, v in s.state_dict().items() if k != "scatter"})
     with pytest.raises(InputError, match="means must be"): s.load_state_dict(ClassStats(5, 8).state_dict())
-    with pytest.raises(InputError, match="nowhere.safetensors: no such file"): ClassStats.load(tmp_path/"nowhere.safetensors")
+    with pytest.raises(InputError, match="nowhere.safetensors: no such file"):
+        ClassStats.load(tmp_path/"nowhere.safetensors")
     (tmp_path/"bad.safetensors").write_bytes(b"not safetensors at all")
     with pytest.raises(InputError, match="bad.safetensors is damaged"): ClassStats.load(tmp_path/"bad.safetensors")
 
@@ -126,7 +132,8 @@ def test_joint_statistics(dtype):
     a.merge(b)
     sx, sxz, sz = a.covariance()
     full = np.cov(np.hstack([x, z]).astype(float).T, ddof=0)
-    for got, want in [(sx, full[:4, :4]), (sxz, full[:4, 4:]), (sz, full[4:, 4:])]: np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+    for got, want in [(sx, full[:4, :4]), (sxz, full[:4, 4:]), (sz, full[4:, 4:])]:
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(a.mean_x, x.astype(float).mean(0), rtol=1e-13)
     np.testing.assert_allclose(a.mean_y, z.astype(float).mean(0), rtol=1e-13)
     assert a.n == 400
@@ -140,7 +147,8 @@ def reduce_on(rank, address, out):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
     x, y = data(offset=1000, spread=0.01)
-    mine = np.flatnonzero(y != 2) if rank == 0 else np.flatnonzero(y == 2)       # one rank lacks a class, the other holds nothing else
+    # one rank lacks a class, the other holds nothing else
+    mine = np.flatnonzero(y != 2) if rank == 0 else np.flatnonzero(y == 2)
     s = ClassStats(6, 7).update(x[mine], y[mine]).all_reduce()
     j = JointStats(4, 3).update(x[rank::2, :4], x[rank::2, 4:]).all_reduce()
     torch.save({"stats": s.state_dict(), "joint": j.covariance(), "n": j.n}, f"{out}/{rank}.pt")

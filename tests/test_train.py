@@ -42,11 +42,13 @@ def test_the_seed_fixes_everything(short_pair, tmp_path):
 def test_a_finished_run_is_left_alone(short_pair):
     files = {p: p.stat().st_mtime_ns for p in short_pair[0].path.rglob("*") if p.is_file() and p.name != ".lock"}
     train(SHORT, short_pair[0].path, progress=False)
-    assert files == {p: p.stat().st_mtime_ns for p in short_pair[0].path.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert files == {p: p.stat().st_mtime_ns for p in short_pair[0].path.rglob("*") if p.is_file()
+                     and p.name != ".lock"}
 
 
 def test_kill_at_random_instants(tmp_path):
-    "Killed with SIGKILL at five random instants, the same command ends with the weights of an uninterrupted run, bit for bit."
+    """Killed with SIGKILL at five random instants, the same command ends with the weights of an uninterrupted run, bit
+    for bit."""
     arguments = ["--epochs", "6", "--checkpoints", "4", "--device", "cpu", "--quiet"]
     command = lambda out: [sys.executable, "-m", "ncib.cli", "train", "--out", str(out), *arguments]
     began = time.monotonic()
@@ -94,14 +96,17 @@ def test_dying_between_any_two_writes(tmp_path, short_pair):
             seen["n"] += 1
             if seen["n"] > stop: raise Killed
             return real(a, b)
-        with patch.object(ncib.core.os, "replace", dying), pytest.raises(Killed): train(config, tmp_path/f"r{stop}", progress=False)
+        with patch.object(ncib.core.os, "replace", dying), pytest.raises(Killed):
+            train(config, tmp_path/f"r{stop}", progress=False)
         resumed = train(config, tmp_path/f"r{stop}", progress=False)
         assert same_tensors(weights(whole), weights(resumed)) and [r["epoch"] for r in resumed.log_rows()] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("file", ["state/last", "features/epoch_0001", "checkpoints/epoch_0000"])
 def test_truncated_file_is_named(tmp_path, file):
-    with patch.object(ncib.train, "_train_epoch", side_effect=[1., KeyboardInterrupt]), pytest.raises(KeyboardInterrupt): train(SHORT, tmp_path/"run", progress=False)
+    with patch.object(ncib.train, "_train_epoch",
+                      side_effect=[1., KeyboardInterrupt]), pytest.raises(KeyboardInterrupt):
+        train(SHORT, tmp_path/"run", progress=False)
     path = tmp_path/"run"/f"{file}.safetensors"
     path.write_bytes(path.read_bytes()[:-7])
     before = {p: p.read_bytes() for p in (tmp_path/"run").rglob("*") if p.is_file()}
@@ -111,7 +116,8 @@ def test_truncated_file_is_named(tmp_path, file):
 
 def test_refuses_what_is_not_its_own(tmp_path, short_pair):
     path = short_pair[0].path
-    with pytest.raises(InputError, match="another configuration: temperature is 0.1, asked for 0.5"): train(dataclasses.replace(SHORT, temperature=.5), path)
+    with pytest.raises(InputError, match="another configuration: temperature is 0.1, asked for 0.5"):
+        train(dataclasses.replace(SHORT, temperature=.5), path)
     (tmp_path/"notes").mkdir(); (tmp_path/"notes/thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty and not a run directory"): train(SHORT, tmp_path/"notes")
     assert [p.name for p in (tmp_path/"notes").iterdir()] == ["thesis.txt"]
@@ -122,24 +128,37 @@ def test_refuses_what_is_not_its_own(tmp_path, short_pair):
 def test_other_images_are_another_run(tmp_path, short_pair):
     data = load_images("digits")
     other = dataclasses.replace(data, train=data.train.flip(0), train_labels=data.train_labels.flip(0))
-    with pytest.raises(InputError, match="another configuration: fingerprint is"): train(SHORT, short_pair[0].path, data=other)
+    with pytest.raises(InputError, match="another configuration: fingerprint is"):
+        train(SHORT, short_pair[0].path, data=other)
 
 
 def test_diverging_loss_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="the loss became nan in epoch .*try a smaller lr"): train(dataclasses.replace(SHORT, lr=1e30, warmup=0.), tmp_path/"run", progress=False)
+    with pytest.raises(InputError, match="the loss became nan in epoch .*try a smaller lr"):
+        train(dataclasses.replace(SHORT, lr=1e30, warmup=0.), tmp_path/"run", progress=False)
 
 
-@pytest.mark.parametrize("change", [dict(loss="supcon-in"), dict(loss="nt-xent"), dict(loss="cross-entropy"), dict(feature_dim=4), dict(label_noise=.5), dict(augmentation="none"),
-                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(precision="fast"), dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.), dict(nesterov=False), dict(final_lr=.1),
-                                    dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.), dict(images="host"), dict(images="device"), dict(compile="no"),
-                                    dict(views=1), dict(views=1, loss="cross-entropy"), dict(views=1, loss="supcon-in"), dict(augmentation="shift", cutout=.25), dict(schedule="linear"), dict(decay_until=.5, final_lr=.1), dict(start_scale=.5), dict(start_scale=.75, grow_until=1.),
-                                    dict(feature_train_size=100), dict(train_size=300, feature_train_size=1000), dict(backbone="conv", feature_dim=64)])
+@pytest.mark.parametrize("change", [dict(loss="supcon-in"), dict(loss="nt-xent"), dict(loss="cross-entropy"),
+                                    dict(feature_dim=4), dict(label_noise=.5), dict(augmentation="none"),
+                                    dict(feature_dtype="float16"), dict(precision="bfloat16"), dict(precision="fast"),
+                                    dict(batch_size=100000), dict(momentum=0.), dict(weight_decay=0.),
+                                    dict(nesterov=False), dict(final_lr=.1),
+                                    dict(base_temperature=.07), dict(train_size=300), dict(imbalance=5.),
+                                    dict(images="host"), dict(images="device"), dict(compile="no"),
+                                    dict(views=1), dict(views=1, loss="cross-entropy"), dict(views=1, loss="supcon-in"),
+                                    dict(augmentation="shift", cutout=.25), dict(schedule="linear"),
+                                    dict(decay_until=.5, final_lr=.1), dict(start_scale=.5),
+                                    dict(start_scale=.75, grow_until=1.),
+                                    dict(feature_train_size=100), dict(train_size=300, feature_train_size=1000),
+                                    dict(backbone="conv", feature_dim=64)])
 def test_every_option_trains(tmp_path, change):
     config = dataclasses.replace(SHORT, epochs=1, checkpoints=1, **change)
     run = train(config, tmp_path/"run", progress=False)
     f = run.features(1)
-    assert len(f.train) == len(f.train_head) == min(change.get("feature_train_size", 1347), change.get("train_size", 1347 if "imbalance" not in change else len(f.train)))
-    assert run.epochs == [0, 1] and torch.isfinite(f.train.float()).all() and f.train.shape == (len(f.train_labels), change.get("feature_dim", 64))
+    assert len(f.train) == len(f.train_head) == min(change.get("feature_train_size", 1347),
+                                                    change.get("train_size",
+                                                               1347 if "imbalance" not in change else len(f.train)))
+    assert (run.epochs == [0, 1] and torch.isfinite(f.train.float()).all()
+            and f.train.shape == (len(f.train_labels), change.get("feature_dim", 64)))
     assert same_tensors(weights(run), weights(train(config, tmp_path/"run", progress=False)))
     z = run.encoder(1)(load_images("digits").test[:5])
     assert torch.allclose(z, f.test[:5].float(), atol=1e-5 if f.test.dtype == torch.float32 else 2e-3)
@@ -148,7 +167,8 @@ def test_every_option_trains(tmp_path, change):
 def test_natural_images_train(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path/"x.npz", images=rng.integers(256, size=(40, 16, 16, 3), dtype=np.uint8), labels=np.arange(40) % 4)
-    run = train(TrainConfig(data=str(tmp_path/"x.npz"), epochs=1, batch_size=8, backbone="resnet18", device="cpu"), tmp_path/"run", progress=False)
+    run = train(TrainConfig(data=str(tmp_path/"x.npz"), epochs=1, batch_size=8, backbone="resnet18", device="cpu"),
+                tmp_path/"run", progress=False)
     assert run.features(1).train.shape == (32, 512) and run.data["kind"] == "natural"
 
 
@@ -159,15 +179,18 @@ def test_label_noise_touches_train_labels_only(tmp_path):
 
 
 def test_label_noise_that_empties_a_class(tmp_path):
-    np.savez(tmp_path/"x.npz", images=np.random.default_rng(0).integers(256, size=(60, 8, 8, 1), dtype=np.uint8), labels=np.arange(60) % 20)
-    with pytest.raises(InputError, match="label_noise 1.0 leaves no training image of class"): train(TrainConfig(data=str(tmp_path/"x.npz"), label_noise=1., device="cpu"), tmp_path/"run")
+    np.savez(tmp_path/"x.npz", images=np.random.default_rng(0).integers(256, size=(60, 8, 8, 1), dtype=np.uint8),
+             labels=np.arange(60) % 20)
+    with pytest.raises(InputError, match="label_noise 1.0 leaves no training image of class"):
+        train(TrainConfig(data=str(tmp_path/"x.npz"), label_noise=1., device="cpu"), tmp_path/"run")
     assert not (tmp_path/"run").exists()
 
 
 def test_the_same_images_elsewhere_are_the_same_run(tmp_path, short_pair):
     data = load_images("digits")
     np.savez(tmp_path/"x.npz", images=np.zeros((1, 8, 8, 1), np.uint8), labels=[0])
-    run = train(dataclasses.replace(SHORT, data=str(tmp_path/"x.npz")), short_pair[0].path, progress=False, data=dataclasses.replace(data, name="moved"))
+    run = train(dataclasses.replace(SHORT, data=str(tmp_path/"x.npz")), short_pair[0].path, progress=False,
+                data=dataclasses.replace(data, name="moved"))
     assert run.epochs == short_pair[0].epochs
 
 
@@ -180,7 +203,8 @@ def test_a_log_that_lost_lines_is_named(tmp_path):
 
 def test_schedule():
     c = TrainConfig(lr=2., warmup=.1)
-    assert learning_rate(c, 0.) == pytest.approx(.02) and learning_rate(c, .1) == pytest.approx(2.) and learning_rate(c, 1.) == pytest.approx(0.)
+    assert (learning_rate(c, 0.) == pytest.approx(.02) and learning_rate(c, .1) == pytest.approx(2.)
+            and learning_rate(c, 1.) == pytest.approx(0.))
     assert learning_rate(c, .55) == pytest.approx(1.)
     assert learning_rate(TrainConfig(lr=2., warmup=0.), 0.) == pytest.approx(2.)
     c = TrainConfig(lr=2., warmup=.2, schedule="linear", final_lr=.1)
@@ -194,15 +218,27 @@ def test_checkpoints_are_logarithmic():
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(epochs=0), "epochs must be at least 1, got 0"), (dict(batch_size=1), "batch_size must be at least 2, got 1"), (dict(lr=float("nan")), "lr must be positive and finite, got nan"),
-    (dict(label_noise=1.1), r"label_noise must be in \[0, 1\]"), (dict(backbone="vgg"), "backbone must be one of light, resnet18"), (dict(weight_decay=-1.), "weight_decay must be at least 0"),
-    (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"), (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1"),
-    (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"), (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda"),
-    (dict(nesterov=1), "nesterov must be true or false, got 1"), (dict(epochs=True), "epochs must be an integer, got True"), (dict(base_temperature=0.), "base_temperature must be positive"),
-    (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"), (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host"),
-    (dict(views=3), "views must be one of 1, 2, got 3"), (dict(views=1, loss="nt-xent"), "loss nt-xent needs views 2"), (dict(cutout=1.), r"cutout must be in \[0, 1\), got 1.0"),
-    (dict(feature_train_size=5), "feature_train_size 5 .*leave 0 training images of class"), (dict(feature_train_size=0), r"feature_train_size must be in \[1, 1347\], got 0"),
-    (dict(schedule="step"), "schedule must be one of cosine, linear"), (dict(start_scale=0.), r"start_scale must be in \(0, 1\], got 0.0"), (dict(grow_until=1.5), r"grow_until must be in \(0, 1\]"),
+    (dict(epochs=0), "epochs must be at least 1, got 0"), (dict(batch_size=1), "batch_size must be at least 2, got 1"),
+    (dict(lr=float("nan")), "lr must be positive and finite, got nan"),
+    (dict(label_noise=1.1), r"label_noise must be in \[0, 1\]"),
+    (dict(backbone="vgg"), "backbone must be one of light, resnet18"),
+    (dict(weight_decay=-1.), "weight_decay must be at least 0"),
+    (dict(device="tpu9"), "device must be auto"), (dict(device="cuda:99"), "is not available"),
+    (dict(seed=-1), "seed must be at least 0"), (dict(feature_dim=0), "feature_dim must be at least 1"),
+    (dict(momentum=1.), r"momentum must be in \[0, 1\)"), (dict(epochs=2.5), "epochs must be an integer, got 2.5"),
+    (dict(lr="fast"), "lr must be a number, got 'fast'"), (dict(device="mps"), "device must be auto, cpu, cuda"),
+    (dict(nesterov=1), "nesterov must be true or false, got 1"),
+    (dict(epochs=True), "epochs must be an integer, got True"),
+    (dict(base_temperature=0.), "base_temperature must be positive"),
+    (dict(final_lr=2.), r"final_lr must be in \[0, 1\]"), (dict(sync_bn=True), "sync_bn needs CUDA"),
+    (dict(train_size=5), "at least 2 are needed"), (dict(images="disk"), "images must be one of auto, device, host"),
+    (dict(views=3), "views must be one of 1, 2, got 3"), (dict(views=1, loss="nt-xent"), "loss nt-xent needs views 2"),
+    (dict(cutout=1.), r"cutout must be in \[0, 1\), got 1.0"),
+    (dict(feature_train_size=5), "feature_train_size 5 .*leave 0 training images of class"),
+    (dict(feature_train_size=0), r"feature_train_size must be in \[1, 1347\], got 0"),
+    (dict(schedule="step"), "schedule must be one of cosine, linear"),
+    (dict(start_scale=0.), r"start_scale must be in \(0, 1\], got 0.0"),
+    (dict(grow_until=1.5), r"grow_until must be in \(0, 1\]"),
     (dict(decay_until=.05), r"decay_until must be in \[warmup, 1\], got 0.05 with a warmup of 0.1")])
 def test_bad_options(tmp_path, change, message):
     with pytest.raises(InputError, match=message): train(dataclasses.replace(SHORT, **change), tmp_path/"run")
@@ -210,9 +246,12 @@ def test_bad_options(tmp_path, change, message):
 
 
 def test_a_network_of_one_size_takes_no_small_images(tmp_path):
-    (tmp_path/"mine.py").write_text("from torch import nn\ndef flat(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 16))\n")
-    with pytest.raises(InputError, match="start_scale 0.5: backbone '.*mine.py:flat' does not take images of 4 × 4 pixels"):
-        train(dataclasses.replace(SHORT, backbone=f"{tmp_path}/mine.py:flat", start_scale=.5), tmp_path/"run", progress=False)
+    (tmp_path
+     /"mine.py").write_text("from torch import nn\ndef flat(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 16))\n")
+    with pytest.raises(InputError,
+                       match="start_scale 0.5: backbone '.*mine.py:flat' does not take images of 4 × 4 pixels"):
+        train(dataclasses.replace(SHORT, backbone=f"{tmp_path}/mine.py:flat", start_scale=.5), tmp_path/"run",
+              progress=False)
     assert not (tmp_path/"run").exists()
 
 
@@ -220,11 +259,13 @@ def test_small_images_and_then_the_same_training(tmp_path):
     "Stopped where they grow, the same end bit for bit."
     config = dataclasses.replace(SHORT, epochs=4, start_scale=.5, grow_until=.5, decay_until=.75, final_lr=.1)
     whole, step = train(config, tmp_path/"whole", progress=False), ncib.train._train_epoch
-    assert not same_tensors(weights(whole), weights(train(dataclasses.replace(config, start_scale=1.), tmp_path/"large", progress=False)))
+    assert not same_tensors(weights(whole), weights(train(dataclasses.replace(config, start_scale=1.), tmp_path/"large",
+                                                          progress=False)))
     def stops(config, *args):
         if args[-2] == 3: raise KeyboardInterrupt
         return step(config, *args)
-    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt): train(config, tmp_path/"stopped", progress=False)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path/"stopped", progress=False)
     assert same_tensors(weights(whole), weights(train(config, tmp_path/"stopped", progress=False)))
     rates = [r["lr"] for r in whole.log_rows()[1:]]
     assert abs(rates[-1] - .1*config.lr) < 1e-12 and rates[1] > rates[2] > rates[3]
@@ -237,11 +278,14 @@ def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
 
 def test_the_last_line_reports_a_linear_probe(short_pair):
     rows, f = short_pair[0].log_rows(), short_pair[0].features(3)
-    assert rows[-1]["test_linear_probe_accuracy"] == linear_probe(f.train, f.train_labels).accuracy(f.test, f.test_labels) and "test_linear_probe_accuracy" not in rows[-2]
+    assert (rows[-1]["test_linear_probe_accuracy"]
+            == linear_probe(f.train, f.train_labels).accuracy(f.test, f.test_labels)
+            and "test_linear_probe_accuracy" not in rows[-2])
 
 
 def test_base_temperature_scales_the_gradient_alone(tmp_path):
-    "T/T_base on the gradient is a larger learning rate with a weight decay that is smaller by the same factor; the logged loss stays the loss."
+    """T/T_base on the gradient is a larger learning rate with a weight decay that is smaller by the same factor; the
+    logged loss stays the loss."""
     one = dict(epochs=1, checkpoints=1, device="cpu", momentum=.5, nesterov=False)
     a = train(TrainConfig(lr=.1, weight_decay=1e-2, base_temperature=.05, **one), tmp_path/"a", progress=False)
     b = train(TrainConfig(lr=.2, weight_decay=5e-3, **one), tmp_path/"b", progress=False)
@@ -254,26 +298,38 @@ def test_base_temperature_scales_the_gradient_alone(tmp_path):
 def test_recipes():
     assert recipe("digits") == TrainConfig()
     r = recipe("supcon-cifar", data="digits", seed=3)
-    assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False, 3, "digits")
+    assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False,
+                                                                                      3, "digits")
     assert learning_rate(r, 1.) == pytest.approx(.5e-3) and learning_rate(r, .01) == pytest.approx(.5)
     for name in recipes: recipe(name)
-    with pytest.raises(InputError, match="recipe must be one of digits, demo, supcon-cifar, cifar-short, cifar-cpu, .*, got 'best'"): recipe("best")
+    with pytest.raises(InputError,
+                       match="recipe must be one of digits, demo, supcon-cifar, cifar-short, cifar-cpu, .*, got "
+                             "'best'"):
+        recipe("best")
 
 
 @pytest.mark.parametrize("kind", ["digits", "natural", "shift"])
 def test_nothing_in_an_epoch_waits_for_the_device(kind):
-    "One value reaches the host, the mean loss at the end; whatever else did would stop a GPU at every step. (The contrastive losses have a test of their own.)"
+    """One value reaches the host, the mean loss at the end; whatever else did would stop a GPU at every step. (The
+    contrastive losses have a test of their own.)"""
     from torch.utils._python_dispatch import TorchDispatchMode
     seen = []
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if any(w in str(func) for w in ("_local_scalar_dense", "nonzero", "unique", "equal.default", "linalg", "masked_select")): seen.append(str(func))
+            if any(w in str(func) for w in ("_local_scalar_dense", "nonzero", "unique", "equal.default", "linalg",
+                                            "masked_select")):
+                seen.append(str(func))
             return func(*args, **(kwargs or {}))
-    data, config = load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32, **(dict(views=1, cutout=.25) if kind == "shift" else {}))
-    data = dataclasses.replace(data, train=data.train[:128] if kind == "digits" else data.train[:128].expand(-1, 3, -1, -1), train_labels=data.train_labels[:128])
+    data, config = (load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32,
+                                                               **(dict(views=1, cutout=.25) if kind == "shift"
+                                                                  else {})))
+    data = dataclasses.replace(data, train=data.train[:128] if kind == "digits"
+                               else data.train[:128].expand(-1, 3, -1, -1), train_labels=data.train_labels[:128])
     backbone, dim = ("conv", 256) if kind == "shift" else ("light", 64)
     net = ncib.train._Objective(ncib.train.Encoder(backbone, shape=data.shape), torch.nn.Linear(dim, 10))
-    with Watch(): ncib.train._train_epoch(config, data, data.train_labels, kind, net, torch.optim.SGD(net.parameters(), lr=.1, momentum=.9), 1, False)
+    with Watch():
+        ncib.train._train_epoch(config, data, data.train_labels, kind, net,
+                                torch.optim.SGD(net.parameters(), lr=.1, momentum=.9), 1, False)
     assert seen == ["aten._local_scalar_dense.default"]
 
 
@@ -282,31 +338,40 @@ def test_features_of_other_images(tmp_path, short_pair):
     data = load_images("digits")
     other = dataclasses.replace(data, name="turned", train=data.train.flip(2), test=data.test.flip(2))
     a, b = (record_features(r, other, tmp_path/str(i), device="cpu", progress=False) for i, r in enumerate(short_pair))
-    assert a.epochs == short_pair[0].epochs and torch.allclose(short_pair[0].encoder(3)(other.test), a.features(3).test, atol=1e-5)
+    assert (a.epochs == short_pair[0].epochs and torch.allclose(short_pair[0].encoder(3)(other.test),
+                                                                a.features(3).test, atol=1e-5))
     timeline = analyze(a, b, progress=False)
     assert len(timeline.table) == len(a.epochs) and timeline.num_classes == 10
     before = {p: p.stat().st_mtime_ns for p in a.path.rglob("*.safetensors")}
     record_features(short_pair[0], other, tmp_path/"0", device="cpu", progress=False)
     assert before == {p: p.stat().st_mtime_ns for p in a.path.rglob("*.safetensors")}
-    with pytest.raises(InputError, match="another configuration: seed is 0, asked for 1"): record_features(short_pair[1], other, tmp_path/"0", device="cpu", progress=False)
-    with pytest.raises(InputError, match="another configuration: fingerprint"): record_features(short_pair[0], data, tmp_path/"0", device="cpu", progress=False)
+    with pytest.raises(InputError, match="another configuration: seed is 0, asked for 1"):
+        record_features(short_pair[1], other, tmp_path/"0", device="cpu", progress=False)
+    with pytest.raises(InputError, match="another configuration: fingerprint"):
+        record_features(short_pair[0], data, tmp_path/"0", device="cpu", progress=False)
     coloured = dataclasses.replace(data, train=data.train.expand(-1, 3, -1, -1), test=data.test.expand(-1, 3, -1, -1))
-    with pytest.raises(InputError, match="has 3 channels, .* was trained on 1"): record_features(short_pair[0], coloured, tmp_path/"c", progress=False)
+    with pytest.raises(InputError, match="has 3 channels, .* was trained on 1"):
+        record_features(short_pair[0], coloured, tmp_path/"c", progress=False)
     assert not (tmp_path/"c").exists()
-    with pytest.raises(InputError, match="feature_dtype must be"): record_features(short_pair[0], other, tmp_path/"d", feature_dtype="int8", progress=False)
+    with pytest.raises(InputError, match="feature_dtype must be"):
+        record_features(short_pair[0], other, tmp_path/"d", feature_dtype="int8", progress=False)
 
 
 def test_more_classes_than_the_batch(tmp_path):
     "Two views make every image its own positive, so a batch may be smaller than the number of classes."
-    run = train(dataclasses.replace(SHORT, epochs=1, checkpoints=1, batch_size=4, train_size=40), tmp_path/"run", progress=False)
+    run = train(dataclasses.replace(SHORT, epochs=1, checkpoints=1, batch_size=4, train_size=40), tmp_path/"run",
+                progress=False)
     assert np.isfinite(run.log_rows()[-1]["loss"])
 
 
 def test_a_compiled_network_is_the_same_network(tmp_path, short_pair):
-    "The wiring of torch.compile, with its compiler left out (it takes most of a minute): one graph, the same weights, the same names in the files."
+    """The wiring of torch.compile, with its compiler left out (it takes most of a minute): one graph, the same weights,
+    the same names in the files."""
     real, calls = torch.compile, []
-    def traced(module, dynamic): calls.append(dynamic); return real(module, backend="eager", fullgraph=True, dynamic=dynamic)
-    with patch.object(torch, "compile", traced): run = train(dataclasses.replace(SHORT, compile="yes"), tmp_path/"run", progress=False)
+    def traced(module, dynamic):
+        calls.append(dynamic); return real(module, backend="eager", fullgraph=True, dynamic=dynamic)
+    with patch.object(torch, "compile", traced):
+        run = train(dataclasses.replace(SHORT, compile="yes"), tmp_path/"run", progress=False)
     assert calls == [False] and same_tensors(weights(short_pair[0]), weights(run))
 
 
@@ -339,7 +404,8 @@ def colours(n, classes=4, side=12, channels=3, seed=0):
     return ImageData("patterns", x[::2], y[::2], x[1::2], y[1::2], tuple(map(str, range(classes))), "natural")
 
 
-FAST = TrainConfig(backbone="conv", views=1, augmentation="shift", cutout=.25, schedule="linear", epochs=3, checkpoints=3,
+FAST = TrainConfig(backbone="conv", views=1, augmentation="shift", cutout=.25, schedule="linear", epochs=3,
+                   checkpoints=3,
                    batch_size=32, lr=.1, feature_train_size=40, device="cpu")
 
 
@@ -353,7 +419,8 @@ def test_the_fast_path_learns(tmp_path, channels):
     encoder = run.encoder(3)
     assert torch.allclose(encoder(data.test), f.test, atol=1e-5)
     start, stem = weights(run, 0), "backbone.stem.weight"
-    assert torch.equal(start[stem], weights(run)[stem]) and torch.equal(encoder.backbone.stem.weight, start[stem])   # whitening is not trained
+    # whitening is not trained
+    assert torch.equal(start[stem], weights(run)[stem]) and torch.equal(encoder.backbone.stem.weight, start[stem])
     assert not torch.equal(start["backbone.stem.bias"], weights(run)["backbone.stem.bias"])
 
 
@@ -361,7 +428,8 @@ def test_a_killed_fast_run_resumes_bit_for_bit(tmp_path):
     "SIGKILL between epochs and inside one; the same call ends with the weights of the uninterrupted run."
     script = ("import sys, pickle, os, signal, torch, ncib.train as t\n"
               "torch.set_num_threads(1)\n"
-              "config, data, out, kill = pickle.load(open(sys.argv[1], 'rb')), pickle.load(open(sys.argv[2], 'rb')), sys.argv[3], int(sys.argv[4])\n"
+              "config, data, out, kill = pickle.load(open(sys.argv[1], 'rb')), pickle.load(open(sys.argv[2], 'rb')), "
+              "sys.argv[3], int(sys.argv[4])\n"
               "real, steps = t.augment, [0]\n"
               "def counted(*a):\n"
               "    steps[0] += 1\n"
@@ -370,9 +438,12 @@ def test_a_killed_fast_run_resumes_bit_for_bit(tmp_path):
               "t.augment = counted\n"
               "t.train(config, out, progress=False, data=data)\n")
     for name, thing in (("config", FAST), ("data", colours(240))): (tmp_path/name).write_bytes(pickle.dumps(thing))
-    def call(out, kill): return subprocess.run([sys.executable, "-c", script, tmp_path/"config", tmp_path/"data", tmp_path/out, str(kill)]).returncode
+    def call(out, kill):
+        return subprocess.run([sys.executable, "-c", script, tmp_path/"config", tmp_path/"data", tmp_path/out,
+                               str(kill)]).returncode
     assert call("whole", 0) == 0
-    for kill in (6, 3): assert call("killed", kill) == -signal.SIGKILL            # 4 steps an epoch: in the second, then again
+    for kill in (6, 3):
+        assert call("killed", kill) == -signal.SIGKILL            # 4 steps an epoch: in the second, then again
     assert call("killed", 0) == 0
     a, b = Run(tmp_path/"whole"), Run(tmp_path/"killed")
     for epoch in (*a.epochs, "last"): assert same_tensors(weights(a, epoch), weights(b, epoch))
@@ -387,8 +458,11 @@ def test_an_option_that_a_run_lacks_counts_as_its_default(tmp_path, short_pair):
     write_json(run.path/"config.json", info)
     again = train(SHORT, run.path, progress=False)
     assert again.epochs == short_pair[0].epochs and again.encoder(3).feature_dim == 64 and "views" not in again.config
-    with pytest.raises(InputError, match="another configuration: views is 2, asked for 1$"): train(dataclasses.replace(SHORT, views=1), run.path, progress=False)
-    with patch.object(ncib.train, "_train_epoch", side_effect=[1., KeyboardInterrupt]), pytest.raises(KeyboardInterrupt): train(SHORT, tmp_path/"half", progress=False)
+    with pytest.raises(InputError, match="another configuration: views is 2, asked for 1$"):
+        train(dataclasses.replace(SHORT, views=1), run.path, progress=False)
+    with patch.object(ncib.train, "_train_epoch",
+                      side_effect=[1., KeyboardInterrupt]), pytest.raises(KeyboardInterrupt):
+        train(SHORT, tmp_path/"half", progress=False)
     write_json(tmp_path/"half/config.json", info)
     assert train(SHORT, tmp_path/"half", progress=False).epochs == short_pair[0].epochs
 
@@ -397,7 +471,8 @@ def test_features_of_a_subset_are_those_of_the_same_images(tmp_path):
     data, noisy = load_images("digits"), dataclasses.replace(SHORT, epochs=1, label_noise=.3, feature_train_size=200)
     runs = [train(dataclasses.replace(noisy, seed=s), tmp_path/str(s), progress=False, data=data) for s in (0, 1)]
     everything = train(dataclasses.replace(noisy, feature_train_size=None), tmp_path/"all", progress=False, data=data)
-    assert same_tensors(weights(runs[0]), weights(everything))                     # what is recorded does not touch the training
+    # what is recorded does not touch the training
+    assert same_tensors(weights(runs[0]), weights(everything))
     a, b, whole = (r.features(1) for r in (*runs, everything))
     assert torch.equal(a.train_labels, b.train_labels) and len(a.train) == 200
     counts = torch.bincount(whole.train_labels)*200/1347                          # of the labels that the training saw
@@ -412,9 +487,11 @@ def test_batches_of_sorted_images_hold_several_classes(tmp_path, images):
     "The images are shuffled: a batch of one class would teach a contrastive loss nothing."
     data, seen, real = colours(240), [], ncib.train._loss
     def spy(config, out, labels, batch): seen.append(labels.clone()); return real(config, out, labels, batch)
-    with patch.object(ncib.train, "_loss", spy): train(dataclasses.replace(FAST, images=images, epochs=2), tmp_path/"run", progress=False, data=data)
+    with patch.object(ncib.train, "_loss", spy):
+        train(dataclasses.replace(FAST, images=images, epochs=2), tmp_path/"run", progress=False, data=data)
     assert (data.train_labels.diff() >= 0).all() and len(seen) == 8 and all(len(y.unique()) == 4 for y in seen)
-    for epoch in (seen[:4], seen[4:]): assert torch.equal(torch.cat(epoch).sort()[0], data.train_labels)      # each image once
+    for epoch in (seen[:4], seen[4:]):
+        assert torch.equal(torch.cat(epoch).sort()[0], data.train_labels)      # each image once
 
 
 def test_one_view_is_supcon_on_one_view():
@@ -423,11 +500,13 @@ def test_one_view_is_supcon_on_one_view():
     config = dataclasses.replace(SHORT, views=1, temperature=.2)
     s = (z @ z.T/.2).fill_diagonal_(-torch.inf)
     log_p = s - s.logsumexp(1, keepdim=True)
-    rows = [-torch.stack([log_p[i, j] for j in range(12) if j != i and y[j] == y[i]]).mean() for i in range(11)]       # the image alone in its class is no anchor
+    # the image alone in its class is no anchor
+    rows = [-torch.stack([log_p[i, j] for j in range(12) if j != i and y[j] == y[i]]).mean() for i in range(11)]
     assert float(ncib.train._loss(config, z, y, 12)) == pytest.approx(float(torch.stack(rows).mean()), rel=1e-5)
     assert torch.equal(ncib.train._loss(config, z, y, 12), supcon_loss(z, y, .2))
     logits = torch.randn(12, 3, generator=g)
-    assert torch.equal(ncib.train._loss(dataclasses.replace(config, loss="cross-entropy"), logits, y, 12), torch.nn.functional.cross_entropy(logits, y))
+    assert torch.equal(ncib.train._loss(dataclasses.replace(config, loss="cross-entropy"), logits, y, 12),
+                       torch.nn.functional.cross_entropy(logits, y))
 
 
 @pytest.mark.parametrize("name", ["cifar10-2core", "cifar100-2core", "cifar10-gpu", "cifar100-gpu"])
@@ -435,7 +514,8 @@ def test_the_fast_recipes_train(tmp_path, name):
     config = recipe(name, epochs=1, batch_size=24, feature_train_size=20, device="cpu", checkpoints=1)
     assert (config.views, config.augmentation, config.data) == (1, "shift", name.split("-")[0])
     run = train(config, tmp_path/"run", progress=False, data=colours(96, side=16))
-    assert np.isfinite(run.log_rows()[-1]["loss"]) and run.features(1).train.shape == (20, 512 if name == "cifar100-gpu" else 256)
+    assert (np.isfinite(run.log_rows()[-1]["loss"])
+            and run.features(1).train.shape == (20, 512 if name == "cifar100-gpu" else 256))
 
 
 def test_a_compiler_that_fails_costs_speed_only(tmp_path, short_pair):
@@ -451,10 +531,13 @@ def test_a_compiler_that_fails_costs_speed_only(tmp_path, short_pair):
     odd = dataclasses.replace(SHORT, batch_size=270)            # 5 batches of two sizes: two graphs
     plain = train(odd, tmp_path/"plain", progress=False, data=data)
     torch.compiler.reset()
-    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning, match="torch.compile does not work here, which costs speed only"):
+    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning,
+                                                                     match="torch.compile does not work here, which "
+                                                                           "costs speed only"):
         run = train(odd, tmp_path/"run", progress=False, data=data)
     assert len(calls) > 1 and same_tensors(weights(plain), weights(run))
-    with patch.object(torch, "compile", failing), pytest.raises(Exception, match="no compiler"): train(dataclasses.replace(odd, compile="yes"), tmp_path/"asked", progress=False)
+    with patch.object(torch, "compile", failing), pytest.raises(Exception, match="no compiler"):
+        train(dataclasses.replace(odd, compile="yes"), tmp_path/"asked", progress=False)
 
 
 def test_the_convolutional_network_is_one_graph():
@@ -466,17 +549,21 @@ def test_the_convolutional_network_is_one_graph():
 def test_the_state_is_not_written_after_every_short_epoch(tmp_path):
     "Between checkpoints it is at most ten seconds old; the run resumes from it, whatever lines the log has beyond it."
     config, written, real = dataclasses.replace(SHORT, epochs=5, checkpoints=1), [], ncib.train.save_tensors
-    def spy(path, tensors, **more): written.append((path.parent.name, more["epoch"])); return real(path, tensors, **more)
+    def spy(path, tensors, **more):
+        written.append((path.parent.name, more["epoch"])); return real(path, tensors, **more)
     with patch.object(ncib.train, "save_tensors", spy): whole = train(config, tmp_path/"whole", progress=False)
     assert [e for folder, e in written if folder == "state"] == [0, 1, 5]
     losses = iter([None, None, None])
     def stops(*a, real=ncib.train._train_epoch):
         if next(losses, 0) == 0: raise KeyboardInterrupt
         return real(*a)
-    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt): train(config, tmp_path/"run", progress=False)
-    assert len(Run(tmp_path/"run").log_rows()) == 4 and load_tensors(tmp_path/"run/state/last.safetensors", names=[])[1]["epoch"] == 1
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path/"run", progress=False)
+    assert (len(Run(tmp_path/"run").log_rows()) == 4
+            and load_tensors(tmp_path/"run/state/last.safetensors", names=[])[1]["epoch"] == 1)
     resumed = train(config, tmp_path/"run", progress=False)
     assert same_tensors(weights(whole), weights(resumed)) and [r["epoch"] for r in resumed.log_rows()] == list(range(6))
     del written[:]
-    with patch.object(ncib.train, "save_tensors", spy), patch.object(ncib.train, "_state_seconds", 0.): train(config, tmp_path/"often", progress=False)
+    with patch.object(ncib.train, "save_tensors", spy), patch.object(ncib.train, "_state_seconds", 0.):
+        train(config, tmp_path/"often", progress=False)
     assert [e for folder, e in written if folder == "state"] == list(range(6))

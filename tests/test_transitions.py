@@ -34,7 +34,8 @@ def skewed(d, condition, seed=1):
 
 
 def close(a: Transitions, b: Transitions, rel=1e-6):
-    ends = [("separation", e) for e in ("value", "low", "high", "raw")] + [("level", e) for e in ("value", "low", "high")]
+    ends = [("separation", e) for e in ("value", "low", "high", "raw")] + [("level", e)
+                                                                           for e in ("value", "low", "high")]
     pairs = [[getattr(getattr(t, name), end) for t in (a, b)] for name, end in ends]
     same = a.count == b.count and a.significant == b.significant
     return same and all(u == pytest.approx(v, rel=rel) for u, v in pairs)
@@ -52,7 +53,8 @@ class TestInvariance:
 
     def test_a_ridge_would_open_a_gap(self):
         ridge = lambda s: GaussianIB.fit(*twins(450, TIED, 64, scale=s), shrinkage="auto", debias=False).transitions()
-        assert ridge(1).gap_after(9) < 2 and ridge(.01).gap_after(9) > 100 and ridge(1).count == 29 and ridge(.01).count == 9
+        assert (ridge(1).gap_after(9) < 2 and ridge(.01).gap_after(9) > 100 and ridge(1).count == 29
+                and ridge(.01).count == 9)
 
     def test_linear_maps(self):
         x, y = twins(450, TIED, 64)
@@ -156,7 +158,8 @@ class TestCoverage:
             found = [getattr(t, name) for t in draws]
             assert np.mean([e.low <= value <= e.high for e in found]) >= .85
             assert abs(np.mean([math.log(e.value/value) for e in found])) < .06
-            assert np.median([math.log(e.high/e.low) for e in found]) < .6          # one that covers everything says nothing
+            # one that covers everything says nothing
+            assert np.median([math.log(e.high/e.low) for e in found]) < .6
         assert all(29 in t.likely_counts() for t in draws)
 
     def test_bias_taken_out_or_left_in(self):
