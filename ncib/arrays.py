@@ -37,7 +37,9 @@ class ArrayFeatures:
              layer: str, # one of `layers`
              )->tuple[Tensor, Tensor]: # (n, d) features, (n,) labels
         "Features and labels of one part. `InputError` if they were not given."
-        if name not in self.arrays or layer not in self.arrays[name]: raise InputError(f"no {name} features of layer {layer!r} were given; there are {' and '.join(self.parts)} features of {', '.join(self.layers)}")
+        if name not in self.arrays or layer not in self.arrays[name]:
+            raise InputError(f"no {name} features of layer {layer!r} were given; there are {' and '.join(self.parts)} "
+                             f"features of {', '.join(self.layers)}")
         return self.arrays[name][layer], self.labels[name]
 
 # %% ../nbs/api/09c_arrays.ipynb #a44a1507
@@ -49,7 +51,8 @@ class ArrayRun(Run):
                  classes: list[str], # K names
                  numbered: bool = False, # the epochs are only numbers of checkpoints
                  ):
-        self.path, self.info, self.numbered = Path(name), {"config": {}, "data": {"classes": list(classes)}, "environment": {}}, numbered
+        self.path, self.info, self.numbered = (Path(name), {"config": {}, "data": {"classes": list(classes)},
+                                                            "environment": {}}, numbered)
         self._features = dict(zip(epochs, features))
 
     @property
@@ -64,7 +67,9 @@ class ArrayRun(Run):
     def features(self, epoch: int, # one of `epochs`
                  )->ArrayFeatures:
         "Features at `epoch`; `InputError` if there are none."
-        if epoch not in self._features: raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs {', '.join(map(str, self.epochs))}")
+        if epoch not in self._features:
+            raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs "
+                             f"{', '.join(map(str, self.epochs))}")
         return self._features[epoch]
 
     def log_rows(self)->list[dict]:
@@ -78,36 +83,56 @@ class ArrayRun(Run):
     save_features = write_log = locked = encoder = file
 
 # %% ../nbs/api/09c_arrays.ipynb #a44a1509
-def _several(v): return isinstance(v, (list, tuple)) and len(v) > 0 and all(isinstance(e, Mapping) or hasattr(e, "__array__") for e in v)
+def _several(v):
+    return (isinstance(v, (list, tuple)) and len(v) > 0
+            and all(isinstance(e, Mapping) or hasattr(e, "__array__") for e in v))
 
 def _checkpoints(value, name, title=None)->list[dict[str, Tensor]]: # per checkpoint: layer → (n, d)
-    "An array, a list of them (checkpoints), or a dictionary of either (layers); titles are what messages call the checkpoints."
+    """An array, a list of them (checkpoints), or a dictionary of either (layers); titles are what messages call the
+    checkpoints."""
     of = lambda i: title[i] if title else f"{name}[{i}]"
     if isinstance(value, Mapping):
         if not value: raise InputError(f"{name} must have at least one layer, got none")
         layers = {str(layer): _checkpoints(v, f"{name}[{layer!r}]") for layer, v in value.items()}
-        if len({len(v) for v in layers.values()}) > 1: raise InputError(f"{name} must have as many checkpoints in every layer, got " + ", ".join(f"{len(v)} of {layer}" for layer, v in layers.items()))
-        if any("features" not in c for v in layers.values() for c in v): raise InputError(f"{name} must be a dictionary of arrays, or of lists of arrays, got dictionaries inside it")
+        if len({len(v) for v in layers.values()}) > 1:
+            raise InputError(f"{name} must have as many checkpoints in every layer, got "
+                             + ", ".join(f"{len(v)} of {layer}" for layer, v in layers.items()))
+        if any("features" not in c for v in layers.values() for c in v):
+            raise InputError(f"{name} must be a dictionary of arrays, or of lists of arrays, got dictionaries inside "
+                             f"it")
         for layer in layers:
-            if not layer or {"train", "test"} & set(layer.split("_")): raise InputError(f"a layer must have a name without the words train and test, which name parts, got {layer!r}")
-        return [{layer: v[i]["features"] for layer, v in layers.items()} for i in range(len(next(iter(layers.values()))))]
+            if not layer or {"train", "test"} & set(layer.split("_")):
+                raise InputError(f"a layer must have a name without the words train and test, which name parts, got "
+                                 f"{layer!r}")
+        return [{layer: v[i]["features"] for layer, v in layers.items()}
+                for i in range(len(next(iter(layers.values()))))]
     if not _several(value): return [{"features": check_features(value, title[0] if title else name)}]
     found = [c for i, v in enumerate(value) for c in _checkpoints(v, of(i))]
-    if len(found) != len(value): raise InputError(f"{name} must be a list of checkpoints, or a dictionary of such lists, got lists inside a list")
-    if differ := next((i for i, c in enumerate(found) if c.keys() != found[0].keys()), 0): raise InputError(f"{of(differ)} must have the layers of {of(0)}, {_and(found[0])}, got {_and(found[differ])}")
+    if len(found) != len(value):
+        raise InputError(f"{name} must be a list of checkpoints, or a dictionary of such lists, got lists inside a "
+                         f"list")
+    if differ := next((i for i, c in enumerate(found) if c.keys() != found[0].keys()), 0):
+        raise InputError(f"{of(differ)} must have the layers of {of(0)}, {_and(found[0])}, got {_and(found[differ])}")
     return found
 
 def _and(names)->str: return " and ".join(map(str, names)) or "none"
 
 def _part(x, y, labels, names, titles, called, k=None)->tuple[list[dict], list[dict], Tensor]:
     "The checkpoints of both encoders on the same images, and their labels; everything of one length."
-    if labels is None: raise InputError(f"{called} must be given along with arrays: (n,) integers, one for each row, got None")
+    if labels is None:
+        raise InputError(f"{called} must be given along with arrays: (n,) integers, one for each row, got None")
     xs, ys = (_checkpoints(v, name, title) for v, name, title in zip((x, y), names, titles))
-    if len(xs) != len(ys): raise InputError(f"{names[0]} and {names[1]} must have as many checkpoints as each other, got {len(xs)} and {len(ys)}")
-    if xs[0].keys() != ys[0].keys(): raise InputError(f"{names[0]} and {names[1]} must have the same layers, got {_and(xs[0])}, and {_and(ys[0])}")
-    sizes = {f"{name}{f'[{i}]' if len(cs) > 1 else ''}{'' if list(c) == ['features'] else f'[{layer!r}]'}": len(v) for name, cs in zip(names, (xs, ys)) for i, c in enumerate(cs) for layer, v in c.items()}
+    if len(xs) != len(ys):
+        raise InputError(f"{names[0]} and {names[1]} must have as many checkpoints as each other, got {len(xs)} and "
+                         f"{len(ys)}")
+    if xs[0].keys() != ys[0].keys():
+        raise InputError(f"{names[0]} and {names[1]} must have the same layers, got {_and(xs[0])}, and {_and(ys[0])}")
+    sizes = {f"{name}{f'[{i}]' if len(cs) > 1 else ''}{'' if list(c) == ['features'] else f'[{layer!r}]'}": len(v)
+             for name, cs in zip(names, (xs, ys)) for i, c in enumerate(cs) for layer, v in c.items()}
     first, n = next(iter(sizes.items()))
-    if other := next((name for name, m in sizes.items() if m != n), None): raise InputError(f"{first} and {other} must have as many rows as each other, the same images in the same order, got {n} and {sizes[other]}")
+    if other := next((name for name, m in sizes.items() if m != n), None):
+        raise InputError(f"{first} and {other} must have as many rows as each other, the same images in the same "
+                         f"order, got {n} and {sizes[other]}")
     return xs, ys, check_labels(labels, n, k, called, "cpu")
 
 def _filled(labels, k, least, called):
@@ -116,7 +141,9 @@ def _filled(labels, k, least, called):
     if k < 2: raise InputError(f"{called} must hold at least two classes, got {k}")
     if few := (counts < least).nonzero()[:, 0].tolist():
         what = f"class {few[0]}" if len(few) == 1 else f"{len(few)} classes, {few[0]} the first"
-        raise InputError(f"{called} must hold at least {least} of each class in [0, {k}), got fewer of {what}" + ("; np.unique(labels, return_inverse=True)[1] numbers those that are there" if not counts.all() else ""))
+        raise InputError(f"{called} must hold at least {least} of each class in [0, {k}), got fewer of {what}"
+                         + ("; np.unique(labels, return_inverse=True)[1] numbers those that are there"
+                            if not counts.all() else ""))
 
 def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mapped; a list of them: checkpoints; a dictionary of either: layers by name
                y, # (n, e) of its twin in the same form: same images in the same order
@@ -129,33 +156,48 @@ def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mappe
                )->tuple[ArrayRun, ArrayRun]:
     """Two encoders' features as a pair of runs.
 
-    Raises `InputError` if lengths, layers or numbers of checkpoints differ, if labels are missing or a class is empty, and for arrays that are not (n, d) and finite. Whether the rows are the same images cannot be told from arrays."""
-    if train is not None and (not isinstance(train, (tuple, list)) or len(train) != 3): raise InputError(f"train must be (x, y, labels) of the training images, got {f'{len(train)} values' if isinstance(train, (tuple, list)) else type(train).__name__}")
+    Raises `InputError` if lengths, layers or numbers of checkpoints differ, if labels are missing or a class is empty,
+    and for arrays that are not (n, d) and finite. Whether the rows are the same images cannot be told from arrays."""
+    if train is not None and (not isinstance(train, (tuple, list)) or len(train) != 3):
+        raise InputError(f"train must be (x, y, labels) of the training images, got "
+                         f"{f'{len(train)} values' if isinstance(train, (tuple, list)) else type(train).__name__}")
     parts = {"test": _part(x, y, labels, names, titles, "labels")}
     xs, ys, found = parts["test"]
-    if len(found) < 20: raise InputError(f"{names[0]} must have at least 20 rows, for intervals leave out one twentieth after the other, got {len(found)}")
+    if len(found) < 20:
+        raise InputError(f"{names[0]} must have at least 20 rows, for intervals leave out one twentieth after the "
+                         f"other, got {len(found)}")
     k = len(classes) if classes is not None else len(count_classes(found))
     check_labels(found, len(found), k)
     if train is not None:
         parts = {"train": _part(*train, [f"train {name}" for name in names], (None, None), "train labels", k)} | parts
         for name, given, trained in zip(names, parts["test"][:2], parts["train"][:2]):
-            if len(given) != len(trained): raise InputError(f"train {name} must have as many checkpoints as {name}, got {len(trained)} and {len(given)}")
+            if len(given) != len(trained):
+                raise InputError(f"train {name} must have as many checkpoints as {name}, got {len(trained)} and "
+                                 f"{len(given)}")
             for c, t in zip(given, trained):
-                if c.keys() != t.keys(): raise InputError(f"train {name} must have the layers of {name}, {_and(c)}, got {_and(t)}")
+                if c.keys() != t.keys():
+                    raise InputError(f"train {name} must have the layers of {name}, {_and(c)}, got {_and(t)}")
                 for layer in c:
-                    if c[layer].shape[1] != t[layer].shape[1]: raise InputError(f"train {name} must be (n, {c[layer].shape[1]}) as {name} is, got {tuple(t[layer].shape)}")
-    for part, (_, _, l) in parts.items(): _filled(l, k, 1 if train is not None else 2, "labels" if part == "test" else "train labels")
+                    if c[layer].shape[1] != t[layer].shape[1]:
+                        raise InputError(f"train {name} must be (n, {c[layer].shape[1]}) as {name} is, got "
+                                         f"{tuple(t[layer].shape)}")
+    for part, (_, _, l) in parts.items():
+        _filled(l, k, 1 if train is not None else 2, "labels" if part == "test" else "train labels")
     numbers = list(range(1, len(xs) + 1)) if epochs is None else list(epochs)
-    if len(numbers) != len(xs) or not all(isinstance(e, (int, np.integer)) for e in numbers) or numbers != sorted(set(numbers)) or numbers[0] < 0:
+    if len(numbers) != len(xs) or not all(isinstance(e, (int, np.integer))
+                                          for e in numbers) or numbers != sorted(set(numbers)) or numbers[0] < 0:
         raise InputError(f"epochs must be ascending integers, one for each of {len(xs)} checkpoints, got {numbers}")
     labelled = {part: l for part, (_, _, l) in parts.items()}
-    return tuple(ArrayRun(name, [ArrayFeatures({part: p[side][i] for part, p in parts.items()}, labelled) for i in range(len(xs))], [int(e) for e in numbers], classes or [str(c) for c in range(k)], epochs is None)
+    return tuple(ArrayRun(name, [ArrayFeatures({part: p[side][i] for part, p in parts.items()}, labelled)
+                                 for i in range(len(xs))], [int(e) for e in numbers],
+                          classes or [str(c) for c in range(k)], epochs is None)
                  for side, name in enumerate(names))
 
 # %% ../nbs/api/09c_arrays.ipynb #a44a150d
 def read_arrays(path: "str|Path", # .npy, .npz, .safetensors, .pt or .pth
                 )->dict: # by name; that of a lone array is `features`
-    "The arrays of a file; `InputError` that names it if it is missing, damaged or something else. Nothing in it is executed."
+    """The arrays of a file; `InputError` that names it if it is missing, damaged or something else. Nothing in it is
+    executed."""
     path = Path(path)
     try:
         if path.suffix == ".npy": return {"features": np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -167,9 +209,11 @@ def read_arrays(path: "str|Path", # .npy, .npz, .safetensors, .pt or .pth
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
     except InputError: raise
     except (ValueError, OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as e:
-        raise InputError(f"{path} is damaged, or holds something else than arrays ({str(e).splitlines()[0] if str(e) else type(e).__name__})") from None
+        raise InputError(f"{path} is damaged, or holds something else than arrays "
+                         f"({str(e).splitlines()[0] if str(e) else type(e).__name__})") from None
     found = {"features": found} if isinstance(found, Tensor) else found
-    if not isinstance(found, dict) or not found or not all(isinstance(v, (Tensor, np.ndarray)) for v in found.values()): raise InputError(f"{path} must hold arrays by name")
+    if not isinstance(found, dict) or not found or not all(isinstance(v, (Tensor, np.ndarray)) for v in found.values()):
+        raise InputError(f"{path} must hold arrays by name")
     return found
 
 def read_features(path: "str|Path", # as for `read_arrays`
@@ -194,13 +238,17 @@ def read_runs(pairs: "list[tuple[str, str]]", # for each checkpoint the files of
         ids = {f: np.asarray(i) for f, (_, _, i) in found.items() if i is not None}
         for what, held in (("labels", beside), ("ids", ids)):
             for f, v in held.items():
-                if not np.array_equal(v, held[first := next(iter(held))]): raise InputError(f"{first} and {f} hold different images, or in another order: their {what} differ")
+                if not np.array_equal(v, held[first := next(iter(held))]):
+                    raise InputError(f"{first} and {f} hold different images, or in another order: their {what} differ")
         if labels is None and not beside: raise InputError(f"{option} must be given: {files[0]} holds no labels")
-        return *([found[pair[side]][0] for pair in pairs] for side in (0, 1)), next(iter(beside.values())) if labels is None else _only(labels)
+        return (*([found[pair[side]][0] for pair in pairs] for side in (0, 1)),
+                next(iter(beside.values())) if labels is None else _only(labels))
     def _only(path):
         found = read_arrays(path)
-        if "labels" not in found and len(found) > 1: raise InputError(f"{path} must hold one array, or one called labels, got {_and(found)}")
+        if "labels" not in found and len(found) > 1:
+            raise InputError(f"{path} must hold one array, or one called labels, got {_and(found)}")
         return found.get("labels", next(iter(found.values())))
     last = tuple(str(p) for p in pairs[-1])
     titles = tuple([str(pair[side]) for pair in pairs] for side in (0, 1))
-    return array_runs(*read(pairs, labels, "--labels"), None if not train_pairs else read(train_pairs, train_labels, "--train-labels"), epochs, names=last, titles=titles)
+    return array_runs(*read(pairs, labels, "--labels"), None if not train_pairs
+                      else read(train_pairs, train_labels, "--train-labels"), epochs, names=last, titles=titles)

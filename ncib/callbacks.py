@@ -32,12 +32,15 @@ class _Collapse:
                  prefix: str = "collapse/", # of the names in the log
                  **options): # of `measure`: pool, classes, nc1_convention, global_mean
         super().__init__()
-        self.layers = {layer: layer} if isinstance(layer, str) else dict(layer) if isinstance(layer, Mapping) else {name: name for name in layer}
+        self.layers = ({layer: layer} if isinstance(layer, str) else dict(layer) if isinstance(layer, Mapping)
+                       else {name: name for name in layer})
         if not self.layers: raise InputError("layer must name at least one module, got none")
         if every < 1: raise InputError(f"every must be at least 1, got {every}")
-        self.num_classes, self.loader, self.classifier, self.every, self.prefix = num_classes, loader, classifier, every, prefix
+        self.num_classes, self.loader, self.classifier, self.every, self.prefix = (num_classes, loader, classifier,
+                                                                                   every, prefix)
         self.options = {"second_pass": second_pass, "progress": False, "all_ranks": True} | options
-        self.history: list[dict] = []                                             # one per measurement: epoch, and what was logged
+        # one per measurement: epoch, and what was logged
+        self.history: list[dict] = []
 
     def measure(self, model: nn.Module, # in any mode; left as it was
                 loader: Iterable, # read where the callback was given none
@@ -46,21 +49,28 @@ class _Collapse:
         "The metrics of all layers, as they are logged. `InputError` as `measure`."
         if epoch % self.every: return {}
         modules = dict(model.named_modules())
-        if self.classifier is not None and not isinstance(modules.get(self.classifier), nn.Linear): raise InputError(f"classifier must name a linear layer of the model, got {self.classifier!r}")
-        with fixed_seed(epoch): found = measure(model, loader if self.loader is None else self.loader, list(self.layers.values()), self.num_classes, modules.get(self.classifier), **self.options)
-        row = {f"{self.prefix}{name}/{metric}": v for name, module in self.layers.items() for metric, v in found[module].to_dict().items() if v is not None}
+        if self.classifier is not None and not isinstance(modules.get(self.classifier), nn.Linear):
+            raise InputError(f"classifier must name a linear layer of the model, got {self.classifier!r}")
+        with fixed_seed(epoch):
+            found = measure(model, loader if self.loader is None else self.loader, list(self.layers.values()),
+                            self.num_classes, modules.get(self.classifier), **self.options)
+        row = {f"{self.prefix}{name}/{metric}": v for name, module in self.layers.items()
+               for metric, v in found[module].to_dict().items() if v is not None}
         self.history.append({"epoch": epoch} | row)
         return row
 
 # %% ../nbs/api/08a_callbacks.ipynb #ca11b09
 class CollapseCallback(_Collapse, Callback):
-    "Logs neural-collapse metrics of a LightningModule at the end of training epochs. Batches are (inputs, labels, …) or mappings, and the module's `forward` takes the inputs."
+    """Logs neural-collapse metrics of a LightningModule at the end of training epochs. Batches are (inputs, labels, …)
+    or mappings, and the module's `forward` takes the inputs."""
     def on_train_epoch_end(self, trainer, # a `lightning.pytorch.Trainer`
                            pl_module, # the `LightningModule`
                            )->None:
         "Measures and logs."
         row = self.measure(pl_module, trainer.train_dataloader, trainer.current_epoch + 1)
-        if row: pl_module.log_dict(row, on_step=False, on_epoch=True, batch_size=1, sync_dist=getattr(trainer, "world_size", 1) > 1)
+        if row:
+            pl_module.log_dict(row, on_step=False, on_epoch=True, batch_size=1,
+                               sync_dist=getattr(trainer, "world_size", 1) > 1)
 
     def state_dict(self)->dict:
         "What Lightning keeps in a checkpoint."
@@ -90,6 +100,7 @@ class TrainerCollapseCallback(_Collapse, TrainerCallback):
         "Measures and logs."
         row = self.measure(model, train_dataloader, round(state.epoch))
         if not row: return
-        asked = control.should_log                                                # logging clears it, and with it what others have asked for
+        # logging clears it, and with it what others have asked for
+        asked = control.should_log
         self.trainer.log(row)
         control.should_log = asked

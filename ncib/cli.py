@@ -18,20 +18,29 @@ class _Parser(argparse.ArgumentParser):
     "Says in one line what is wrong; help is as wide as the terminal, up to 110 characters."
     def __init__(self, **how):
         self.width = max(60, min(110, shutil.get_terminal_size().columns - 2))
-        super().__init__(allow_abbrev=False, formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=self.width), **how)
+        super().__init__(allow_abbrev=False,
+                         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32,
+                                                                                           width=self.width), **how)
 
     def error(self, message): self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def unknown(self, word: str): # what no option takes
         "Ends with one line about a word that means nothing here."
         option = word.split("=")[0]
-        self.error(f"there is no option {option}{did_you_mean(option, self._option_string_actions)}" if word.startswith("-") else f"{word!r} is one argument too many")
+        self.error(f"there is no option {option}{did_you_mean(option, self._option_string_actions)}"
+                   if word.startswith("-") else f"{word!r} is one argument too many")
 
     def _check_value(self, action, value):
         if action.choices is None or value in action.choices: return
-        name, choices = "/".join(action.option_strings) or action.metavar or action.dest, ", ".join(map(str, action.choices))
-        if isinstance(action, argparse._SubParsersAction): raise argparse.ArgumentError(None, f"there is no command {value!r}{did_you_mean(str(value), action.choices)}; there are {choices}")
-        raise argparse.ArgumentError(None, f"{name} must be one of {choices}, got {value!r}{did_you_mean(str(value), action.choices)}")
+        name, choices = ("/".join(action.option_strings) or action.metavar or action.dest,
+                         ", ".join(map(str, action.choices)))
+        if isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(None,
+                                         f"there is no command {value!r}{did_you_mean(str(value), action.choices)}; "
+                                         f"there are {choices}")
+        raise argparse.ArgumentError(None,
+                                     f"{name} must be one of {choices}, got "
+                                     f"{value!r}{did_you_mean(str(value), action.choices)}")
 
     def shorten_usage(self):
         "In the usage line, only what must be given; a command that may be given in several ways says so itself."
@@ -45,27 +54,36 @@ class _Parser(argparse.ArgumentParser):
 def _options(leave_out=()):
     "Name, field and type of every field of `TrainConfig`."
     hints = typing.get_type_hints(TrainConfig)
-    return [(f, next(t for t in (typing.get_args(hints[f.name]) or (hints[f.name],)) if t is not types.NoneType)) for f in dataclasses.fields(TrainConfig) if f.name not in leave_out]
+    return [(f, next(t for t in (typing.get_args(hints[f.name]) or (hints[f.name],)) if t is not types.NoneType))
+            for f in dataclasses.fields(TrainConfig) if f.name not in leave_out]
 
 def _add_config(parser, leave_out=(), recipe="digits"):
-    "`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is absent from the result, so that the recipe decides."
-    parser.add_argument("--recipe", choices=tuple(recipes), default=recipe, help="set of options to begin with, which the options below change; in brackets stand those of digits (default: %(default)s)")
+    """`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is
+    absent from the result, so that the recipe decides."""
+    parser.add_argument("--recipe", choices=tuple(recipes), default=recipe,
+                        help="set of options to begin with, which the options below change; in brackets stand those of "
+                             "digits (default: %(default)s)")
     _add_options(parser, _options(leave_out))
 
 def _add_options(parser, options):
     for f, kind in options:
-        choices, help = f.metadata["choices"], f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
-        how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper())
+        choices, help = (f.metadata["choices"],
+                         f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})"))
+        how = (dict(action=argparse.BooleanOptionalAction) if kind is bool
+               else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper()))
         parser.add_argument("--" + f.name.replace("_", "-"), default=argparse.SUPPRESS, help=help, **how)
 
 def _config(args, **more)->TrainConfig:
-    return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)}, **more)
+    return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)},
+                  **more)
 
 # %% ../nbs/api/23_cli.ipynb #b41228cb
 def _print_timeline(timeline):
     import pandas as pd
     with pd.option_context("display.width", 200, "display.max_columns", 20):
-        for layer in timeline.layers: print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
+        for layer in timeline.layers:
+            print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format),
+                  "", sep="\n")
     print(*timeline.verdict(), sep="\n")
 
 def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and the report
@@ -73,14 +91,18 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
          seeds: tuple[int, int] = (0, 1), # of the two encoders
          progress: bool = True, # show progress bars
          )->object: # the `Timeline` of the pair
-    "Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is already done is not done again."
-    if seeds[0] == seeds[1]: raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
+    """Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is
+    already done is not done again."""
+    if seeds[0] == seeds[1]:
+        raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
     import torch
     from ncib.report import write_report
     from ncib.timeline import analyze
     from ncib.train import train
     out, threads = Path(out), torch.get_num_threads()
-    if config.data == "digits": torch.set_num_threads(1)                         # sums in one order: the same story on any number of cores, and digits are too small to share
+    if config.data == "digits":
+        # sums in one order: the same story on any number of cores, and digits are too small to share
+        torch.set_num_threads(1)
     try:
         runs = [train(dataclasses.replace(config, seed=s), out/f"encoder-{s}", progress=progress) for s in seeds]
         timeline = analyze(*runs, progress=progress)
@@ -90,12 +112,14 @@ def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and
     return timeline
 
 def _train(args):
-    config = _config(args)                                                       # a value out of range shows before torch is loaded
+    # a value out of range shows before torch is loaded
+    config = _config(args)
     from ncib.train import train
     run = train(config, args.out, progress=not args.quiet)
     if os.environ.get("RANK", "0") != "0": return                                # under torchrun one process speaks
     last = run.log_rows()[-1]
-    print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest class mean {last['test_nearest_mean_accuracy']:.4f}")
+    print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest "
+          f"class mean {last['test_nearest_mean_accuracy']:.4f}")
 
 def _images_at_a_time(text)->"int|str":
     return text if text == "auto" else int(text)
@@ -103,15 +127,23 @@ def _images_at_a_time(text)->"int|str":
 def _features(args):
     run = args.run_ if args.run_ is not None else args.run_option
     if (run is None) == (args.model is None): args.parser.error("a RUN or --model must be given, and not both")
-    own = {k: v for k in ("layers", "weights", "checkpoints", "epoch_pattern", "epoch", "strict", "preprocess", "pool", "batch_size", "seed") if (v := getattr(args, k)) is not None}
+    own = {k: v for k in ("layers", "weights", "checkpoints", "epoch_pattern", "epoch", "strict", "preprocess", "pool",
+                          "batch_size", "seed") if (v := getattr(args, k)) is not None}
     option = lambda k: "--" + k.replace("_", "-")
-    if run is not None and own: raise InputError(f"{', '.join(map(option, own))} comes with --model, not with a run, whose weights and layers are known")
-    if run is None and args.backbone is not None: raise InputError("--backbone comes with a run; a network of your own is --model module:function")
+    if run is not None and own:
+        raise InputError(f"{', '.join(map(option, own))} comes with --model, not with a run, whose weights and layers "
+                         f"are known")
+    if run is None and args.backbone is not None:
+        raise InputError("--backbone comes with a run; a network of your own is --model module:function")
     listing = own.get("layers") == ["list"]
-    if not listing and (missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]): args.parser.error(f"{' and '.join(missing)} must be given")
+    if not listing and (missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]):
+        args.parser.error(f"{' and '.join(missing)} must be given")
     reading = {k: getattr(args, k) for k in TrainConfig().reading() if hasattr(args, k)}
-    if run is None and reading: raise InputError(f"{', '.join(map(option, reading))} comes with a run; with --model, --preprocess makes images of any size and colour fit")
-    if run is not None: read_config(run)                                         # a wrong folder shows before torch is loaded
+    if run is None and reading:
+        raise InputError(f"{', '.join(map(option, reading))} comes with a run; with --model, --preprocess makes images "
+                         f"of any size and colour fit")
+    if run is not None:
+        read_config(run)                                         # a wrong folder shows before torch is loaded
     from ncib.data import load_images
     from ncib.encoders import describe_layers, encode_images
     from ncib.runs import Run, record_features
@@ -119,23 +151,33 @@ def _features(args):
         table = describe_layers(args.model, args.data, own.get("preprocess", "model"))
         for name, kind in table.items(): print(f"{name:{max(map(len, table))}}  {kind}")
         return
-    if run is not None: print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype, not args.quiet, args.backbone)); return
+    if run is not None:
+        print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype,
+                              not args.quiet, args.backbone))
+        return
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"ncib features: {message}", file=sys.stderr)
-        made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype, progress=not args.quiet, **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
+        made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype,
+                             progress=not args.quiet,
+                             **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
     for run in [made] if isinstance(made, Run) else made.values(): print(f"{run}, layer {run.config['layer']}")
 
 def _analyze(args):
     arrays = [o for o in ("labels", "train_features", "train_labels", "epochs") if getattr(args, o)]
     if args.features and args.run_a: args.parser.error("give two runs or --features, not both")
     if arrays and not args.features: args.parser.error(f"--{arrays[0].replace('_', '-')} goes with --features")
-    for path in () if args.features else (args.run_a, args.run_b): read_config(path)   # a wrong folder shows before torch is loaded
+    for path in () if args.features else (args.run_a, args.run_b):
+        read_config(path)   # a wrong folder shows before torch is loaded
     from ncib.arrays import read_runs
     from ncib.report import write_report
     from ncib.timeline import analyze
-    runs = read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs) if args.features else (args.run_a, args.run_b)
-    if args.out: Path(args.out).mkdir(parents=True, exist_ok=True)               # an unwritable place shows before the work, not after
-    timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula, device=args.device, progress=not args.quiet)
+    runs = (read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs) if args.features
+            else (args.run_a, args.run_b))
+    if args.out:
+        # an unwritable place shows before the work, not after
+        Path(args.out).mkdir(parents=True, exist_ok=True)
+    timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula,
+                       device=args.device, progress=not args.quiet)
     if args.out: timeline.save(args.out)
     _print_timeline(timeline)
     written = [Path(args.out)/name for name in ("timeline.csv", "summary.json")] if args.out else []
@@ -143,7 +185,8 @@ def _analyze(args):
     if written: print(f"\nwritten: {', '.join(map(str, written))}")
 
 def _report(args):
-    read_analysis(args.analysis)                                                 # a wrong folder shows before torch is loaded
+    # a wrong folder shows before torch is loaded
+    read_analysis(args.analysis)
     from ncib.report import write_report
     from ncib.timeline import Timeline
     out = Path(args.out or args.analysis)
@@ -152,7 +195,8 @@ def _report(args):
 def _demo(args):
     timeline = demo(args.out, _config(args, seed=0), tuple(args.seeds), progress=not args.quiet)
     _print_timeline(timeline)
-    print(f"\nopen {Path(args.out)/'report.html'} in a browser; the table is in timeline.csv, the numbers in summary.json")
+    print(f"\nopen {Path(args.out)/'report.html'} in a browser; the table is in timeline.csv, the numbers in "
+          f"summary.json")
 
 def _grid(vary):
     "What `--vary` names, its values read as the option's type."
@@ -162,7 +206,9 @@ def _grid(vary):
         if name in grid or not texts: raise InputError(f"--vary {option} must come once, with at least one value")
         kind = kinds.get(name, str)                                              # sweep itself refuses an unknown name
         try: grid[name] = [{"true": True, "false": False}[t.lower()] if kind is bool else kind(t) for t in texts]
-        except (ValueError, KeyError): raise InputError(f"--vary {option}: values must be {'true or false' if kind is bool else kind.__name__}, got {' '.join(texts)}") from None
+        except (ValueError, KeyError):
+            raise InputError(f"--vary {option}: values must be {'true or false' if kind is bool else kind.__name__}, "
+                             f"got {' '.join(texts)}") from None
     return grid
 
 def _sweep(args):
@@ -170,36 +216,49 @@ def _sweep(args):
     import pandas as pd
     from ncib.sweep import summarise, sweep
     options = {k: v for k in ("num_cpus", "num_gpus") if (v := getattr(args, k)) is not None}
-    table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options, progress=not args.quiet)
+    table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options,
+                  progress=not args.quiet)
     shown = summarise(table)
-    shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch", "twin_transition_count", "nc1_last", "ib_gap_last"))]
-    with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None): print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
+    shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch",
+                                       "twin_transition_count", "nc1_last", "ib_gap_last"))]
+    with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None):
+        print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
     print(f"\n{len(table)} pairs, written: {Path(args.out)/'sweep.csv'}")
 
 def _encoders(paths, names):
     if names is None: return paths
-    if len(names) != len(paths) or len(set(names)) < len(names): raise InputError(f"--names must be {len(paths)} different names, one per encoder, got {' '.join(names)}")
+    if len(names) != len(paths) or len(set(names)) < len(names):
+        raise InputError(f"--names must be {len(paths)} different names, one per encoder, got {' '.join(names)}")
     return dict(zip(names, paths))
 
 def _labels(file):
     import numpy as np
     if file is None: return None
     try: return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e: raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
+    except (ValueError, OSError, EOFError) as e:
+        raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
 
 def _compare(args):
     from ncib.compare import compare
     epoch = int(args.epoch) if args.epoch.isdecimal() else args.epoch
-    found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch, args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
+    found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch,
+                    args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
     import pandas as pd
-    with pd.option_context("display.width", 220, "display.max_columns", 20): print(found.short_table().to_string(index=False), "(in brackets: labels alone)", "", *found.sentences(), sep="\n")
+    with pd.option_context("display.width", 220, "display.max_columns", 20):
+        print(found.short_table().to_string(index=False), "(in brackets: labels alone)", "", *found.sentences(),
+              sep="\n")
     print(f"\nwritten: {', '.join(str(Path(args.out)/f) for f in ('comparison.csv', 'encoders.csv', 'comparison.json', 'report.html'))}")
 
 def _lab(args):
-    notebooks = Path(args.notebooks) if args.notebooks else next((p for p in (Path("nbs"), Path(__file__).resolve().parents[1]/"nbs") if (p/"tutorials").is_dir()), None)
-    if notebooks is None or not notebooks.is_dir(): raise InputError(f"no notebooks {'in ' + str(args.notebooks) if args.notebooks else 'here'}: run ncib lab in a clone of the repository, or name their folder with --notebooks")
+    notebooks = (Path(args.notebooks) if args.notebooks
+                 else next((p for p in (Path("nbs"), Path(__file__).resolve().parents[1]/"nbs")
+                            if (p/"tutorials").is_dir()), None))
+    if notebooks is None or not notebooks.is_dir():
+        raise InputError(f"no notebooks {'in ' + str(args.notebooks) if args.notebooks else 'here'}: run ncib lab in a "
+                         f"clone of the repository, or name their folder with --notebooks")
     start = next((p for p in ("explore/checkpoints.ipynb", "tutorials/first_run.ipynb") if (notebooks/p).is_file()), "")
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent), "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent),
+               "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
     os.execv(sys.executable, command)
 
 # %% ../nbs/api/23_cli.ipynb #37450160
@@ -222,7 +281,8 @@ def _interrupted(args)->str:
     "After Ctrl-C: what is kept, and how to go on."
     kept, out = getattr(args, "kept", None), getattr(args, "out", None)
     if kept is None: return "interrupted"
-    return "interrupted: " + (kept.format(**vars(args)) if out is None or Path(out).exists() else "nothing was written yet; give the same command again")
+    return "interrupted: " + (kept.format(**vars(args)) if out is None
+                              or Path(out).exists() else "nothing was written yet; give the same command again")
 
 # %% ../nbs/api/23_cli.ipynb #7fc3c5b0
 class _Instead(argparse.Action):
@@ -235,11 +295,14 @@ class _Instead(argparse.Action):
         setattr(args, self.dest, (getattr(args, self.dest) or []) + [values])
 
 _pools = ("mean", "first", "channels-last", "flatten") # of `encoders.pools`
-_measures = ("significant", "separation", "shortfall", "held_out_cca", "cka", "procrustes", "rsa") # of `similarity.measures`
+# of `similarity.measures`
+_measures = ("significant", "separation", "shortfall", "held_out_cca", "cka", "procrustes", "rsa")
 
 def parser()->argparse.ArgumentParser:
     "The command line's parser."
-    main = _Parser(prog="ncib", description="Neural collapse in supervised contrastive learning, seen through the information bottleneck.", epilog=textwrap.dedent("""\
+    main = _Parser(prog="ncib",
+                   description="Neural collapse in supervised contrastive learning, seen through the information "
+                               "bottleneck.", epilog=textwrap.dedent("""\
         the whole story in two minutes:
           ncib demo
 
@@ -254,92 +317,174 @@ def parser()->argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=f"ncib {__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     def command(name, run, help, example="", kept=None):
-        "`example`: a line, or several; `kept`: what there is after Ctrl-C, and how to go on, with {out} for the folder."
+        """`example`: a line, or several; `kept`: what there is after Ctrl-C, and how to go on, with {out} for the
+        folder."""
         p = commands.add_parser(name, help=help, epilog=example and "example:\n" + textwrap.indent(example, "  "))
         p.description = textwrap.fill(help[0].upper() + help[1:] + ".", p.width)
         p.set_defaults(run=run, parser=p, kept=kept)
         return p
     quiet = lambda p: p.add_argument("--quiet", action="store_true", help="show no progress")
 
-    p = command("train", _train, "train one encoder into a run directory; the same command again resumes", "ncib train --data digits --seed 0 --epochs 60 --out runs/a", "{out} keeps what was saved; the same command goes on from its last saved epoch")
+    p = command("train", _train, "train one encoder into a run directory; the same command again resumes",
+                "ncib train --data digits --seed 0 --epochs 60 --out runs/a",
+                "{out} keeps what was saved; the same command goes on from its last saved epoch")
     p.add_argument("--out", required=True, metavar="DIR", help="run directory"); _add_config(p); quiet(p)
 
-    p = command("features", _features, "send images through every kept checkpoint of a run, or through any network; writes a run directory that ncib analyze takes",
-                "ncib features runs/a --data cifar10.npz --out runs/a-on-cifar10\nncib features --model torchvision:resnet18 --data FOLDER --out runs/resnet18", "{out} keeps what is finished; the same command does the rest")
-    p.add_argument("run_", metavar="RUN", nargs="?", help="a run that ncib trained, all checkpoints of which are used"); p.add_argument("--run", dest="run_option", help=argparse.SUPPRESS)
-    p.add_argument("--model", metavar="NAME", help="torchvision:NAME, timm:NAME, hf:NAME (or hf:FOLDER), module:function or file.py:function of your own, weights.safetensors+module:function, or a .pt2 file of torch.export")
-    p.add_argument("--data", help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"] + "; with --model, the images of a folder may have several sizes, and val may stand for test")
-    p.add_argument("--out", metavar="DIR", help="run directory for the features; with several layers, folder of run directories")
-    p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME", help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with shapes if --data is given (default: penultimate for torchvision, timm, hf and any network that ends in a linear layer with one output per class, output otherwise)")
-    p.add_argument("--weights", metavar="FILE", help="default, none (random initialisation) or a file: a state dict as .safetensors or of torch.save, read without running code in it (default: default, the pretrained ones of torchvision, timm or hf, or those that your function gives)")
-    p.add_argument("--checkpoints", metavar="DIR", help="folder of somebody's training, in place of --weights: .pt, .pth, .ckpt, .safetensors, or checkpoint-N/model.safetensors; the run has all their epochs")
-    p.add_argument("--epoch-pattern", metavar="REGEX", help="pattern whose first group is the epoch in the names of checkpoints, e.g. 'step([0-9]+)' (default: the number behind epoch, step or the like)")
-    p.add_argument("--epoch", type=int, metavar="N", help="what the run calls its only checkpoint (default: 0 with --weights none, else 1)")
-    p.add_argument("--strict", choices=("yes", "no"), help="with no, weights that are missing, unexpected or of another shape are left out, and named (default: yes)")
-    p.add_argument("--preprocess", metavar="HOW", help="model (the model's own), none (scaled to [0, 1]), imagenet, imagenet:SIZE, or module:function from a PIL image to a tensor (default: model)")
-    p.add_argument("--pool", choices=_pools, help="how a layer's output becomes one vector per image: mean over positions, first token, mean where channels come last, everything (default: mean)")
-    p.add_argument("--batch-size", type=_images_at_a_time, metavar="N", help="images at a time, or auto (default: auto)")
+    p = command("features", _features,
+                "send images through every kept checkpoint of a run, or through any network; writes a run directory "
+                "that ncib analyze takes",
+                "ncib features runs/a --data cifar10.npz --out runs/a-on-cifar10\nncib features --model "
+                "torchvision:resnet18 --data FOLDER --out runs/resnet18",
+                "{out} keeps what is finished; the same command does the rest")
+    p.add_argument("run_", metavar="RUN", nargs="?", help="a run that ncib trained, all checkpoints of which are used")
+    p.add_argument("--run", dest="run_option", help=argparse.SUPPRESS)
+    p.add_argument("--model", metavar="NAME",
+                   help="torchvision:NAME, timm:NAME, hf:NAME (or hf:FOLDER), module:function or file.py:function of "
+                        "your own, weights.safetensors+module:function, or a .pt2 file of torch.export")
+    p.add_argument("--data", help=dict((f.name, f.metadata["help"]) for f, _ in _options())["data"]
+                   + "; with --model, the images of a folder may have several sizes, and val may stand for test")
+    p.add_argument("--out", metavar="DIR",
+                   help="run directory for the features; with several layers, folder of run directories")
+    p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME",
+                   help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with "
+                        "shapes if --data is given (default: penultimate for torchvision, timm, hf and any network "
+                        "that ends in a linear layer with one output per class, output otherwise)")
+    p.add_argument("--weights", metavar="FILE",
+                   help="default, none (random initialisation) or a file: a state dict as .safetensors or of "
+                        "torch.save, read without running code in it (default: default, the pretrained ones of "
+                        "torchvision, timm or hf, or those that your function gives)")
+    p.add_argument("--checkpoints", metavar="DIR",
+                   help="folder of somebody's training, in place of --weights: .pt, .pth, .ckpt, .safetensors, or "
+                        "checkpoint-N/model.safetensors; the run has all their epochs")
+    p.add_argument("--epoch-pattern", metavar="REGEX",
+                   help="pattern whose first group is the epoch in the names of checkpoints, e.g. 'step([0-9]+)' "
+                        "(default: the number behind epoch, step or the like)")
+    p.add_argument("--epoch", type=int, metavar="N",
+                   help="what the run calls its only checkpoint (default: 0 with --weights none, else 1)")
+    p.add_argument("--strict", choices=("yes", "no"),
+                   help="with no, weights that are missing, unexpected or of another shape are left out, and named "
+                        "(default: yes)")
+    p.add_argument("--preprocess", metavar="HOW",
+                   help="model (the model's own), none (scaled to [0, 1]), imagenet, imagenet:SIZE, or module:function "
+                        "from a PIL image to a tensor (default: model)")
+    p.add_argument("--pool", choices=_pools,
+                   help="how a layer's output becomes one vector per image: mean over positions, first token, mean "
+                        "where channels come last, everything (default: mean)")
+    p.add_argument("--batch-size", type=_images_at_a_time, metavar="N",
+                   help="images at a time, or auto (default: auto)")
     p.add_argument("--seed", type=int, metavar="N", help="seed of random initialisation (default: 0)")
-    p.add_argument("--backbone", metavar="NAME", help="with a run that was trained with module:function: the same again")
+    p.add_argument("--backbone", metavar="NAME",
+                   help="with a run that was trained with module:function: the same again")
     _add_options(p, [o for o in _options() if o[0].name in TrainConfig().reading()])
-    p.add_argument("--device", default="auto", help="device to compute on: auto, cpu, cuda or cuda:N (default: %(default)s)")
-    p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32", help="number type in which features are stored (default: %(default)s)"); quiet(p)
-    p.usage = "ncib features RUN --data DATA --out DIR [options]\n       ncib features --model NAME --data DATA --out DIR [options]"
+    p.add_argument("--device", default="auto",
+                   help="device to compute on: auto, cpu, cuda or cuda:N (default: %(default)s)")
+    p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32",
+                   help="number type in which features are stored (default: %(default)s)")
+    quiet(p)
+    p.usage = ("ncib features RUN --data DATA --out DIR [options]\n       ncib features --model NAME --data DATA --out "
+               "DIR [options]")
 
-    p = command("analyze", _analyze, "analyse a pair of runs, or of arrays, checkpoint by checkpoint; writes timeline.csv and summary.json",
-                "ncib analyze runs/a runs/b --out analysis/ab\nncib analyze --features a.npy b.npy --labels labels.npy --report", "no result was written, what was read is as it was; the same command begins again")
-    needed = [p.add_argument("run_a", metavar="RUN_A", help="a run directory"), p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed"),
-              p.add_argument("--out", required=True, metavar="DIR", help="folder for the results; with --features they are only printed without it")]
-    p.add_argument("--features", nargs=2, action=_Instead, instead_of=needed, metavar=("A", "B"), help="instead of runs: files with (n, d) features of two encoders, the same images in the same order; .npy, or .npz, .safetensors, .pt with one array for each layer; "
+    p = command("analyze", _analyze,
+                "analyse a pair of runs, or of arrays, checkpoint by checkpoint; writes timeline.csv and summary.json",
+                "ncib analyze runs/a runs/b --out analysis/ab\nncib analyze --features a.npy b.npy --labels labels.npy "
+                "--report", "no result was written, what was read is as it was; the same command begins again")
+    needed = [p.add_argument("run_a", metavar="RUN_A", help="a run directory"),
+              p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed"),
+              p.add_argument("--out", required=True, metavar="DIR",
+                             help="folder for the results; with --features they are only printed without it")]
+    p.add_argument("--features", nargs=2, action=_Instead, instead_of=needed, metavar=("A", "B"),
+                   help="instead of runs: files with (n, d) features of two encoders, the same images in the same "
+                        "order; .npy, or .npz, .safetensors, .pt with one array for each layer; "
                    "again for every further checkpoint")
-    p.add_argument("--labels", metavar="FILE", help="labels of those images, (n,) integers (default: the array called labels in the feature files)")
-    p.add_argument("--train-features", nargs=2, action="append", metavar=("A", "B"), help="features of the training images, in the same form (default: only the given features are known)")
+    p.add_argument("--labels", metavar="FILE",
+                   help="labels of those images, (n,) integers (default: the array called labels in the feature files)")
+    p.add_argument("--train-features", nargs=2, action="append", metavar=("A", "B"),
+                   help="features of the training images, in the same form (default: only the given features are "
+                        "known)")
     p.add_argument("--train-labels", metavar="FILE", help="labels of the training images")
-    p.add_argument("--epochs", nargs="+", type=int, metavar="EPOCH", help="epochs of the checkpoints (default: they are numbered from 1)")
+    p.add_argument("--epochs", nargs="+", type=int, metavar="EPOCH",
+                   help="epochs of the checkpoints (default: they are numbered from 1)")
     p.add_argument("--report", action="store_true", help="write report.html too, there or here")
-    p.add_argument("--layer", metavar="NAME", help="layer whose features are analysed (default: backbone; of arrays all layers)")
-    p.usage = "ncib analyze RUN_A RUN_B --out DIR [options]\n       ncib analyze --features A B --labels FILE [--out DIR] [options]"
-    p.add_argument("--copula", action="store_true", help="take normal scores of every feature first: the meta-Gaussian bottleneck")
+    p.add_argument("--layer", metavar="NAME",
+                   help="layer whose features are analysed (default: backbone; of arrays all layers)")
+    p.usage = ("ncib analyze RUN_A RUN_B --out DIR [options]\n       ncib analyze --features A B --labels FILE [--out "
+               "DIR] [options]")
+    p.add_argument("--copula", action="store_true",
+                   help="take normal scores of every feature first: the meta-Gaussian bottleneck")
     p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)"); quiet(p)
 
-    p = command("report", _report, "write report.html from the results of ncib analyze", "ncib report analysis/ab", "no page was written, the analysis is as it was; the same command begins again")
-    p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote"); p.add_argument("--out", metavar="DIR", help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
+    p = command("report", _report, "write report.html from the results of ncib analyze", "ncib report analysis/ab",
+                "no page was written, the analysis is as it was; the same command begins again")
+    p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote")
+    p.add_argument("--out", metavar="DIR",
+                   help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
 
-    p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits", "ncib demo --out runs/demo", "{out} keeps what was saved; the same command goes on from there")
-    p.add_argument("--out", default="runs/demo", metavar="DIR", help="folder for both runs, the analysis and the report (default: %(default)s)")
-    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED", help="seeds of the two encoders (default: 0 1)"); _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
+    p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits",
+                "ncib demo --out runs/demo", "{out} keeps what was saved; the same command goes on from there")
+    p.add_argument("--out", default="runs/demo", metavar="DIR",
+                   help="folder for both runs, the analysis and the report (default: %(default)s)")
+    p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED",
+                   help="seeds of the two encoders (default: 0 1)")
+    _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
 
-    p = command("sweep", _sweep, "train and analyse several seeds under every combination of options; writes one table, sweep.csv",
-                "ncib sweep --vary temperature 0.1 0.5 --seeds 0 1 2 --epochs 30 --out runs/temperatures", "{out} keeps every finished run and what was saved of the others; the same command goes on from there")
-    p.add_argument("--vary", nargs="+", action="append", default=[], metavar=("OPTION", "VALUE"), help="an option of ncib train and the values to try; may be repeated, for every combination")
-    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED", help="seeds of the encoders under each condition, which are paired in a ring (default: 0 1)")
+    p = command("sweep", _sweep,
+                "train and analyse several seeds under every combination of options; writes one table, sweep.csv",
+                "ncib sweep --vary temperature 0.1 0.5 --seeds 0 1 2 --epochs 30 --out runs/temperatures",
+                "{out} keeps every finished run and what was saved of the others; the same command goes on from there")
+    p.add_argument("--vary", nargs="+", action="append", default=[], metavar=("OPTION", "VALUE"),
+                   help="an option of ncib train and the values to try; may be repeated, for every combination")
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED",
+                   help="seeds of the encoders under each condition, which are paired in a ring (default: 0 1)")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for everything; the same command again goes on")
-    p.add_argument("--layer", choices=("backbone", "head"), default="backbone", help="layer whose features are analysed (default: %(default)s)")
+    p.add_argument("--layer", choices=("backbone", "head"), default="backbone",
+                   help="layer whose features are analysed (default: %(default)s)")
     p.add_argument("--copula", action="store_true", help="take normal scores of every feature first: the meta-Gaussian bottleneck")
-    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help="run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this machine")
-    p.add_argument("--num-cpus", type=float, metavar="N", help="CPU cores of a task on Ray (default: 1, or a GPU's share)")
-    p.add_argument("--num-gpus", type=float, metavar="N", help="GPUs of a task on Ray (default: 1 where there are GPUs)")
+    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS",
+                   help="run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this "
+                        "machine")
+    p.add_argument("--num-cpus", type=float, metavar="N",
+                   help="CPU cores of a task on Ray (default: 1, or a GPU's share)")
+    p.add_argument("--num-gpus", type=float, metavar="N",
+                   help="GPUs of a task on Ray (default: 1 where there are GPUs)")
     _add_config(p, leave_out=("seed",)); quiet(p)
 
-    p = command("compare", _compare, "compare many encoders on the same images, every pair in every layer, beside what labels alone give",
-                "ncib compare runs/a runs/b runs/c --out comparison", "{out} keeps the pairs that were measured; the same command does the rest")
-    p.add_argument("encoders", nargs="+", metavar="ENCODER", help="a run directory, a .safetensors file of features that a run has written, or a .npy file of features")
-    p.add_argument("--out", required=True, metavar="DIR", help="folder for the results: comparison.csv, encoders.csv, comparison.json, report.html")
+    p = command("compare", _compare,
+                "compare many encoders on the same images, every pair in every layer, beside what labels alone give",
+                "ncib compare runs/a runs/b runs/c --out comparison",
+                "{out} keeps the pairs that were measured; the same command does the rest")
+    p.add_argument("encoders", nargs="+", metavar="ENCODER",
+                   help="a run directory, a .safetensors file of features that a run has written, or a .npy file of "
+                        "features")
+    p.add_argument("--out", required=True, metavar="DIR",
+                   help="folder for the results: comparison.csv, encoders.csv, comparison.json, report.html")
     p.add_argument("--names", nargs="+", metavar="NAME", help="what to call the encoders (default: from their paths)")
     p.add_argument("--labels", metavar="FILE", help="a .npy file of integers (default: the runs' own)")
-    p.add_argument("--layers", nargs="+", metavar="LAYER", help="which layers (default: all that the encoders have in common)")
+    p.add_argument("--layers", nargs="+", metavar="LAYER",
+                   help="which layers (default: all that the encoders have in common)")
     p.add_argument("--across", action="store_true", help="every layer with every other one, instead of like with like")
-    p.add_argument("--part", choices=("test", "train"), default="test", help="which images of runs (default: %(default)s)")
+    p.add_argument("--part", choices=("test", "train"), default="test",
+                   help="which images of runs (default: %(default)s)")
     p.add_argument("--epoch", default="last", help="which checkpoint of runs: a number or last (default: %(default)s)")
-    p.add_argument("--measures", nargs="+", choices=_measures, metavar="MEASURE", help=f"some of {', '.join(_measures)} (default: all)")
-    p.add_argument("--groups", type=int, default=0, metavar="N", help="groups of images, each left out once, for intervals of separation and shortfall; 20 is usual (default: no intervals)")
-    p.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: as many as cores if there is much to do, else this one)")
-    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help="run on a Ray cluster, as for ncib sweep"); quiet(p)
+    p.add_argument("--measures", nargs="+", choices=_measures, metavar="MEASURE",
+                   help=f"some of {', '.join(_measures)} (default: all)")
+    p.add_argument("--groups", type=int, default=0, metavar="N",
+                   help="groups of images, each left out once, for intervals of separation and shortfall; 20 is usual "
+                        "(default: no intervals)")
+    p.add_argument("--workers", type=int, metavar="N",
+                   help="processes of one thread each (default: as many as cores if there is much to do, else this "
+                        "one)")
+    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS",
+                   help="run on a Ray cluster, as for ncib sweep")
+    quiet(p)
 
-    p = command("lab", _lab, "open JupyterLab on the notebooks; any further option goes to JupyterLab", "ncib lab --port=9000 --no-browser")
-    p.add_argument("--notebooks", metavar="DIR", help="folder of the notebooks (default: nbs in this folder, or beside the package)")
+    p = command("lab", _lab, "open JupyterLab on the notebooks; any further option goes to JupyterLab",
+                "ncib lab --port=9000 --no-browser")
+    p.add_argument("--notebooks", metavar="DIR",
+                   help="folder of the notebooks (default: nbs in this folder, or beside the package)")
 
-    command("doctor", _doctor, "print versions, devices, threads and where data lie; exit 1 if something that ncib asks for is missing", "ncib doctor")
+    command("doctor", _doctor,
+            "print versions, devices, threads and where data lie; exit 1 if something that ncib asks for is missing",
+            "ncib doctor")
     for p in commands.choices.values(): p.shorten_usage()
     return main
 
@@ -347,16 +492,19 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
          )->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
     "Runs one command."
     p, argv = parser(), sys.argv[1:] if argv is None else argv
-    if argv and argv[0].startswith("-") and argv[0] not in p._option_string_actions: p.unknown(argv[0])     # before the parser misses a command
+    if argv and argv[0].startswith("-") and argv[0] not in p._option_string_actions:
+        p.unknown(argv[0])     # before the parser misses a command
     args, more = p.parse_known_args(argv)
     if args.command == "lab": args.jupyter = more
     elif more: args.parser.unknown(more[0])
     try:
-        if getattr(args, "out", None) and not (args.command == "report" and args.out.endswith(".html")): _check_out(args.out)
+        if getattr(args, "out", None) and not (args.command == "report" and args.out.endswith(".html")):
+            _check_out(args.out)
         args.run(args)
     except (InputError, OSError) as e: print(f"ncib {args.command}: {e}", file=sys.stderr); return 1
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0": print(f"{chr(10) if sys.stderr.isatty() else ''}ncib {args.command}: {_interrupted(args)}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{chr(10) if sys.stderr.isatty() else ''}ncib {args.command}: {_interrupted(args)}", file=sys.stderr)
         return 130
     return 0
 

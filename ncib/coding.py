@@ -41,14 +41,20 @@ def _rate(var, theta):
 def rate_distortion(variances, # (d,) spectrum of the covariance: non-negative, NumPy or torch
                     distortions, # (m,) total squared error, positive; above the total variance the rate is 0
                     )->RateDistortion: # rates in nats
-    "Rate–distortion function of a Gaussian with these variances, by reverse water-filling. `InputError` for negative variances or non-positive distortions."
-    var = torch.as_tensor(variances if isinstance(variances, Tensor) else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
-    if var.ndim != 1 or not len(var) or not torch.isfinite(var).all() or (var < 0).any(): raise InputError(f"variances must be (d,) finite non-negative numbers, got {variances!r}")
-    dist = torch.as_tensor(distortions if isinstance(distortions, Tensor) else np.asarray(distortions, dtype=np.float64)).detach().reshape(-1).to(var)
-    if not len(dist) or not (dist > 0).all(): raise InputError(f"distortions must be positive numbers, got {distortions!r}")
+    """Rate–distortion function of a Gaussian with these variances, by reverse water-filling. `InputError` for negative
+    variances or non-positive distortions."""
+    var = torch.as_tensor(variances if isinstance(variances, Tensor)
+                          else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
+    if var.ndim != 1 or not len(var) or not torch.isfinite(var).all() or (var < 0).any():
+        raise InputError(f"variances must be (d,) finite non-negative numbers, got {variances!r}")
+    dist = torch.as_tensor(distortions if isinstance(distortions, Tensor)
+                           else np.asarray(distortions, dtype=np.float64)).detach().reshape(-1).to(var)
+    if not len(dist) or not (dist > 0).all():
+        raise InputError(f"distortions must be positive numbers, got {distortions!r}")
     var = var.sort().values
     theta = _water_fill(var, dist.clamp(max=float(var.sum())))
-    return RateDistortion(*(same_kind(a, variances) for a in (dist, _rate(var, theta), theta, (var > theta[:, None]).sum(1))))
+    return RateDistortion(*(same_kind(a, variances) for a in (dist, _rate(var, theta), theta,
+                                                              (var > theta[:, None]).sum(1))))
 
 # %% ../nbs/api/17_coding.ipynb #d1d93e85
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,8 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
                 labels, # (n,) integers
                 distortions=None, # (m,) total squared error; `None`: 50 values from 1.05 times the floor to the total variance
                 )->ExcessRate: # nats
-    "Excess rate of the class-mean code over the Gaussian rate–distortion function of the features, at equal distortion."
+    """Excess rate of the class-mean code over the Gaussian rate–distortion function of the features, at equal
+    distortion."""
     x = check_features(features)
     y = check_labels(labels, len(x), device=x.device)
     x = x.to(torch.float64)
@@ -91,10 +98,12 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     total = float(var.sum())
     floor = float((x - x @ basis.T @ basis).square().sum()/len(x))
     if total <= 0: raise InputError("features must vary, got constant rows")
-    if distortions is None: dist = torch.linspace(min(max(1.05*floor, 1e-3*total), total), total, 50, dtype=torch.float64, device=x.device)
+    if distortions is None:
+        dist = torch.linspace(min(max(1.05*floor, 1e-3*total), total), total, 50, dtype=torch.float64, device=x.device)
     else:
         dist = as_tensor(distortions).reshape(-1).to(x)
-        if not len(dist) or not (dist > 0).all(): raise InputError(f"distortions must be positive numbers, got {distortions!r}")
+        if not len(dist) or not (dist > 0).all():
+            raise InputError(f"distortions must be positive numbers, got {distortions!r}")
     rate = _rate(var, _water_fill(var, dist.clamp(max=total)))
     left = (dist - floor).clamp(max=float(inside.sum()))
     mean_rate = torch.where(left > 0, _rate(inside, _water_fill(inside, left.clamp(min=1e-300))), math.inf)
@@ -113,8 +122,10 @@ def isotropy(variances, # (d,) non-negative spectrum of a covariance, NumPy, tor
              cut: float = 1e-10, # eigenvalues below `cut` times the largest are not counted
              )->Isotropy:
     "Rank, condition number and effective rank of a covariance spectrum. `InputError` if it is empty, negative or zero."
-    v = torch.as_tensor(variances if isinstance(variances, Tensor) else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
-    if v.ndim != 1 or not len(v) or not torch.isfinite(v).all() or (v < 0).any() or v.max() <= 0: raise InputError(f"variances must be (d,) non-negative numbers, not all zero, got {variances!r}")
+    v = torch.as_tensor(variances if isinstance(variances, Tensor)
+                        else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
+    if v.ndim != 1 or not len(v) or not torch.isfinite(v).all() or (v < 0).any() or v.max() <= 0:
+        raise InputError(f"variances must be (d,) non-negative numbers, not all zero, got {variances!r}")
     v = v[v > cut*v.max()]
     return Isotropy(len(v), float(v.max()/v.min()), float(torch.special.entr(v/v.sum()).sum().exp()))
 
@@ -143,7 +154,8 @@ def gaussianity(t, # (n, d) sample, NumPy or torch, any float dtype; n > d + 1
                 directions: int = 128, # random directions of the sliced distance
                 seed: int = 0, # of the directions and of the reference sample
                 )->Gaussianity:
-    "Mardia's skewness and kurtosis, Kolmogorov–Smirnov per axis and sliced Wasserstein distance to the Gaussian with the sample's mean and covariance."
+    """Mardia's skewness and kurtosis, Kolmogorov–Smirnov per axis and sliced Wasserstein distance to the Gaussian with
+    the sample's mean and covariance."""
     x = check_features(t, "t").to(torch.float64)
     n, d = x.shape
     x = x - x.mean(0)
@@ -165,7 +177,8 @@ def gaussianity(t, # (n, d) sample, NumPy or torch, any float dtype; n > d + 1
     w = w/w.norm(dim=0)
     q = torch.special.ndtri((rank[:, 0] + .5)/n)
     ref = torch.randn(n, r, generator=g, dtype=torch.float64).to(x.device) @ (s[keep, None]/math.sqrt(n)*vt[keep])
-    return Gaussianity(n, r, b1, float(_stats.chi2.sf(n*b1/6, r*(r + 1)*(r + 2)/6)), b2, kz, float(2*_stats.norm.sf(abs(kz))), same_kind(ks, t),
+    return Gaussianity(n, r, b1, float(_stats.chi2.sf(n*b1/6, r*(r + 1)*(r + 2)/6)), b2, kz,
+                       float(2*_stats.norm.sf(abs(kz))), same_kind(ks, t),
                        .895/(math.sqrt(n) - .01 + .85/math.sqrt(n)), _sliced(x, w, q), _sliced(ref - ref.mean(0), w, q))
 
 # %% ../nbs/api/17_coding.ipynb #2edcecb3
@@ -199,4 +212,5 @@ def packing(features, # (n, d) NumPy or torch, any float dtype
     rho2 = rho[keep].square().clamp(max=1)
     t = white @ vt[keep].T
     inside = torch.linalg.eigvalsh(torch.eye(len(rho2)).to(t) - torch.diag(rho2)).clamp(min=0)
-    return Packing(same_kind(t, features), same_kind(rho2, features), isotropy(rho2), isotropy(inside, 1e-14) if inside.max() > 1e-14 else None, gaussianity(t, seed=seed))
+    return Packing(same_kind(t, features), same_kind(rho2, features), isotropy(rho2),
+                   isotropy(inside, 1e-14) if inside.max() > 1e-14 else None, gaussianity(t, seed=seed))

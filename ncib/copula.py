@@ -25,16 +25,20 @@ def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
 def normal_scores(x, # (n, d) features, any float dtype
                   reference=None, # (m, d) rows to take the ranks among; `None`: x itself
                   )->"Tensor|np.ndarray": # (n, d) float64 of the kind of x
-    "Each column through Φ⁻¹(rank/(n + 1)), ties at their mean rank: unchanged by any strictly increasing map of a column."
+    """Each column through Φ⁻¹(rank/(n + 1)), ties at their mean rank: unchanged by any strictly increasing map of a
+    column."""
     f = check_features(x, "x")
     if reference is None: return same_kind(torch.special.ndtri(_mean_ranks(f)/(len(f) + 1)), like=x)
     r = check_features(reference, "reference").to(f.device)
-    if r.shape[1] != f.shape[1]: raise InputError(f"x must be (n, {r.shape[1]}) as the reference, got shape {tuple(f.shape)}")
+    if r.shape[1] != f.shape[1]:
+        raise InputError(f"x must be (n, {r.shape[1]}) as the reference, got shape {tuple(f.shape)}")
     dtype = torch.promote_types(f.dtype, r.dtype)
     cols, query = r.T.to(dtype).contiguous().sort(1).values, f.T.to(dtype).contiguous()
     below, upto = (torch.searchsorted(cols, query, side=s) for s in ("left", "right"))
-    rank = ((below + upto).double() + 1)/2                                          # between those below and those above; its own mean rank for a row of the reference
-    return same_kind(torch.special.ndtri((rank/(len(r) + 1)).clamp(.5/(len(r) + 1), 1 - .5/(len(r) + 1))).T.contiguous(), like=x)
+    # between those below and those above; its own mean rank for a row of the reference
+    rank = ((below + upto).double() + 1)/2
+    return same_kind(torch.special.ndtri((rank/(len(r) + 1)).clamp(.5/(len(r) + 1),
+                                                                   1 - .5/(len(r) + 1))).T.contiguous(), like=x)
 
 # %% ../nbs/api/13_copula.ipynb #d6ece79d
 def _kendall(f: Tensor)->Tensor: # (p, p)
@@ -56,7 +60,8 @@ def _repair(r: Tensor)->Tensor:
 def copula_correlation(x, # (n, p) features
                        method: str = "spearman", # `spearman` or `kendall`
                        )->"Tensor|np.ndarray": # (p, p) float64 of the kind of x
-    "Correlation matrix of the Gaussian copula from ranks, repaired to be positive semi-definite. A constant column gets a zero row."
+    """Correlation matrix of the Gaussian copula from ranks, repaired to be positive semi-definite. A constant column
+    gets a zero row."""
     f = check_features(x, "x")
     if method not in ("spearman", "kendall"): raise InputError(f"method must be spearman or kendall, got {method!r}")
     if method == "spearman":

@@ -22,14 +22,17 @@ def _one_line(error)->str: # kind and first line of an error's text
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
 
 # %% ../nbs/api/00_core.ipynb #24fc0b3c
-class _Writable: # a read-only array's memory, not said to be read-only: torch warns of what it cannot write to, and nothing here writes to its input
+# a read-only array's memory, not said to be read-only: torch warns of what it cannot write to, and nothing here writes
+# to its input
+class _Writable:
     def __init__(self, a):
         self.array = a
         self.__array_interface__ = {**a.__array_interface__, "data": (a.__array_interface__["data"][0], False)}
 
 def as_tensor(values, # tensor, NumPy array, list, or what NumPy makes an array of (a pandas or pyarrow column, a table of numbers)
               )->Tensor: # without a copy where possible (memory maps stay on disk), and without a graph; not to be written to
-    "`values` as a tensor; NumPy arrays also read-only, with negative strides or with a foreign byte order, which torch does not take. `TypeError` for what holds no numbers."
+    """`values` as a tensor; NumPy arrays also read-only, with negative strides or with a foreign byte order, which
+    torch does not take. `TypeError` for what holds no numbers."""
     if isinstance(values, Tensor): return values.detach()
     a = np.asarray(values)
     if a.dtype == object: a = np.array(a.tolist())                          # numbers that are stored as Python objects
@@ -54,16 +57,24 @@ def check_features(features, # (n, d) NumPy array or torch tensor, any float dty
                    )->Tensor: # (n, d), dtype and device as given
     "`features` as a finite 2-D float tensor, without a copy where possible; otherwise an `InputError` that names it."
     try: x = as_tensor(features)
-    except (TypeError, ValueError) as e: raise InputError(f"{name} must be a NumPy array or a torch tensor of floats, got {type(features).__name__}") from e
-    if x.ndim == 3: raise InputError(f"{name} must be (n, d), got shape {tuple(x.shape)}; (images, views, d) become rows with {name}.reshape(-1, {x.shape[2]}), and labels with numpy.repeat(labels, {x.shape[1]})")
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{name} must be a NumPy array or a torch tensor of floats, got "
+                         f"{type(features).__name__}") from e
+    if x.ndim == 3:
+        raise InputError(f"{name} must be (n, d), got shape {tuple(x.shape)}; (images, views, d) become rows with "
+                         f"{name}.reshape(-1, {x.shape[2]}), and labels with numpy.repeat(labels, {x.shape[1]})")
     if x.ndim != 2: raise InputError(f"{name} must be (n, d), got shape {tuple(x.shape)}")
     if 0 in x.shape: raise InputError(f"{name} must have at least one row and one column, got shape {tuple(x.shape)}")
-    if not x.is_floating_point(): raise InputError(f"{name} must be floating point, got {x.dtype}".replace("torch.", ""))
+    if not x.is_floating_point():
+        raise InputError(f"{name} must be floating point, got {x.dtype}".replace("torch.", ""))
     if not finite: return x
-    finite = torch.isfinite(x.sum(dtype=None if x.device.type == "mps" else torch.float64))     # one pass (MPS has no float64); only on failure is the row looked for
+    # one pass (MPS has no float64); only on failure is the row looked for
+    finite = torch.isfinite(x.sum(dtype=None if x.device.type == "mps" else torch.float64))
     if not finite:
         bad = ~torch.isfinite(x).all(1)
-        if bad.any(): raise InputError(f"{name} must be finite, got NaN or infinity in {int(bad.sum())} of {len(x)} rows (first: row {int(bad.nonzero()[0])})")
+        if bad.any():
+            raise InputError(f"{name} must be finite, got NaN or infinity in {int(bad.sum())} of {len(x)} rows (first: "
+                             f"row {int(bad.nonzero()[0])})")
     return x
 
 # %% ../nbs/api/00_core.ipynb #ae9f9814
@@ -72,20 +83,28 @@ def as_labels(labels, # (n,) integers: NumPy array, torch tensor, list, pandas o
               name: str = "labels", # what the error message calls them
               device: "torch.device|str|None" = None, # where to put them
               )->Tensor: # (n,) int64
-    "`labels` as int64, whatever their values, which are not looked at (so no GPU is waited for); otherwise an `InputError` with their dtype and the way out."
+    """`labels` as int64, whatever their values, which are not looked at (so no GPU is waited for); otherwise an
+    `InputError` with their dtype and the way out."""
     try: y = as_tensor(labels)
     except (TypeError, ValueError) as e:
-        kind = getattr(getattr(labels, "dtype", None), "name", None) or (f"a list of {type(labels[0]).__name__}" if isinstance(labels, (list, tuple)) and len(labels) else type(labels).__name__)
-        raise InputError(f"{name} must be integers, got {kind}; numpy.unique({name}, return_inverse=True)[1] numbers names from 0") from e
+        kind = (getattr(getattr(labels, "dtype", None), "name", None)
+                or (f"a list of {type(labels[0]).__name__}" if isinstance(labels, (list, tuple))
+                    and len(labels) else type(labels).__name__))
+        raise InputError(f"{name} must be integers, got {kind}; numpy.unique({name}, return_inverse=True)[1] numbers "
+                         f"names from 0") from e
     if y.ndim != 1:
-        call = lambda f, *args: f"{name}.{f}({', '.join(args)})" if isinstance(labels, Tensor) else f"numpy.{f}({', '.join((name, *args))})"
-        out = "" if y.ndim != 2 else f"; one-hot rows become integers with {call('argmax', '1')}" if y.shape[1] > 1 else f"; a column becomes a vector with {call('ravel')}"
+        call = lambda f, *args: f"{name}.{f}({', '.join(args)})" if isinstance(labels,
+                                                                               Tensor) else f"numpy.{f}({', '.join((name, *args))})"
+        out = ("" if y.ndim != 2 else f"; one-hot rows become integers with {call('argmax', '1')}" if y.shape[1] > 1
+               else f"; a column becomes a vector with {call('ravel')}")
         raise InputError(f"{name} must be (n,) integers, got shape {tuple(y.shape)}{out}")
     if n is not None and len(y) != n: raise InputError(f"{name} must have one entry per row: wanted {n}, got {len(y)}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         if len(y) or not isinstance(labels, (list, tuple)):                 # an empty list has no dtype of its own
             out = ".long()" if isinstance(labels, Tensor) else '.astype("int64")' if hasattr(labels, "astype") else ""
-            raise InputError(f"{name} must be integers, got {y.dtype}".replace("torch.", "") + (f"; if they are whole, {name}{out} makes integers of them" if out else "; make integers of them with int"))
+            raise InputError(f"{name} must be integers, got {y.dtype}".replace("torch.", "")
+                             + (f"; if they are whole, {name}{out} makes integers of them" if out
+                                else "; make integers of them with int"))
     return y.to(device=device, dtype=torch.int64)
 
 def check_labels(labels, # as for `as_labels`
@@ -101,9 +120,12 @@ def check_labels(labels, # as for `as_labels`
     if ignored is None or not ignored.any(): ignored, some = None, y
     else: some = y[~ignored]
     lo, hi = (int(v) for v in torch.aminmax(some)) if len(some) else (0, 0)
-    if lo < 0: raise InputError(f"{name} must be (n,) integers in [0, {num_classes or 'K'}), got min {lo}; leave rows without a class out: features[{name} >= 0]")
+    if lo < 0:
+        raise InputError(f"{name} must be (n,) integers in [0, {num_classes or 'K'}), got min {lo}; leave rows without "
+                         f"a class out: features[{name} >= 0]")
     if num_classes is not None and hi >= num_classes:
-        raise InputError(f"{name} must be (n,) integers in [0, {num_classes}), got max {hi}" + (f"; classes count from 0: {name} - 1" if (lo, hi) == (1, num_classes) else ""))
+        raise InputError(f"{name} must be (n,) integers in [0, {num_classes}), got max {hi}"
+                         + (f"; classes count from 0: {name} - 1" if (lo, hi) == (1, num_classes) else ""))
     return y if ignored is None else y.masked_fill(ignored, -1)
 
 def named_classes(classes: "list[int]", # labels
@@ -115,27 +137,35 @@ def count_classes(labels: Tensor, # (n,) int64, from `check_labels`; −1 is not
                   num_classes: int|None = None, # K; `None`: the largest label + 1
                   name: str = "labels", # what the error message calls them
                   )->Tensor: # (K,) int64
-    "Samples of each class. `InputError` where labels are numbers of something else (a label above both the number of rows and 10,000 would need a table of that size)."
+    """Samples of each class. `InputError` where labels are numbers of something else (a label above both the number of
+    rows and 10,000 would need a table of that size)."""
     top, limit = int(labels.max()) if len(labels) else -1, max(len(labels), 10_000)
-    if num_classes is None and top >= limit: raise InputError(f"{name} go up to {top} in {len(labels)} rows; numpy.unique({name}, return_inverse=True)[1] numbers the classes from 0")
+    if num_classes is None and top >= limit:
+        raise InputError(f"{name} go up to {top} in {len(labels)} rows; numpy.unique({name}, return_inverse=True)[1] "
+                         f"numbers the classes from 0")
     return torch.bincount(labels[labels >= 0], minlength=num_classes or 0)
 
 def same_kind(x: Tensor, # a result
               like, # the argument it was computed from
               )->"Tensor|np.ndarray":
-    "`x` as a torch tensor on `like`'s device if `like` is a tensor (float32 where that device has no float64), else as a NumPy array."
+    """`x` as a torch tensor on `like`'s device if `like` is a tensor (float32 where that device has no float64), else
+    as a NumPy array."""
     if not isinstance(like, Tensor): return x.cpu().numpy()
     return x.float().to(like.device) if like.device.type == "mps" and x.dtype == torch.float64 else x.to(like.device)
 
 # %% ../nbs/api/00_core.ipynb #f065eced
 def resolve_device(device: "str|torch.device" = "auto", # `auto`, `cpu`, `cuda` or `cuda:1`, …
                    )->torch.device:
-    "The device that `device` names; `auto` takes CUDA where it is there, else the CPU. `InputError` if it is not there."
+    """The device that `device` names; `auto` takes CUDA where it is there, else the CPU. `InputError` if it is not
+    there."""
     if str(device) == "auto": device = "cuda" if torch.cuda.is_available() else "cpu"
     try: d = torch.device(device)
     except RuntimeError as e: raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}") from e
-    if d.type not in ("cpu", "cuda"): raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {str(d)!r}, which has no float64 or is not supported")
-    if d.type == "cuda" and (d.index or 0) >= torch.cuda.device_count(): raise InputError(f"device {str(d)!r} is not available on this machine")
+    if d.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {str(d)!r}, which has no float64 or is not "
+                         f"supported")
+    if d.type == "cuda" and (d.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {str(d)!r} is not available on this machine")
     return d
 
 def generator(*path: int, # non-negative integers, e.g. seed, epoch, purpose
@@ -163,17 +193,24 @@ _groups = itertools.count()
 @contextlib.contextmanager
 def processes(device: "str|torch.device" = "auto", # as for `resolve_device`; with several processes without a number, for each takes a GPU of its own
               )->Iterator[torch.device]: # this process's device, for a with statement
-    "Under torchrun: the process group of all its processes (NCCL between GPUs, Gloo between CPUs), made and taken down unless the caller has made one. Otherwise only the device. `InputError` as `resolve_device`."
-    several = dist.is_available() and (dist.is_initialized() or dist.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", 1)) > 1)
+    """Under torchrun: the process group of all its processes (NCCL between GPUs, Gloo between CPUs), made and taken
+    down unless the caller has made one. Otherwise only the device. `InputError` as `resolve_device`."""
+    several = (dist.is_available() and (dist.is_initialized() or dist.is_torchelastic_launched()
+                                        and int(os.environ.get("WORLD_SIZE", 1)) > 1))
     device = resolve_device(device)
     if several and device.type == "cuda":
-        if device.index is not None: raise InputError(f"device must be auto, cpu or cuda with several processes (each takes a GPU of its own), got {str(device)!r}")
+        if device.index is not None:
+            raise InputError(f"device must be auto, cpu or cuda with several processes (each takes a GPU of its own), "
+                             f"got {str(device)!r}")
         device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', ranks()[0] % torch.cuda.device_count())}")
         torch.cuda.set_device(device)
     if not several or dist.is_initialized(): yield device; return
     store, rank, size = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"ncib-{next(_groups)}", store)                                    # torchrun keeps one store: a second group would find the addresses of the first
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)     # numbers that the host needs go by Gloo: no GPU is waited for
+    # torchrun keeps one store: a second group would find the addresses of the first
+    store = dist.PrefixStore(f"ncib-{next(_groups)}", store)
+    # numbers that the host needs go by Gloo: no GPU is waited for
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=store, rank=rank,
+                            world_size=size)
     try: yield device
     finally: dist.destroy_process_group()
 
@@ -200,7 +237,8 @@ def to_bits(nats, # number or array, in nats
 @contextlib.contextmanager
 def atomic_write(path: "str|Path", # final place of the file; its folder is made if need be
                  )->Iterator[Path]: # where to write it, for a with statement
-    "Yields a temporary path in the same folder; on success it is flushed and renamed to `path`, on an error it is removed and `path` is untouched."
+    """Yields a temporary path in the same folder; on success it is flushed and renamed to `path`, on an error it is
+    removed and `path` is untouched."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -42,7 +42,8 @@ class ImageData:
     def to(self, device: "torch.device|str", # where to
            )->"ImageData":
         "The same data on `device`."
-        return replace(self, **{f: getattr(self, f).to(device) for f in ("train", "train_labels", "test", "test_labels")})
+        return replace(self,
+                       **{f: getattr(self, f).to(device) for f in ("train", "train_labels", "test", "test_labels")})
 
     def fingerprint(self)->str:
         "SHA-256 over images and labels: two runs with the same fingerprint saw the same images in the same order."
@@ -53,30 +54,40 @@ class ImageData:
 
     def __repr__(self):
         c, h, w = self.shape
-        return f"ImageData({self.name}: {len(self.train):,} train + {len(self.test):,} test images, {c}×{h}×{w} uint8, {self.num_classes} classes, kind={self.kind})"
+        return (f"ImageData({self.name}: {len(self.train):,} train + {len(self.test):,} test images, {c}×{h}×{w} "
+                f"uint8, "
+                f"{self.num_classes} classes, kind={self.kind})")
 
 # %% ../nbs/api/01_data.ipynb #e82e07b6
 def _check_images(images, name)->Tensor: # (N, H, W[, C]) array -> (N, C, H, W) uint8
     x = np.asarray(images)
     if x.ndim == 3: x = x[..., None]
-    if x.ndim != 4 or x.shape[-1] not in (1, 3): raise InputError(f"{name} must be (N, H, W, C) with C = 1 or 3, got shape {np.asarray(images).shape}")
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        raise InputError(f"{name} must be (N, H, W, C) with C = 1 or 3, got shape {np.asarray(images).shape}")
     if not len(x): raise InputError(f"{name} is empty")
     if x.dtype.kind == "f":
         bad = ~np.isfinite(x).all((1, 2, 3))
-        if bad.any(): raise InputError(f"{name} must be uint8 pixels, got NaN or infinity in {bad.sum()} of {len(x)} images (first: image {bad.argmax()})")
+        if bad.any():
+            raise InputError(f"{name} must be uint8 pixels, got NaN or infinity in {bad.sum()} of {len(x)} images "
+                             f"(first: image {bad.argmax()})")
     if x.dtype != np.uint8: raise InputError(f"{name} must be uint8 pixels in 0…255, got {x.dtype}")
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 def _image_data(name, train, train_labels, test, test_labels, classes, kind=None)->ImageData:
     train, test = _check_images(train, f"{name}: train images"), _check_images(test, f"{name}: test images")
-    if train.shape[1:] != test.shape[1:]: raise InputError(f"{name}: train and test images differ in shape: {tuple(train.shape[1:])} and {tuple(test.shape[1:])}")
+    if train.shape[1:] != test.shape[1:]:
+        raise InputError(f"{name}: train and test images differ in shape: {tuple(train.shape[1:])} and "
+                         f"{tuple(test.shape[1:])}")
     classes = tuple(str(c) for c in classes)
     if len(classes) < 2: raise InputError(f"{name}: needs at least 2 classes, got {len(classes)}")
     ys = []
     for part, x, y in (("train", train, train_labels), ("test", test, test_labels)):
         y = check_labels(y, len(x), len(classes), f"{name}: {part} labels")
         empty = (torch.bincount(y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
-        if empty: raise InputError(f"{name}: no {part} images of class {', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''} (labels count from 0)")
+        if empty:
+            raise InputError(f"{name}: no {part} images of class "
+                             f"{', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''} "
+                             f"(labels count from 0)")
         ys.append(y)
     return ImageData(name, train, ys[0], test, ys[1], classes, kind or ("digits" if train.shape[1] == 1 else "natural"))
 
@@ -90,7 +101,8 @@ def stratified_split(labels, # (n,) integers
     rng = np.random.default_rng(seed)
     for k in np.unique(labels):
         of_k = rng.permutation(np.flatnonzero(labels == k))
-        if len(of_k) < 2: raise InputError(f"class {k} has {len(of_k)} image: at least 2 are needed to split into train and test")
+        if len(of_k) < 2:
+            raise InputError(f"class {k} has {len(of_k)} image: at least 2 are needed to split into train and test")
         test.append(of_k[:max(1, round(test_share*len(of_k)))])
     test = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(len(labels)), test), test
@@ -113,18 +125,27 @@ def _npz(path: Path)->ImageData:
     "`path`: one .npz, or a folder with train.npz and test.npz."
     parts = [_npz_arrays(path/f"{p}.npz") for p in ("train", "test")] if path.is_dir() else [_npz_arrays(path)]
     for p in parts:
-        if missing := {"images", "labels"} - set(p): raise InputError(f"{path}: missing array {', '.join(sorted(missing))}; there are {', '.join(sorted(p)) or 'none'}")
-        if p["images"].ndim < 3: raise InputError(f"{path}: images must be (N, H, W, C) with C = 1 or 3, got shape {p['images'].shape}")
-        if p.get("classes", np.empty(1)).ndim != 1: raise InputError(f"{path}: classes must be (K,) names, got shape {p['classes'].shape}")
+        if missing := {"images", "labels"} - set(p):
+            raise InputError(f"{path}: missing array {', '.join(sorted(missing))}; there are "
+                             f"{', '.join(sorted(p)) or 'none'}")
+        if p["images"].ndim < 3:
+            raise InputError(f"{path}: images must be (N, H, W, C) with C = 1 or 3, got shape {p['images'].shape}")
+        if p.get("classes", np.empty(1)).ndim != 1:
+            raise InputError(f"{path}: classes must be (K,) names, got shape {p['classes'].shape}")
     first, ys = parts[0], [check_labels(p["labels"], len(p["images"]), name=f"{path}: labels").numpy() for p in parts]
     y, top = ys[0], max(int(v.max(initial=0)) for v in ys)
-    if "classes" not in first and top >= sum(map(len, ys)): raise InputError(f"{path}: labels go up to {top}, more than there are images; they must count the classes from 0")
+    if "classes" not in first and top >= sum(map(len, ys)):
+        raise InputError(f"{path}: labels go up to {top}, more than there are images; they must count the classes from "
+                         f"0")
     classes = first.get("classes", np.arange(top + 1))
-    if len(parts) == 2 and "classes" in parts[1] and list(map(str, parts[1]["classes"])) != list(map(str, classes)): raise InputError(f"{path}: train.npz and test.npz name different classes")
-    if len(parts) == 2: return _image_data(str(path), first["images"], y, parts[1]["images"], parts[1]["labels"], classes)
+    if len(parts) == 2 and "classes" in parts[1] and list(map(str, parts[1]["classes"])) != list(map(str, classes)):
+        raise InputError(f"{path}: train.npz and test.npz name different classes")
+    if len(parts) == 2:
+        return _image_data(str(path), first["images"], y, parts[1]["images"], parts[1]["labels"], classes)
     x = _check_images(first["images"], f"{path}: images").permute(0, 2, 3, 1).numpy()
     check_labels(y, len(x), len(classes), f"{path}: labels")
-    if len(empty := np.setdiff1d(np.arange(len(classes)), y)): raise InputError(f"{path}: no images of class {str(np.asarray(classes)[empty[0]])!r} (labels count from 0)")
+    if len(empty := np.setdiff1d(np.arange(len(classes)), y)):
+        raise InputError(f"{path}: no images of class {str(np.asarray(classes)[empty[0]])!r} (labels count from 0)")
     train, test = stratified_split(y)
     return _image_data(str(path), x[train], y[train], x[test], y[test], classes)
 
@@ -140,21 +161,25 @@ def _pixels(file: Path, image_size=None, colour=None)->np.ndarray: # (H, W) or (
     try:
         with Image.open(file) as im:
             if _transparent(im):
-                if colour == "keep": raise InputError(f"{file} has an alpha channel; colour='grey' or 'rgb' (--colour) lays it on white")
+                if colour == "keep":
+                    raise InputError(f"{file} has an alpha channel; colour='grey' or 'rgb' (--colour) lays it on white")
                 im = im.convert("RGBA")
                 im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)
             elif im.mode.startswith("I"):                                                   # 16-bit grey
                 deep = np.asarray(im)
-                if deep.max(initial=0) > 65535 or deep.min(initial=0) < 0: raise InputError(f"{file} must have pixels of at most 16 bits, got {deep.min()} to {deep.max()}")
+                if deep.max(initial=0) > 65535 or deep.min(initial=0) < 0:
+                    raise InputError(f"{file} must have pixels of at most 16 bits, got {deep.min()} to {deep.max()}")
                 im = Image.fromarray((deep//257).astype(np.uint8))
             im = im.convert(_modes.get(colour) or ("L" if im.mode in ("L", "1") else "RGB"))
-            return np.asarray(im if image_size is None or im.size == (image_size, image_size) else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BICUBIC))
+            return np.asarray(im if image_size is None or im.size == (image_size, image_size)
+                              else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BICUBIC))
     except InputError: raise
     except Exception as e: raise _Broken(f"{file} is not a readable image ({e})") from None
 
 class _Broken(InputError): pass
 
-def _class_folders(root: Path): return sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+def _class_folders(root: Path):
+    return sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
 
 def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): # broken: where to list what is left out; `None`: nothing is
     images, labels, shape, first = [], [], None, None
@@ -164,13 +189,16 @@ def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): 
         for f in files:
             try: x = _pixels(f, image_size, colour)
             except _Broken as e:
-                if broken is None: raise InputError(f"{e}; skip_broken=True (--skip-broken) leaves such files out") from None
+                if broken is None:
+                    raise InputError(f"{e}; skip_broken=True (--skip-broken) leaves such files out") from None
                 broken.append(f); continue
             if shape is None: shape, first = x.shape, f
             if x.shape != shape:
-                out = f"; image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square" if x.shape[:2] != shape[:2] else ""
+                out = (f"; image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square"
+                       if x.shape[:2] != shape[:2] else "")
                 if x.ndim != len(shape): out += "; colour='grey' or 'rgb' (--colour) makes them alike"
-                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is {x.shape}{out}")
+                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is "
+                                 f"{x.shape}{out}")
             images.append(x); labels.append(k)
         if labels.count(k) == 0: raise InputError(f"{root/c}: no readable image of class {c!r}")
     return np.stack(images), np.array(labels)
@@ -180,10 +208,13 @@ def _folder(path: Path, image_size=None, colour="keep", skip_broken=False)->Imag
     classes = _class_folders(path/"train")
     if not classes: raise InputError(f"{path/'train'}: no class folders")
     if not (path/"test").is_dir(): raise InputError(f"{path/'test'}: no such folder")
-    if extra := sorted(set(_class_folders(path/"test")) - set(classes)): raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
+    if extra := sorted(set(_class_folders(path/"test")) - set(classes)):
+        raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
     broken = [] if skip_broken else None
     parts = [v for part in ("train", "test") for v in _folder_part(path/part, classes, image_size, colour, broken)]
-    if broken: warnings.warn(f"{path}: {len(broken)} unreadable image{'s are' if len(broken) > 1 else ' is'} left out: {', '.join(str(f.relative_to(path)) for f in broken)}", stacklevel=3)
+    if broken:
+        warnings.warn(f"{path}: {len(broken)} unreadable image{'s are' if len(broken) > 1 else ' is'} left out: "
+                      f"{', '.join(str(f.relative_to(path)) for f in broken)}", stacklevel=3)
     return _image_data(str(path), *parts, classes)
 
 def _cifar(name: str, root)->ImageData:
@@ -192,10 +223,13 @@ def _cifar(name: str, root)->ImageData:
     def parts(download): return [cls(root, train=t, download=download) for t in (True, False)]
     try:
         try: train, test = parts(False)
-        except RuntimeError:                                                              # not there, or another process is unpacking it
+        # not there, or another process is unpacking it
+        except RuntimeError:
             Path(root).mkdir(parents=True, exist_ok=True)
             with FileLock(Path(root)/f".{name}.lock"): train, test = parts(True)
-    except Exception as e: raise InputError(f"{name} is not in {root} and could not be downloaded ({e}); give its folder of images or an .npz instead") from None
+    except Exception as e:
+        raise InputError(f"{name} is not in {root} and could not be downloaded ({e}); give its folder of images or an "
+                         f".npz instead") from None
     return _image_data(name, train.data, train.targets, test.data, test.targets, train.classes)
 
 # %% ../nbs/api/01_data.ipynb #1a2f959d
@@ -208,20 +242,24 @@ def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, 
                 )->ImageData:
     """Loads a whole image data set onto the device.
 
-    An .npz holds `images` (N, H, W, C) uint8, `labels` (N,) integers and, if you like, `classes` (K,) names. Raises `InputError` for an unknown name, a missing or damaged file, pixels that are not
-    uint8, labels out of range, an empty class, images of different sizes, and fewer than two classes."""
+    An .npz holds `images` (N, H, W, C) uint8, `labels` (N,) integers and, if you like, `classes` (K,) names. Raises
+    `InputError` for an unknown name, a missing or damaged file, pixels that are not uint8, labels out of range, an
+    empty class, images of different sizes, and fewer than two classes."""
     if image_size is not None and image_size < 1: raise InputError(f"image_size must be at least 1, got {image_size}")
     if colour != "keep" and colour not in _modes: raise InputError(f"colour must be keep, grey or rgb, got {colour!r}")
-    named = {"digits": _digits, "cifar10": lambda: _cifar("cifar10", root), "cifar100": lambda: _cifar("cifar100", root)}
+    named = {"digits": _digits, "cifar10": lambda: _cifar("cifar10", root),
+             "cifar100": lambda: _cifar("cifar100", root)}
     path = Path(spec)
     folder = str(spec) not in named and path.suffix != ".npz" and not (path/"train.npz").is_file()
-    if not folder and (image_size is not None or colour != "keep" or skip_broken): raise InputError(f"image_size, colour and skip_broken are for image folders, got data {str(spec)!r}")
+    if not folder and (image_size is not None or colour != "keep" or skip_broken):
+        raise InputError(f"image_size, colour and skip_broken are for image folders, got data {str(spec)!r}")
     if str(spec) in named: data = named[str(spec)]()
     elif path.suffix == ".npz": data = _npz(path)
     elif (path/"train.npz").is_file(): data = _npz(path)
     elif (path/"train").is_dir(): data = _folder(path, image_size, colour, skip_broken)
     elif path.is_dir(): raise InputError(f"{path}: holds neither train/<class>/ folders nor train.npz and test.npz")
-    else: raise InputError(f"data {str(spec)!r} is neither one of {', '.join(named)} nor an existing folder or .npz file")
+    else:
+        raise InputError(f"data {str(spec)!r} is neither one of {', '.join(named)} nor an existing folder or .npz file")
     return data.to(device)
 
 # %% ../nbs/api/01_data.ipynb #2eca0e35
@@ -233,7 +271,8 @@ def _chosen(labels, classes, size, imbalance=1., seed=0, name="train_size")->Ten
         if not 1 <= size <= wanted.sum(): raise InputError(f"{name} must be in [1, {int(wanted.sum())}], got {size}")
         wanted *= size/wanted.sum()
     count = np.floor(wanted + 1e-9).astype(int)
-    count[np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]] += 1            # largest remainders
+    # largest remainders
+    count[np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]] += 1
     if count.min() < 2:
         raise InputError(f"{name} {size} and imbalance {imbalance} leave {count.min()} training images of class "
                          f"{classes[count.argmin()]!r}; at least 2 are needed")
@@ -246,7 +285,8 @@ def subset(data: ImageData, # whose training images
            imbalance: float = 1.0, # r ≥ 1: the first class is r times as large as the last
            seed: int = 0, # of the choice within a class
            )->ImageData: # the test images stay as they are
-    "Fewer training images, or a long tail of classes. Raises `InputError` if a class would have fewer than 2 images, or `size` more than there are."
+    """Fewer training images, or a long tail of classes. Raises `InputError` if a class would have fewer than 2 images,
+    or `size` more than there are."""
     if size is None and imbalance == 1: return data
     keep = _chosen(data.train_labels, data.classes, size, imbalance, seed)
     return replace(data, train=data.train[keep], train_labels=data.train_labels[keep])
@@ -268,9 +308,12 @@ def _uniform(n, low, high, g, device): return torch.rand(n, generator=g, device=
 
 def _affine(x: Tensor, # (n, C, H, W)
             angle, scale_x, scale_y, shift_x, shift_y)->Tensor: # per sample: radians; part of the picture seen; centre of what is seen, in [-1, 1]
-    cos, sin, tall = angle.cos(), angle.sin(), x.shape[2]/x.shape[3]                     # a turn is one in pixels, also where the picture is not square
-    theta = torch.stack([torch.stack([cos*scale_x, -sin*scale_y*tall, shift_x], 1), torch.stack([sin*scale_x/tall, cos*scale_y, shift_y], 1)], 1)
-    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), mode="bilinear", padding_mode="zeros", align_corners=False)
+    # a turn is one in pixels, also where the picture is not square
+    cos, sin, tall = angle.cos(), angle.sin(), x.shape[2]/x.shape[3]
+    theta = torch.stack([torch.stack([cos*scale_x, -sin*scale_y*tall, shift_x], 1),
+                         torch.stack([sin*scale_x/tall, cos*scale_y, shift_y], 1)], 1)
+    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), mode="bilinear", padding_mode="zeros",
+                         align_corners=False)
 
 def _augment_digits(x, strength, g):
     n, device = len(x), x.device
@@ -284,7 +327,9 @@ _rgb_to_yiq = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.52
 _colour_bases = (_rgb_to_yiq, np.linalg.inv(_rgb_to_yiq).tolist(), _luma)
 
 @functools.lru_cache(maxsize=None)
-def _colours_on(device): return tuple(torch.tensor(m, dtype=torch.float32).to(device) for m in _colour_bases)   # copied once, not at every step
+def _colours_on(device):
+    # copied once, not at every step
+    return tuple(torch.tensor(m, dtype=torch.float32).to(device) for m in _colour_bases)
 
 def _jitter_colour(x, strength, g):
     n, device = len(x), x.device
@@ -294,7 +339,8 @@ def _jitter_colour(x, strength, g):
     on, to_grey = some(.8), some(.2*min(strength, 1))
     factor = lambda a: (1 + on*_uniform(n, -a*strength, a*strength, g, device)).clamp_min(0).view(n, 1, 1, 1)
     x = (x*factor(.4)).clamp(0, 1)                                                        # brightness
-    x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, factor(.4)).clamp(0, 1)         # contrast, about the picture's mean grey
+    # contrast, about the picture's mean grey
+    x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, factor(.4)).clamp(0, 1)
     x = torch.lerp(grey(x), x, factor(.4)).clamp(0, 1)                                    # saturation
     turn = on*_uniform(n, -.1*strength, .1*strength, g, device)*2*math.pi                 # hue
     c, s, z, o = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
@@ -305,7 +351,8 @@ def _jitter_colour(x, strength, g):
 def _augment_natural(x, strength, g):
     n, device = len(x), x.device
     area = _uniform(n, max(.05, 1 - .8*strength), 1, g, device)
-    ratio = (_uniform(n, math.log(3/4), math.log(4/3), g, device)*strength).exp()*x.shape[2]/x.shape[3] if strength else torch.ones_like(area)
+    ratio = ((_uniform(n, math.log(3/4), math.log(4/3), g, device)*strength).exp()*x.shape[2]/x.shape[3] if strength
+             else torch.ones_like(area))
     w, h = (area*ratio).sqrt().clamp_max(1), (area/ratio).sqrt().clamp_max(1)
     u = lambda room: room*(2*torch.rand(n, generator=g, device=device) - 1)
     flip = 1 - 2*(torch.rand(n, generator=g, device=device) < .5).float()
@@ -324,7 +371,8 @@ def _augment_shift(x, strength, g, flip=True):
     sample = torch.arange(n, device=device)[:, None, None]
     return x.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
-augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x, "shift": _augment_shift}
+augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x,
+                 "shift": _augment_shift}
 
 def _cut_out(x, share, g): # a square at a random place, the share of the side wide, gets the picture's mean colour
     (n, _, height, width), device = x.shape, x.device
@@ -344,9 +392,11 @@ def augment(images: Tensor, # (n, C, H, W) uint8
             cutout: float = 0.0, # side of a square that is blanked in every view, as a share of the picture's, below 1
             )->Tensor: # (n, C, H, W) float32 in [0, 1]
     "One random view of every image, each with its own transformation, on the images' device."
-    if kind not in augmentations: raise InputError(f"augmentation must be one of {', '.join(augmentations)}, got {kind!r}")
+    if kind not in augmentations:
+        raise InputError(f"augmentation must be one of {', '.join(augmentations)}, got {kind!r}")
     if strength < 0: raise InputError(f"augment_strength must be at least 0, got {strength}")
     if not 0 <= cutout < 1: raise InputError(f"cutout must be in [0, 1), got {cutout}")
-    if kind == "shift": views = _augment_shift(images, strength, generator, flip).float()/255       # a quarter of the bytes to move
+    if kind == "shift":
+        views = _augment_shift(images, strength, generator, flip).float()/255       # a quarter of the bytes to move
     else: views = augmentations[kind](images.float()/255, strength, generator)
     return _cut_out(views, cutout, generator) if cutout else views

@@ -16,7 +16,9 @@ import ncib
 def _packages()->tuple[list[str], list[str]]:
     "A line for each package that ncib asks for, and what is missing or too old, as pip understands it."
     from packaging.requirements import Requirement
-    try: asked = [r for r in map(Requirement, requires("ncib") or []) if r.marker is None or r.marker.evaluate({"extra": ""})]
+    try:
+        asked = [r for r in map(Requirement, requires("ncib") or []) if r.marker is None
+                 or r.marker.evaluate({"extra": ""})]
     except PackageNotFoundError: return ["ncib is not installed, only imported: what it asks for is not known"], []
     out, faults = [], []
     for r in asked:
@@ -30,22 +32,29 @@ def _packages()->tuple[list[str], list[str]]:
 def _devices()->tuple[list[str], list[str]]:
     "A line for each device that torch can use, and what keeps torch from loading."
     try: import torch
-    except Exception as e: return [f"torch does not load: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"], ["torch"]
+    except Exception as e:
+        return [f"torch does not load: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"], ["torch"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    out = [f"cpu: {cores} cores, torch uses {torch.get_num_threads()} threads (OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')})"]
+    out = [f"cpu: {cores} cores, torch uses {torch.get_num_threads()} threads (OMP_NUM_THREADS "
+           f"{os.environ.get('OMP_NUM_THREADS', 'not set')})"]
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
         out.append(f"cuda:{i}: {torch.cuda.get_device_name(i)}, {free/2**30:.0f} of {total/2**30:.0f} GiB free")
-    if not torch.cuda.device_count(): out.append(f"no GPU: torch {'is built without CUDA' if torch.version.cuda is None else f'is built for CUDA {torch.version.cuda} and sees none'}")
+    if not torch.cuda.device_count():
+        out.append(f"no GPU: torch "
+                   f"{'is built without CUDA' if torch.version.cuda is None else f'is built for CUDA {torch.version.cuda} and sees none'}")
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return [*out, f"C compiler, which torch.compile needs: {compiler or 'none'}"], []
 
 # %% ../nbs/api/22a_doctor.ipynb #a7794d40
 def _places(root: Path)->list[str]:
-    data = [f"{name}: {root/'data'/folder}" + ("" if (root/"data"/folder).is_dir() else ", not there yet (downloaded at first use)") for name, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python"))]
+    data = [f"{name}: {root/'data'/folder}" + ("" if (root/"data"/folder).is_dir()
+                                               else ", not there yet (downloaded at first use)")
+            for name, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python"))]
     runs = sorted(p.parent for p in (root/"runs").glob("**/config.json")) if (root/"runs").is_dir() else []
     return ["digits: with scikit-learn", *data, f"runs: {len(runs)} run directories below {root/'runs'}",
-            f"this folder: {root}, {'writable' if os.access(root, os.W_OK) else 'not writable'}, {shutil.disk_usage(root).free/2**30:.0f} GiB free"]
+            f"this folder: {root}, {'writable' if os.access(root, os.W_OK) else 'not writable'}, "
+            f"{shutil.disk_usage(root).free/2**30:.0f} GiB free"]
 
 # %% ../nbs/api/22a_doctor.ipynb #ada62f52
 def doctor(root: "str|Path" = ".", # folder in which `data` and `runs` are looked for
@@ -53,6 +62,7 @@ def doctor(root: "str|Path" = ".", # folder in which `data` and `runs` are looke
     "Versions, devices, threads and places. Loads torch, and says so where it does not load."
     (packages, wanted), (devices, broken) = _packages(), _devices()
     sections = {"packages": packages, "devices": devices, "places": _places(Path(root).resolve())}
-    lines = [f"ncib {ncib.__version__}, {Path(ncib.__file__).parent}", f"Python {platform.python_version()}, {sys.executable}, {platform.system()} {platform.machine()}"]
+    lines = [f"ncib {ncib.__version__}, {Path(ncib.__file__).parent}",
+             f"Python {platform.python_version()}, {sys.executable}, {platform.system()} {platform.machine()}"]
     for name, body in sections.items(): lines += ["", name, *("  " + line for line in body)]
     return lines, list(dict.fromkeys(wanted + broken))

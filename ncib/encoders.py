@@ -36,8 +36,11 @@ class _Images:
 
 def _in_memory(data)->_Images:
     parts = {"train": data.train.cpu(), "test": data.test.cpu()}
-    def load(part, i): return np.ascontiguousarray(x.permute(1, 2, 0).numpy() if len(x := parts[part][i]) == 3 else x[0].numpy())
-    return _Images(about_images(data), list(data.classes), {"train": data.train_labels.cpu(), "test": data.test_labels.cpu()}, load, lambda part, i: f"{part} image {i} of {data.name}")
+    def load(part, i):
+        return np.ascontiguousarray(x.permute(1, 2, 0).numpy() if len(x := parts[part][i]) == 3 else x[0].numpy())
+    return _Images(about_images(data), list(data.classes),
+                   {"train": data.train_labels.cpu(), "test": data.test_labels.cpu()}, load, lambda part,
+                   i: f"{part} image {i} of {data.name}")
 
 _fits_memory = 2**30 # bytes of pixels
 
@@ -58,37 +61,47 @@ def _folder_images(root: Path)->_Images:
     classes, held_out = _class_folders(root/"train"), next((p for p in ("test", "val") if (root/p).is_dir()), None)
     if len(classes) < 2: raise InputError(f"{root/'train'}: needs at least 2 class folders, got {len(classes)}")
     if held_out is None: raise InputError(f"{root}: holds train, but neither test nor val")
-    if extra := sorted(set(_class_folders(root/held_out)) - set(classes)): raise InputError(f"{root/held_out/extra[0]}: class {extra[0]!r} has no train images")
+    if extra := sorted(set(_class_folders(root/held_out)) - set(classes)):
+        raise InputError(f"{root/held_out/extra[0]}: class {extra[0]!r} has no train images")
     files, labels = {}, {}
     for part, folder in (("train", root/"train"), ("test", root/held_out)):
         of = [sorted(p for p in (folder/c).glob("[!.]*") if p.suffix.lower() in _suffixes) for c in classes]
-        if empty := [c for c, found in zip(classes, of) if not found]: raise InputError(f"{folder/empty[0]}: no .png or .jpg images of class {empty[0]!r}")
-        files[part], labels[part] = [p for found in of for p in found], torch.repeat_interleave(torch.tensor([len(found) for found in of]))
-    if held_out == "test" and _one_size([p for part in files.values() for p in part]): return _in_memory(load_images(root))
+        if empty := [c for c, found in zip(classes, of) if not found]:
+            raise InputError(f"{folder/empty[0]}: no .png or .jpg images of class {empty[0]!r}")
+        files[part], labels[part] = ([p for found in of for p in found],
+                                     torch.repeat_interleave(torch.tensor([len(found) for found in of])))
+    if held_out == "test" and _one_size([p for part in files.values() for p in part]):
+        return _in_memory(load_images(root))
     h = hashlib.sha256()
     for part, found in files.items():
         for p in found: h.update(f"{part}/{p.parent.name}/{p.name} {p.stat().st_size}\n".encode())
-    about = {"name": str(root), "shape": None, "kind": "natural", "train": len(files["train"]), "test": len(files["test"]), "fingerprint": h.hexdigest()}
+    about = {"name": str(root), "shape": None, "kind": "natural", "train": len(files["train"]),
+             "test": len(files["test"]), "fingerprint": h.hexdigest()}
     return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i]), lambda part, i: str(files[part][i]))
 
 def _images(data)->_Images:
     if isinstance(data, ImageData): return _in_memory(data)
     root = Path(data)
-    return _folder_images(root) if (root/"train").is_dir() and not (root/"train.npz").is_file() else _in_memory(load_images(data))
+    return (_folder_images(root) if (root/"train").is_dir() and not (root/"train.npz").is_file()
+            else _in_memory(load_images(data)))
 
 # %% ../nbs/api/09b_encoders.ipynb #9d74c1af
 def _transform(preprocess, loaded)->"tuple[Callable|None, bool]": # PIL image → tensor, or None: only scaled; and whether it wants colour
     if callable(preprocess): return preprocess, loaded.colour
     if preprocess == "none": return None, loaded.colour
     if preprocess == "model":
-        if loaded.preprocess is None and loaded.colour: raise InputError(f"{loaded.name} says nothing of its preprocessing; give preprocess imagenet, imagenet:SIZE, none or module:function")
+        if loaded.preprocess is None and loaded.colour:
+            raise InputError(f"{loaded.name} says nothing of its preprocessing; give preprocess imagenet, "
+                             f"imagenet:SIZE, none or module:function")
         return loaded.preprocess, loaded.colour
     if found := re.fullmatch(r"imagenet(?::(\d+))?", preprocess):
         from torchvision.transforms._presets import ImageClassification
         size = int(found[1] or 224)
         if size < 1: raise InputError(f"preprocess {preprocess!r}: the size must be at least 1")
         return ImageClassification(crop_size=size, resize_size=round(size*256/224)), True
-    if ":" not in preprocess: raise InputError(f"preprocess must be model, none, imagenet, imagenet:SIZE or module:function, got {preprocess!r}")
+    if ":" not in preprocess:
+        raise InputError(f"preprocess must be model, none, imagenet, imagenet:SIZE or module:function, got "
+                         f"{preprocess!r}")
     return load_function(preprocess, "preprocess"), loaded.colour
 
 def _prepare(images, transform, colour)->Callable: # (part, i) → (C, H, W) float tensor
@@ -101,15 +114,20 @@ def _prepare(images, transform, colour)->Callable: # (part, i) → (C, H, W) flo
         picture = Image.fromarray(pixels)
         try: x = transform(picture.convert("RGB") if colour else picture)
         except Exception as e: raise InputError(f"preprocess fails on {images.where(part, i)} ({_one_line(e)})") from e
-        if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point(): raise InputError(f"preprocess must give a float tensor (C, H, W), got {tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__}")
+        if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
+            raise InputError(f"preprocess must give a float tensor (C, H, W), got "
+                             f"{tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__}")
         return x
     return prepare
 
 def _same_size(images, first, shape, part, i):
-    if shape != first: raise InputError(f"images must have one size for the network: {images.where('train', 0)} is {tuple(first)}, {images.where(part, i)} is {tuple(shape)}; choose a preprocess that resizes, e.g. imagenet")
+    if shape != first:
+        raise InputError(f"images must have one size for the network: {images.where('train', 0)} is {tuple(first)}, "
+                         f"{images.where(part, i)} is {tuple(shape)}; choose a preprocess that resizes, e.g. imagenet")
 
 def _batches(images, prepare, part, start, rows, shape, pool)->Iterator[tuple[int, Tensor]]:
-    "First index and inputs of each batch; images of the next one are made while this one is worked on. `rows()` may change on the way."
+    """First index and inputs of each batch; images of the next one are made while this one is worked on. `rows()` may
+    change on the way."""
     n, ahead, coming = len(images.labels[part]), deque(), start
     def fetch(count):
         nonlocal coming
@@ -127,14 +145,16 @@ def _batches(images, prepare, part, start, rows, shape, pool)->Iterator[tuple[in
 _codes = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64"}
 
 class TensorWriter:
-    "One safetensors file, written a few rows at a time; what an earlier writer of the same file left unfinished is gone on with."
+    """One safetensors file, written a few rows at a time; what an earlier writer of the same file left unfinished is
+    gone on with."""
     def __init__(self, path: "str|Path", # the file, once it is whole
                  unfinished: "str|Path", # where it lies until then, on the same disk
                  tensors: "dict[str, tuple[tuple, torch.dtype]]", # name → shape and dtype (float32, float16 or int64)
                  **metadata): # JSON values, as for `save_tensors`
         self.path, self.unfinished, self.note = Path(path), Path(unfinished), Path(unfinished).with_suffix(".json")
         header, self.places, end = {"__metadata__": {k: json.dumps(v) for k, v in metadata.items()}}, {}, 0
-        for name, (shape, dtype) in sorted(tensors.items(), key=lambda t: -t[1][1].itemsize):   # the widest first, so that all are aligned
+        # the widest first, so that all are aligned
+        for name, (shape, dtype) in sorted(tensors.items(), key=lambda t: -t[1][1].itemsize):
             size = int(np.prod(shape))*dtype.itemsize
             header[name] = {"dtype": _codes[dtype], "shape": list(shape), "data_offsets": [end, end + size]}
             self.places[name], end = (end, shape, dtype), end + size
@@ -160,7 +180,9 @@ class TensorWriter:
               )->None:
         "Writes some rows; they count as written after `sync`."
         at, shape, dtype = self.places[name]
-        if values.dtype != dtype or tuple(values.shape[1:]) != tuple(shape[1:]) or row + len(values) > shape[0]: raise InputError(f"{name} must be rows of {tuple(shape)} {dtype}, got {tuple(values.shape)} {values.dtype} at row {row}".replace("torch.", ""))
+        if values.dtype != dtype or tuple(values.shape[1:]) != tuple(shape[1:]) or row + len(values) > shape[0]:
+            raise InputError(f"{name} must be rows of {tuple(shape)} {dtype}, got {tuple(values.shape)} {values.dtype} "
+                             f"at row {row}".replace("torch.", ""))
         self.file.seek(self.start + at + row*int(np.prod(shape[1:]))*dtype.itemsize)
         try: self.file.write(values.detach().cpu().contiguous().numpy().data)
         except OSError as e: raise InputError(f"cannot write {self.unfinished}: {e.strerror or e}") from None
@@ -174,7 +196,8 @@ class TensorWriter:
 
     def finish(self)->None:
         "Gives the file its name. `InputError` if rows are missing."
-        if short := [k for k, (_, shape, _) in self.places.items() if self.rows[k] != shape[0]]: raise InputError(f"{self.path}: rows of {', '.join(short)} are missing")
+        if short := [k for k, (_, shape, _) in self.places.items() if self.rows[k] != shape[0]]:
+            raise InputError(f"{self.path}: rows of {', '.join(short)} are missing")
         self.sync()
         self.file.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +205,8 @@ class TensorWriter:
         self.note.unlink()
 
 # %% ../nbs/api/09b_encoders.ipynb #73662d71
-pools = {"mean": pooled, "first": lambda t: t[:, 0] if t.ndim == 3 else pooled(t), "channels-last": lambda t: t.flatten(1, -2).mean(1) if t.ndim > 2 else t, "flatten": lambda t: t.flatten(1)}
+pools = {"mean": pooled, "first": lambda t: t[:, 0] if t.ndim == 3 else pooled(t),
+         "channels-last": lambda t: t.flatten(1, -2).mean(1) if t.ndim > 2 else t, "flatten": lambda t: t.flatten(1)}
 
 def _dtype(net): return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
 
@@ -206,13 +230,17 @@ def _resolve(loaded, layers, x, num_classes)->list[str]:
     modules = dict(loaded.net.named_modules())
     try:
         with torch.inference_mode(): out = loaded.net(x)
-    except Exception as e: raise InputError(f"{loaded.name} does not take images of shape {tuple(x.shape[1:])} ({_one_line(e)}); see preprocess") from e
+    except Exception as e:
+        raise InputError(f"{loaded.name} does not take images of shape {tuple(x.shape[1:])} ({_one_line(e)}); see "
+                         f"preprocess") from e
     if asked == ["auto"]:
         asked = ["output"]
         if isinstance(out, Tensor) and tuple(out.shape) == (len(x), num_classes):
             with contextlib.suppress(InputError): asked = [penultimate_layer(loaded.net, x)]
-    names = [layer if layer in modules or layer not in ("penultimate", "output") else penultimate_layer(loaded.net, x) if layer == "penultimate" else "" for layer in asked]
-    if len(set(names)) < len(names): raise InputError(f"layers must differ, got {', '.join(asked)}, which are {', '.join(map(_shown, names))}")
+    names = [layer if layer in modules or layer not in ("penultimate", "output") else penultimate_layer(loaded.net, x)
+             if layer == "penultimate" else "" for layer in asked]
+    if len(set(names)) < len(names):
+        raise InputError(f"layers must differ, got {', '.join(asked)}, which are {', '.join(map(_shown, names))}")
     return names
 
 def _shown(layer): return layer or "output"
@@ -234,15 +262,20 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
                   seed: int = 0, # of random initialisation
                   progress: bool = True, # show a progress bar with rate and remaining time
                   )->"Run|dict[str, Run]": # the run directory, or one for each of several layers, by the name that was asked for
-    """Features of all images in layers of a network, as run directories. Resumable: what is on disk is not done again. Memory: two batches, the labels, and what `load_images` loads whole.
+    """Features of all images in layers of a network, as run directories. Resumable: what is on disk is not done again.
+    Memory: two batches, the labels, and what `load_images` loads whole.
 
-    Raises `InputError` for what `load_model` and `find_checkpoints` refuse, images that cannot be read or have several sizes after preprocessing, unknown layers and such that give no tensor or
-    another number of rows than images, NaN or infinity in features (it names the image), and an `out` that holds another run."""
+    Raises `InputError` for what `load_model` and `find_checkpoints` refuse, images that cannot be read or have several
+    sizes after preprocessing, unknown layers and such that give no tensor or another number of rows than images, NaN or
+    infinity in features (it names the image), and an `out` that holds another run."""
     if pool not in pools: raise InputError(f"pool must be one of {', '.join(pools)}, got {pool!r}")
-    if feature_dtype not in ("float32", "float16"): raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
-    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1): raise InputError(f"batch_size must be auto or at least 1, got {batch_size!r}")
+    if feature_dtype not in ("float32", "float16"):
+        raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"batch_size must be auto or at least 1, got {batch_size!r}")
     if epoch is not None and epoch < 0: raise InputError(f"epoch must be at least 0, got {epoch}")
-    if checkpoints is not None and (str(weights) != "default" or epoch is not None): raise InputError("checkpoints come with their own weights and epochs: leave out weights and epoch")
+    if checkpoints is not None and (str(weights) != "default" or epoch is not None):
+        raise InputError("checkpoints come with their own weights and epochs: leave out weights and epoch")
     device = resolve_device(device)
     files = find_checkpoints(checkpoints, epoch_pattern) if checkpoints is not None else {}
     loaded = load_model(model, "none" if files else weights, strict, seed)
@@ -257,34 +290,52 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
         first = _first_images(images, prepare, loaded, device)
         names = _resolve(loaded, layers, first, len(images.classes))
         with tapped(net, names, pools[pool]) as tap: widths = _widths(tap(first), len(first))
-        given = {"weights": "checkpoints"} if files else {"weights": loaded.weights + (f" (seed {seed})" if loaded.weights == "none" else ""), "weights_sha256": weights_hash(net)}
-        config = {"model": loaded.name, **given, "preprocess": preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", type(preprocess).__name__), "pool": pool, "feature_dtype": feature_dtype}
+        given = ({"weights": "checkpoints"} if files
+                 else {"weights": loaded.weights + (f" (seed {seed})" if loaded.weights == "none" else ""),
+                       "weights_sha256": weights_hash(net)})
+        config = {"model": loaded.name, **given, "preprocess": preprocess if isinstance(preprocess, str)
+                  else getattr(preprocess, "__name__", type(preprocess).__name__), "pool": pool,
+                  "feature_dtype": feature_dtype}
         folder = lambda name: Path(out) if len(names) == 1 else Path(out)/re.sub(r"[^\w.+-]", "_", _shown(name))
-        if len(names) > 1 and (Path(out)/"config.json").is_file(): raise InputError(f"{out} is a run directory; several layers need a folder of their own")
-        runs = {name: Run.create(folder(name), images.classes, {**config, "layer": _shown(name)}, images.about, environment(device)) for name in names}
+        if len(names) > 1 and (Path(out)/"config.json").is_file():
+            raise InputError(f"{out} is a run directory; several layers need a folder of their own")
+        runs = {name: Run.create(folder(name), images.classes, {**config, "layer": _shown(name)}, images.about,
+                                 environment(device)) for name in names}
         with contextlib.ExitStack() as held:
             for run in runs.values(): held.enter_context(run.locked())
             for e, f in todo.items(): _same_source(runs, e, f)
             missing = [e for e in todo if not all(run.file("features", e).is_file() for run in runs.values())]
-            bar = held.enter_context(tqdm(total=len(missing)*sum(map(len, images.labels.values())), desc=Path(out).name, unit="image", disable=not progress))
-            work = _Encoding(net, images, prepare, first.shape[1:], batch_size, loaded.batch, device, getattr(torch, feature_dtype), bar)
+            bar = held.enter_context(tqdm(total=len(missing)*sum(map(len, images.labels.values())), desc=Path(out).name,
+                                          unit="image", disable=not progress))
+            work = _Encoding(net, images, prepare, first.shape[1:], batch_size, loaded.batch, device,
+                             getattr(torch, feature_dtype), bar)
             for e in missing:
                 if files: left_out[e] = give(files[e])
-                if left_out[e]: warnings.warn(f"{files[e] if files else loaded.weights} does not fit the network, what fits was taken: {left_out[e]}")
-                about = {"epoch": e} | ({"checkpoint": files[e].name, "weights_sha256": weights_hash(net)} if files else {})
-                with tapped(net, names, pools[pool]) as tap: work.checkpoint(tap, {name: run for name, run in runs.items() if not run.file("features", e).is_file()}, widths, about)
+                if left_out[e]:
+                    warnings.warn(f"{files[e] if files else loaded.weights} does not fit the network, what fits was "
+                                  f"taken: {left_out[e]}")
+                about = {"epoch": e} | ({"checkpoint": files[e].name, "weights_sha256": weights_hash(net)} if files
+                                        else {})
+                with tapped(net, names, pools[pool]) as tap:
+                    work.checkpoint(tap, {name: run for name, run in runs.items()
+                                          if not run.file("features", e).is_file()}, widths, about)
     return runs[names[0]] if len(names) == 1 else dict(zip(layers, runs.values()))
 
 def _widths(features, n)->dict[str, int]:
     for layer, f in features.items():
-        if f.ndim != 2 or len(f) != n or not f.shape[1]: raise InputError(f"layer {_shown(layer)!r} must give one vector per image, got shape {tuple(f.shape)} for {n} images; see pool")
-        if not f.is_floating_point(): raise InputError(f"layer {_shown(layer)!r} must give floating-point features, got {f.dtype}".replace("torch.", ""))
+        if f.ndim != 2 or len(f) != n or not f.shape[1]:
+            raise InputError(f"layer {_shown(layer)!r} must give one vector per image, got shape {tuple(f.shape)} for "
+                             f"{n} images; see pool")
+        if not f.is_floating_point():
+            raise InputError(f"layer {_shown(layer)!r} must give floating-point features, got "
+                             f"{f.dtype}".replace("torch.", ""))
     return {layer: f.shape[1] for layer, f in features.items()}
 
 def _same_source(runs, epoch, file):
     for run in runs.values():
         if file is None or not run.file("features", epoch).is_file(): continue
-        if (was := load_tensors(run.file("features", epoch), names=[])[1].get("checkpoint")) != file.name: raise InputError(f"{run.path} has features of epoch {epoch} from {was}, not from {file.name}")
+        if (was := load_tensors(run.file("features", epoch), names=[])[1].get("checkpoint")) != file.name:
+            raise InputError(f"{run.path} has features of epoch {epoch} from {was}, not from {file.name}")
 
 _note_seconds = 10 # between two notes of how far the files are: what a kill can cost
 
@@ -310,7 +361,10 @@ class _Encoding:
             found = tap(_in_its_size(x.to(self.device, _dtype(self.net)), self.fixed))
             return {layer: f[:len(x)].float().cpu() for layer, f in found.items()}
         except torch.OutOfMemoryError:
-            if self.batch_size != "auto" or self.fixed or len(x) == 1: raise InputError(f"{self.device} has too little memory for {len(x)} images at a time; use a smaller batch_size" if len(x) > 1 else f"{self.device} has too little memory for one image") from None
+            if self.batch_size != "auto" or self.fixed or len(x) == 1:
+                raise InputError(f"{self.device} has too little memory for {len(x)} images at a time; use a smaller "
+                                 f"batch_size" if len(x) > 1
+                                 else f"{self.device} has too little memory for one image") from None
         torch.cuda.empty_cache()
         self.rows = max(1, len(x)//2)
         halves = [self._features(tap, h) for h in x.split(self.rows)]
@@ -318,14 +372,19 @@ class _Encoding:
 
     def checkpoint(self, tap, runs, widths, about):
         labels, epoch = self.images.labels, about["epoch"]
-        shapes = {name: {p: ((len(y), widths[name]), self.dtype) for p, y in labels.items()} | {f"{p}_labels": ((len(y),), torch.int64) for p, y in labels.items()} for name in runs}
-        writers = {name: TensorWriter(run.file("features", epoch), run.path/"state"/f"epoch_{epoch:04d}.part", shapes[name], **about) for name, run in runs.items()}
+        shapes = {name: {p: ((len(y), widths[name]), self.dtype) for p, y in labels.items()}
+                  | {f"{p}_labels": ((len(y),), torch.int64) for p, y in labels.items()} for name in runs}
+        writers = {name: TensorWriter(run.file("features", epoch), run.path/"state"/f"epoch_{epoch:04d}.part",
+                                      shapes[name], **about) for name, run in runs.items()}
         pool, synced = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), time.monotonic()
         try:
             for part, y in labels.items():
                 for w in writers.values(): w.write(f"{part}_labels", 0, y)
                 start = min(w.rows[part] for w in writers.values())
-                if not self.bar.disable: self.bar.initial, self.bar.n, self.bar.last_print_n = self.bar.initial + start, self.bar.n + start, self.bar.n + start      # done before: not part of the rate
+                if not self.bar.disable:
+                    # done before: not part of the rate
+                    self.bar.initial, self.bar.n, self.bar.last_print_n = (self.bar.initial + start, self.bar.n + start,
+                                                                           self.bar.n + start)
                 for row, x in _batches(self.images, self.prepare, part, start, lambda: self.rows, self.shape, pool):
                     for layer, f in self._features(tap, x).items():
                         if layer in writers: writers[layer].write(part, row, self._stored(layer, f, part, row))
@@ -335,7 +394,8 @@ class _Encoding:
                         synced = time.monotonic()
             for w in writers.values(): w.finish()
         except BaseException:
-            with contextlib.suppress(OSError, ValueError):                                   # a full disk, or a file that is already finished
+            # a full disk, or a file that is already finished
+            with contextlib.suppress(OSError, ValueError):
                 for w in writers.values(): w.sync()
             raise
         finally:
@@ -345,7 +405,8 @@ class _Encoding:
     def _stored(self, layer, f, part, row):
         kept = f.to(self.dtype)
         if bad := (~torch.isfinite(kept).all(1)).nonzero()[:1].flatten().tolist():
-            what = "NaN or infinity" if not torch.isfinite(f[bad[0]]).all() else f"values too large for {self.dtype}".replace("torch.", "")
+            what = ("NaN or infinity" if not torch.isfinite(f[bad[0]]).all()
+                    else f"values too large for {self.dtype}".replace("torch.", ""))
             raise InputError(f"layer {_shown(layer)!r} gives {what} for {self.images.where(part, row + bad[0])}")
         return kept
 

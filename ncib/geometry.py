@@ -30,8 +30,10 @@ class OptimalGeometry:
     temperature: float # T
 
     def __repr__(self):
-        return (f"OptimalGeometry({len(self.cosines)} classes, T={self.temperature:g}, objective={self.objective:.9g} nats, "
-                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, iterations={self.iterations})")
+        return (f"OptimalGeometry({len(self.cosines)} classes, T={self.temperature:g}, objective={self.objective:.9g} "
+                f"nats, "
+                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, "
+                f"iterations={self.iterations})")
 
 def _excess(G: np.ndarray, p: np.ndarray, T: float)->tuple[float, np.ndarray]: # f without its constant, and the symmetric gradient C, zero on the diagonal
     E = np.exp((G - 1)/T)*p/p[:, None]
@@ -45,10 +47,12 @@ def optimal_geometry(proportions, # (K,) class counts or proportions, positive; 
                      tol: float=1e-6, # converged when the objective is certified to within `tol` nats, and within `tol` of its excess
                      max_iterations: int=2000, # of L-BFGS; reaching it uncertified gives `converged=False`
                      )->OptimalGeometry: # arrays NumPy or torch as `proportions`
-    "The Gram matrix of class means that minimises the SupCon loss at these class proportions; for balanced ones the ETF's, −1/(K−1). Works on to tol/100, as far as rounding allows."
+    """The Gram matrix of class means that minimises the SupCon loss at these class proportions; for balanced ones the
+    ETF's, −1/(K−1). Works on to tol/100, as far as rounding allows."""
     p = as_tensor(proportions).cpu().double().numpy()
     if p.ndim != 1 or len(p) < 2: raise InputError(f"proportions must be (K,) with K ≥ 2, got shape {p.shape}")
-    if not (np.isfinite(p).all() and (p > 0).all()): raise InputError(f"proportions must be positive, got min {p.min():g}")
+    if not (np.isfinite(p).all() and (p > 0).all()):
+        raise InputError(f"proportions must be positive, got min {p.min():g}")
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
     p, K, T = p/p.sum(), len(p), float(temperature)
     start, C = _excess(np.eye(K), p, T)
@@ -96,7 +100,8 @@ def minority_collapse_threshold(num_major: int, # a
     def pairs(R, c): # gradient entries C_MM, C_μM, C_μμ in units of p_μ/T
         mixed = math.exp((c - 1)/T)
         major = math.exp((c*c - (1 - c*c)/(a - 1) - 1)/T) if a > 1 else 0.
-        minor_sum, major_sum = b + a*R*mixed, 1 + (a - 1)*major + b/R*mixed          # Σ_j p_j/p_k e^{(G_kj−1)/T}, itself included
+        # Σ_j p_j/p_k e^{(G_kj−1)/T}, itself included
+        minor_sum, major_sum = b + a*R*mixed, 1 + (a - 1)*major + b/R*mixed
         return R*major/major_sum, (R*mixed/minor_sum + mixed/major_sum)/2, 1/minor_sum
     def slack(log_ratio):
         R = math.exp(log_ratio)
@@ -114,7 +119,8 @@ def geometry_error(class_means, # (K, d) not centred: `CollapseMetrics.class_mea
     "‖MMᵀ/‖MMᵀ‖_F − G*/‖G*‖_F‖_F: distance of the measured class means' Gram matrix from the optimal one."
     m = check_features(class_means, "class_means").cpu().double()
     best = torch.as_tensor(geometry.cosines).cpu()
-    if len(m) != len(best): raise InputError(f"class_means must have {len(best)} rows, one per class of geometry, got {len(m)}")
+    if len(m) != len(best):
+        raise InputError(f"class_means must have {len(best)} rows, one per class of geometry, got {len(m)}")
     gram = m@m.T
     if not gram.any(): raise InputError("class_means must not be all zero")
     return float((gram/gram.norm() - best/best.norm()).norm())

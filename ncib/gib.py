@@ -33,15 +33,19 @@ class IBCurve:
 def gaussian_ib_curve(critical_excess, # (..., m) β_c − 1 of each mode, any order; ∞ for a mode that never enters
                       excess, # (b,) β − 1
                       )->tuple: # I(X;T) and I(T;Y), (..., b) each, nats
-    "Gaussian information curves of many spectra at many β in one call (Chechik et al. 2005, eq. 21). Perfectly correlated modes give infinite information."
+    """Gaussian information curves of many spectra at many β in one call (Chechik et al. 2005, eq. 21). Perfectly
+    correlated modes give infinite information."""
     like = critical_excess
     c, e = as_tensor(critical_excess).double(), as_tensor(excess).double()
-    if c.ndim < 1 or e.ndim != 1: raise InputError(f"critical_excess must be (..., m) and excess (b,), got shapes {tuple(c.shape)} and {tuple(e.shape)}")
+    if c.ndim < 1 or e.ndim != 1:
+        raise InputError(f"critical_excess must be (..., m) and excess (b,), got shapes {tuple(c.shape)} and "
+                         f"{tuple(e.shape)}")
     if torch.isnan(c).any() or (c < 0).any(): raise InputError("critical_excess must be at least 0 and not NaN")
     if not torch.isfinite(e).all(): raise InputError("excess must be finite")
     c, e = c.sort(-1).values, e.to(c.device)
     flat, positive = c.reshape(-1, c.shape[-1]), e.clamp_min(1e-300)
-    active = torch.searchsorted(flat.contiguous(), e.expand(len(flat), -1).contiguous(), side="left")     # modes with e_i < e
+    # modes with e_i < e
+    active = torch.searchsorted(flat.contiguous(), e.expand(len(flat), -1).contiguous(), side="left")
     finite = torch.where(torch.isinf(flat), 0., flat)
     total = lambda v: torch.nn.functional.pad(v.cumsum(1), (1, 0)).gather(1, active)
     ixt = (active*positive.log() - total(torch.where(torch.isinf(flat), 0., finite.log())))/2
@@ -68,7 +72,8 @@ class _Fold(NamedTuple):
     tails: float # the rows count as rows/tails
 
     def turned(self)->"_Fold": # x and y exchanged
-        return _Fold(self.excess, self.root_y, self.root_x, self.cross.T, self.means_y, self.means_x, self.rows, self.tails)
+        return _Fold(self.excess, self.root_y, self.root_x, self.cross.T, self.means_y, self.means_x, self.rows,
+                     self.tails)
 
 @dataclass(frozen=True)
 class _Groups:
@@ -82,7 +87,8 @@ class _Groups:
 
     def folds(self)->Iterator[_Fold]: # for each group that is left out
         k = None if self.labels is None else int(self.labels.max()) + 1
-        total = self._sums(slice(None), k)                                         # of the rows themselves: where Σ is nearly singular WᵀΣW is 1 to six digits only
+        # of the rows themselves: where Σ is nearly singular WᵀΣW is 1 to six digits only
+        total = self._sums(slice(None), k)
         for part in self.parts:
             n, *sums = (t - p for t, p in zip(total, self._sums(part, k)))
             tails = self._tails_without(part)
@@ -91,7 +97,8 @@ class _Groups:
             sx, sxy, sy = xx - sum_x[:, None]*sum_x, xy - sum_x[:, None]*sum_y, yy - sum_y[:, None]*sum_y
             (root_x, wx), (root_y, wy) = _root(sx), _root(sy)
             cross = wx.T@sxy@wy
-            small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross         # eigenvalues cost half as much as singular values
+            # eigenvalues cost half as much as singular values
+            small = cross@cross.T if len(cross) <= len(cross.T) else cross.T@cross
             left = (1 - torch.linalg.eigvalsh(small).flip(0)).clamp(0, 1)
             excess = torch.full((min(len(sx), len(sy)),), math.inf, dtype=sx.dtype, device=sx.device)
             excess[:len(left)] = _excess(_invert_spike(left, *(min(1., r*tails/n) for r in cross.shape)))
@@ -106,7 +113,8 @@ class _Groups:
         if not self.heavy: return 1.
         stay = torch.ones(len(self.zx), dtype=torch.bool)
         stay[part.cpu()] = False
-        return _tails(*(_leverages_without(z.square().sum(1).cpu()/len(z), stay) for z in (self.zx, self.zy)), self.shared)
+        return _tails(*(_leverages_without(z.square().sum(1).cpu()/len(z), stay) for z in (self.zx, self.zy)),
+                      self.shared)
 
     @staticmethod
     def _means(counts, sums):
@@ -114,7 +122,9 @@ class _Groups:
         return means - means.mean(0)
 
 def _by_class(labels: Tensor, k: int, *rows: Tensor)->list[Tensor]: # (K,) counts, and (K, r) sums of each
-    return [torch.bincount(labels, minlength=k).to(rows[0].dtype)] + [v.new_zeros(k, v.shape[1]).index_add_(0, labels, v) for v in rows]
+    return [torch.bincount(labels, minlength=k).to(rows[0].dtype)] + [v.new_zeros(k,
+                                                                                  v.shape[1]).index_add_(0, labels, v)
+                                                                      for v in rows]
 
 def _back(w: Tensor)->Tensor: # (r, d): whitened coordinates to the features' own
     "W⁺: where nothing is cut W is square, and an inverse does what singular values would take far longer for."
@@ -126,8 +136,10 @@ def _back(w: Tensor)->Tensor: # (r, d): whitened coordinates to the features' ow
 def _root(sigma: Tensor)->tuple[Tensor, Tensor]: # R with R Rᵀ = Σ, (r, r'), and W with Wᵀ Σ W = 1
     "Directions that vary only in rows that are left out are dropped."
     factor, failed = torch.linalg.cholesky_ex(sigma)
-    if not failed and factor.diagonal().min() > 1e-4:                              # of 1: the coordinates are white on all rows
-        return factor, torch.linalg.solve_triangular(factor.T, torch.eye(len(sigma), dtype=sigma.dtype, device=sigma.device), upper=True)
+    # of 1: the coordinates are white on all rows
+    if not failed and factor.diagonal().min() > 1e-4:
+        return factor, torch.linalg.solve_triangular(factor.T, torch.eye(len(sigma), dtype=sigma.dtype,
+                                                                         device=sigma.device), upper=True)
     values, vectors = torch.linalg.eigh(sigma)
     vectors, values = vectors[:, values > 1e-8], values[values > 1e-8].sqrt()
     return vectors*values, vectors/values
@@ -139,7 +151,8 @@ def _with_enough_rows(cc, rows, rank, correlations)->tuple: # canonical correlat
     if cc.rank_x + cc.rank_y <= .75*(n - 1): return cc, None
     short = correlations(rows, min(max(1, int(n - 1)//4), rank or cc.n))
     heavy = "" if cc.tails < 1.1 else f", with tails so heavy that they count as {n:.0f},"
-    warnings.warn(f"{cc.n} rows{heavy} are too few for ranks {cc.rank_x} and {cc.rank_y}: the leading {short.rank_x} and {short.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=3)
+    warnings.warn(f"{cc.n} rows{heavy} are too few for ranks {cc.rank_x} and {cc.rank_y}: the leading {short.rank_x} "
+                  f"and {short.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=3)
     return short, (cc.rank_x, cc.rank_y)
 
 def _others(n: int, out)->Tensor: # (n − len(out),)
@@ -149,13 +162,18 @@ def _others(n: int, out)->Tensor: # (n − len(out),)
 def _without_lone_rows(cc, rows, rank, correlations)->tuple: # canonical correlations with tails, rows that stay, numbers of the others
     "Rows whose leverage is above .9 on both sides are left out, as often as there are any."
     out, whole = (), rows
-    while len(lone := (torch.minimum(*(leverages := (cc.leverages_x(rows[0]), cc.leverages_y(rows[1])))) > .9).nonzero()[:, 0].cpu()):
+    while len(lone := (torch.minimum(*(leverages := (cc.leverages_x(rows[0]), cc.leverages_y(rows[1]))))
+                       > .9).nonzero()[:, 0].cpu()):
         there = _others(len(whole[0]), out)
         out = tuple(sorted({*out, *there[lone].tolist()}))
-        if 2*len(out) > len(whole[0]): raise InputError(f"x and y must have rows that vary together, got {len(out)} of {len(whole[0])} that each vary alone")
+        if 2*len(out) > len(whole[0]):
+            raise InputError(f"x and y must have rows that vary together, got {len(out)} of {len(whole[0])} that each "
+                             f"vary alone")
         rows = tuple(v[_others(len(whole[0]), out)] for v in whole)
         cc = correlations(rows, rank)
-    if out: warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: {', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
+    if out:
+        warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: "
+                      f"{', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
     return cc.with_leverages(*leverages), rows, out
 
 # %% ../nbs/api/14_gib.ipynb #c228dd77
@@ -168,7 +186,8 @@ def _classes(f: Tensor, labels, within=False)->tuple[Tensor, Tensor]: # (n,) in 
 # %% ../nbs/api/14_gib.ipynb #889d42cc
 @dataclass(frozen=True)
 class NC1Identity:
-    "Both sides of Σ (β_c − 1) ≤ tr(Σ_W Σ_B⁺), and the left one once more after projecting on the span of the class means, where they are equal."
+    """Both sides of Σ (β_c − 1) ≤ tr(Σ_W Σ_B⁺), and the left one once more after projecting on the span of the class
+    means, where they are equal."""
     critical: float                                 # Σ (β_c − 1) of the labels, over as many modes as the class means span
     projected: float                                # the same for features projected on that span
     trace: float                                    # tr(Σ_W Σ_B⁺), classes weighted by their samples
@@ -197,7 +216,8 @@ class CornerShortfall:
         return self if not self.share < 0 else replace(self, share=0., nats=0., iyt=self.optimum)
 
 def _code_information(rate: float, p: Tensor, q: Tensor)->float: # I(T;Y), nats
-    "Information about y of the code T = s M x + ξ whose scale gives this rate: p and q are eigenvalues of the covariance of M x, without and with y known."
+    """Information about y of the code T = s M x + ξ whose scale gives this rate: p and q are eigenvalues of the
+    covariance of M x, without and with y known."""
     low, high = -60., 60.                                                          # log s²; the rate grows with it
     p, q = p.cpu().numpy(), q.cpu().numpy()
     for _ in range(60):
@@ -219,8 +239,8 @@ class IBGap:
 # %% ../nbs/api/14_gib.ipynb #47e054cc
 @dataclass(frozen=True)
 class GaussianIB:
-    """Gaussian information bottleneck of (X, Y). Make it with `fit`, `fit_labels`, `fit_class_paired`, `from_covariance` or `from_rho`.
-    `rho` (m,), largest first, of the input's kind; all information in nats."""
+    """Gaussian information bottleneck of (X, Y). Make it with `fit`, `fit_labels`, `fit_class_paired`,
+    `from_covariance` or `from_rho`. `rho` (m,), largest first, of the input's kind; all information in nats."""
     rho: np.ndarray                                                     # (m,) canonical correlations; of a sample, with its inflation taken out where `debiased`
     excess: np.ndarray = field(repr=False)                              # (m,) β_c − 1 = (1 − ρ²)/ρ²; infinite for modes that noise hides
     noise_edge: float = 0.                                              # largest ρ of independent samples
@@ -245,15 +265,22 @@ class GaussianIB:
             debias: "bool|None" = None, # take the inflation by finite samples out; `None`: where there is no shrinkage
             leverages: "tuple|None" = None, # with a `JointStats`: (n,) leverages of the rows of x and of y, which moments do not hold (`CanonicalCorrelations.leverages_x`); `None`: rows count as Gaussian
             )->"GaussianIB":
-        """The bottleneck between two sets of features. The estimate does not change under invertible linear maps of x or y.
+        """The bottleneck between two sets of features. The estimate does not change under invertible linear maps of x
+        or y.
 
-        Rows with heavy tails are noisier than Gaussian ones: n of them count as n/`cca.tails`. Where that is too small for the ranks of both sides (together above ¾(n − 1)), each side is cut to its
-        (n − 1)/4 leading principal directions, with a warning: correlations are then those of these directions, lower bounds of the full ones, and depend on the units of the features. A row that alone
-        makes up a direction of both sides (leverages above .9, as a unit gives that fires for one input) would be a mode of its own: it is left out, with a warning."""
-        if copula not in (False, True, "normal-scores", "spearman", "kendall"): raise InputError(f"copula must be True, False, normal-scores, spearman or kendall, got {copula!r}")
-        if leverages is not None and not isinstance(x, JointStats): raise InputError("leverages come with a JointStats: rows have their own")
+        Rows with heavy tails are noisier than Gaussian ones: n of them count as n/`cca.tails`. Where that is too small
+        for the ranks of both sides (together above ¾(n − 1)), each side is cut to its (n − 1)/4 leading principal
+        directions, with a warning: correlations are then those of these directions, lower bounds of the full ones, and
+        depend on the units of the features. A row that alone makes up a direction of both sides (leverages above .9, as
+        a unit gives that fires for one input) would be a mode of its own: it is left out, with a warning."""
+        if copula not in (False, True, "normal-scores", "spearman", "kendall"):
+            raise InputError(f"copula must be True, False, normal-scores, spearman or kendall, got {copula!r}")
+        if leverages is not None and not isinstance(x, JointStats):
+            raise InputError("leverages come with a JointStats: rows have their own")
         by_rank = copula in ("spearman", "kendall")
-        if by_rank: shrinkage, debias = "auto" if shrinkage is None else shrinkage, bool(debias)     # a repaired matrix is singular: its ρ would be 1
+        if by_rank:
+            # a repaired matrix is singular: its ρ would be 1
+            shrinkage, debias = "auto" if shrinkage is None else shrinkage, bool(debias)
         debias = shrinkage is None if debias is None else bool(debias)
         def correlations(rows, rank):
             if by_rank: return rank_correlations(*rows, copula, shrinkage=shrinkage, rank=rank)
@@ -267,7 +294,8 @@ class GaussianIB:
             if cut is None and cc.tails > 1:
                 cc, cut = _with_enough_rows(cc, rows, rank, correlations)
                 if cut and plain: cc = cc.with_tails(*rows)
-        return cls._of(cc, "twin", reference=x if copula else None, debias=debias, cut=cut, rows=rows if plain else None, left_out=out)
+        return cls._of(cc, "twin", reference=x if copula else None, debias=debias, cut=cut,
+                       rows=rows if plain else None, left_out=out)
 
     @classmethod
     def fit_labels(cls, x, # (n, d) features
@@ -275,9 +303,11 @@ class GaussianIB:
                    copula: bool = False, # normal scores of each feature first
                    shrinkage: "str|float|None" = None, # none by default: the critical βs then obey the NC1 identity exactly
                    )->"GaussianIB":
-        "Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of them."
+        """Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of
+        them."""
         reference, x = (x, normal_scores(x)) if copula else (None, x)
-        one_hot = same_kind(torch.nn.functional.one_hot(_classes(check_features(x, "x"), labels, within=True)[0]).double(), like=x)
+        one_hot = same_kind(torch.nn.functional.one_hot(_classes(check_features(x, "x"), labels,
+                                                                 within=True)[0]).double(), like=x)
         return cls._of(canonical_correlations(x, one_hot, shrinkage=shrinkage), "labels", reference=reference)
 
     @classmethod
@@ -288,27 +318,35 @@ class GaussianIB:
                          shrinkage: "str|float|None" = None, # `None`: the invariant estimate; or `auto`, `oas`, α in [0, 1)
                          debias: "bool|None" = None, # take the inflation by finite samples out; `None`: where there is no shrinkage
                          )->"GaussianIB":
-        "X of one input with Y of another of its class, so that the class is all they share: at most K − 1 modes. Computed from class means, without sampling pairs."
+        """X of one input with Y of another of its class, so that the class is all they share: at most K − 1 modes.
+        Computed from class means, without sampling pairs."""
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         f, g = _check_pair(x, y)
-        if shrinkage == "ledoit-wolf": raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or a number")
+        if shrinkage == "ledoit-wolf":
+            raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, "
+                             "oas or a number")
         (labels, counts), n = _classes(f, labels, within=True), len(f)
         sx, _, sy, of_x, of_y = _moments(f, g)
         means = [_class_sums(v, labels, r.mean, len(counts), False)/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
         between = [counts.sqrt()[:, None]*m for m in means]
         def rows():                                                               # a pair shares its class mean only
             within = [r.all() - m[labels] for r, m in zip((of_x, of_y), means)]
-            stacked = (torch.cat(v) for v in ((within[0], torch.zeros_like(within[0]), between[0]), (torch.zeros_like(within[1]), within[1], between[1])))
+            stacked = (torch.cat(v) for v in ((within[0], torch.zeros_like(within[0]), between[0]),
+                                              (torch.zeros_like(within[1]), within[1], between[1])))
             return [_Rows(v, r.mean, v) for v, r in zip(stacked, (of_x, of_y))]
-        cc = _solve(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, shrinkage, None, 1e-10, like=x, rows=rows)
+        cc = _solve(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, shrinkage, None, 1e-10, like=x,
+                    rows=rows)
         k = len(counts) - 1
-        edges = np.prod([noise_edge(b.shares, np.ones(k), n) for b in (cc._x, cc._y)], 0)       # labels that mean nothing: the product of both sides' edges
+        # labels that mean nothing: the product of both sides' edges
+        edges = np.prod([noise_edge(b.shares, np.ones(k), n) for b in (cc._x, cc._y)], 0)
         out = cls._of(cc, "class-paired", k, *(float(e) for e in edges), reference=reference)
         if not (shrinkage is None if debias is None else debias): return out
-        return out._without_inflation(*((m[:, b.alive]/b.scale)@b.w/math.sqrt(n) for b, m in zip((cc._x, cc._y), between)))
+        return out._without_inflation(*((m[:, b.alive]/b.scale)@b.w/math.sqrt(n)
+                                        for b, m in zip((cc._x, cc._y), between)))
 
     def _without_inflation(self, factor_x: Tensor, factor_y: Tensor)->"GaussianIB": # (K, r): whitened covariance of each side with the label
-        "Class pairs share the label, so their correlations are a product: x with the label, times the label with y. The inflation is taken out of each factor (Bao et al. 2017)."
+        """Class pairs share the label, so their correlations are a product: x with the label, times the label with y.
+        The inflation is taken out of each factor (Bao et al. 2017)."""
         n, k, sides, weakest = self.n, len(factor_x) - 1, [], []
         for factor in (factor_x, factor_y):
             u, s, _ = torch.linalg.svd(factor, full_matrices=False)
@@ -317,9 +355,11 @@ class GaussianIB:
             weakest.append(1/(1 + _hidden_excess(*c)))
         rho = torch.linalg.svdvals(sides[0].T@sides[1])[:len(self.rho)].clamp(max=1)
         left, exact = (1 - rho)*(1 + rho), torch.as_tensor(self.cca.one_minus_rho2)[:len(rho)]
-        left = torch.where(exact < 1e-12, exact, left)                            # the rows know 1 − ρ² better than the product does
+        # the rows know 1 − ρ² better than the product does
+        left = torch.where(exact < 1e-12, exact, left)
         kind = lambda v: same_kind(v, like=self.rho)
-        return replace(self, rho=kind((1 - left).sqrt()), excess=kind(_excess(left)), debiased=True, floor=1/(weakest[0]*weakest[1]) - 1, _paired=(factor_x, sides[1], k))
+        return replace(self, rho=kind((1 - left).sqrt()), excess=kind(_excess(left)), debiased=True,
+                       floor=1/(weakest[0]*weakest[1]) - 1, _paired=(factor_x, sides[1], k))
 
     @classmethod
     def from_covariance(cls, sigma_x, # (d_x, d_x)
@@ -337,9 +377,11 @@ class GaussianIB:
                  )->"GaussianIB":
         "The bottleneck of given canonical correlations: curve and critical βs, no directions."
         r = check_features(np.atleast_2d(rho) if not isinstance(rho, Tensor) else rho.reshape(1, -1), "rho")[0].double()
-        if (r < 0).any() or (r > 1).any(): raise InputError(f"rho must lie in [0, 1], got {float(r.min()):.6g} to {float(r.max()):.6g}")
+        if (r < 0).any() or (r > 1).any():
+            raise InputError(f"rho must lie in [0, 1], got {float(r.min()):.6g} to {float(r.max()):.6g}")
         c = (1 - r)*(1 + r) if one_minus_rho2 is None else as_tensor(one_minus_rho2).to(r)
-        if c.shape != r.shape or not (c - (1 - r)*(1 + r)).abs().le(1e-12 + 1e-6*c).all(): raise InputError("one_minus_rho2 must be 1 − rho² of the same modes")
+        if c.shape != r.shape or not (c - (1 - r)*(1 + r)).abs().le(1e-12 + 1e-6*c).all():
+            raise InputError("one_minus_rho2 must be 1 − rho² of the same modes")
         order = c.argsort()
         return cls(rho=same_kind(r[order], like=rho), excess=same_kind(c[order]/r[order].square(), like=rho))
 
@@ -348,18 +390,22 @@ class GaussianIB:
                     )->"GaussianIB":
         "The bottleneck of given critical βs: curve only, no directions."
         e = np.sort(np.asarray(excess, dtype=np.float64).reshape(-1))
-        if np.isnan(e).any() or (e < 0).any(): raise InputError(f"excess must be at least 0 and not NaN, got {excess!r}")
+        if np.isnan(e).any() or (e < 0).any():
+            raise InputError(f"excess must be at least 0 and not NaN, got {excess!r}")
         return cls(rho=1/np.sqrt(1 + e), excess=e)
 
     @classmethod
-    def _of(cls, cc, relevance, modes=None, edge=None, threshold=None, reference=None, debias=False, cut=None, rows=None, left_out=()):
+    def _of(cls, cc, relevance, modes=None, edge=None, threshold=None, reference=None, debias=False, cut=None,
+            rows=None, left_out=()):
         complement = torch.as_tensor(cc.debiased_one_minus_rho2 if debias else cc.one_minus_rho2)[:modes]
         kind, edge = lambda v: same_kind(v, like=cc.rho), cc.noise_edge if edge is None else edge
         rho = kind((1 - complement).sqrt()) if debias else cc.rho[:modes]
         if cc.n is None: floor = math.inf
         else: floor = _hidden_excess(*cc._ratios) if debias else 1/edge**2 - 1 if edge else math.inf
-        return cls(rho=rho, excess=kind(_excess(complement) if debias else complement/torch.as_tensor(rho).square()), noise_edge=edge, threshold=cc.threshold if threshold is None else threshold,
-                   n=cc.n, relevance=relevance, cca=cc, reference=reference, debiased=debias, floor=floor, cut=cut, left_out=left_out, _rows=rows)
+        return cls(rho=rho, excess=kind(_excess(complement) if debias else complement/torch.as_tensor(rho).square()),
+                   noise_edge=edge, threshold=cc.threshold if threshold is None else threshold,
+                   n=cc.n, relevance=relevance, cca=cc, reference=reference, debiased=debias, floor=floor, cut=cut,
+                   left_out=left_out, _rows=rows)
 
     @property
     def critical_betas(self):
@@ -391,7 +437,8 @@ class GaussianIB:
             e = torch.as_tensor(self.excess)
             e = e[torch.isfinite(e) & (e > 0)]
             lo, hi = (e.min(), e.max()) if len(e) else (torch.tensor(1.), torch.tensor(1.))
-            grid = torch.logspace(math.log10(float(lo)/3), math.log10(float(hi)*100), 200, dtype=torch.float64, device=e.device)
+            grid = torch.logspace(math.log10(float(lo)/3), math.log10(float(hi)*100), 200, dtype=torch.float64,
+                                  device=e.device)
             excess = torch.cat([grid, e]).sort().values
         elif excess is None: excess = as_tensor(betas).double().reshape(-1) - 1
         excess = as_tensor(excess).double().reshape(-1)
@@ -403,11 +450,14 @@ class GaussianIB:
 
     def encoder(self, beta: float, # trade-off β
                 )->"Tensor|np.ndarray": # (k, d_x) rows α_i v_iᵀ of the k active modes
-        "A(β) of the optimal code T = A x + ξ, ξ ~ N(0, I): α² = (β(1 − λ) − 1)/(λ r) (Chechik et al. 2005, eq. 16), here (e − e_i)/e_i with unit-variance directions."
+        """A(β) of the optimal code T = A x + ξ, ξ ~ N(0, I): α² = (β(1 − λ) − 1)/(λ r) (Chechik et al. 2005, eq. 16),
+        here (e − e_i)/e_i with unit-variance directions."""
         cc, c = self._directions(), torch.as_tensor(self.excess)
         if not math.isfinite(beta): raise InputError(f"beta must be finite, got {beta!r}")
         active = c < beta - 1
-        if (c[active] == 0).any(): raise InputError("beta must be below every perfectly correlated mode: with ρ = 1 the optimal encoder is infinite")
+        if (c[active] == 0).any():
+            raise InputError("beta must be below every perfectly correlated mode: with ρ = 1 the optimal encoder is "
+                             "infinite")
         a = ((beta - 1 - c[active])/c[active]).sqrt()
         return same_kind((torch.as_tensor(cc.weights_x)[:, :len(c)][:, active]*a).T, like=self.rho)
 
@@ -419,17 +469,21 @@ class GaussianIB:
         cc = self._directions()
         if self.reference is not None: x = normal_scores(x, self.reference)
         t = torch.as_tensor(_project(x, cc.mean_x, self.encoder(beta).T, "x"))
-        if generator is not None: t = t + torch.randn(t.shape, generator=generator, dtype=t.dtype, device=generator.device).to(t.device)
+        if generator is not None:
+            t = t + torch.randn(t.shape, generator=generator, dtype=t.dtype, device=generator.device).to(t.device)
         return same_kind(t, like=x)
 
     def transitions(self, modes: "int|None" = None, # number of modes that is expected to stand apart, K − 1
                     groups: int = 20, # of rows, each left out once, for intervals; 0: no intervals
                     seed: int = 0, # deals the rows into groups
                     )->Transitions:
-        """How many modes enter together, by the largest gap of log(β_c − 1) among significant modes; how far the first `modes` lie below the rest; and how sure that is.
+        """How many modes enter together, by the largest gap of log(β_c − 1) among significant modes; how far the first
+        `modes` lie below the rest; and how sure that is.
 
-        Intervals and the distribution of the count come from a delete-a-group jackknife. They need the rows: a twin bottleneck that was fitted to features."""
-        if modes is not None and (int(modes) != modes or modes < 1): raise InputError(f"modes must be a positive integer, got {modes!r}")
+        Intervals and the distribution of the count come from a delete-a-group jackknife. They need the rows: a twin
+        bottleneck that was fitted to features."""
+        if modes is not None and (int(modes) != modes or modes < 1):
+            raise InputError(f"modes must be a positive integer, got {modes!r}")
         t = replace(self._counted(), modes=modes)
         if not t.significant or not groups or not self._resamples: return t
         return self._with_intervals(t, self._resampled(groups, seed))
@@ -438,7 +492,8 @@ class GaussianIB:
         without = np.stack([f.excess[:t.significant] for f in folds])
         t, k = replace(t, counts=count_shares(t.excess, without, self.floor)), t.modes
         if k is None or k > t.significant: return t
-        apart, level = (jackknife_estimate(f(t.excess), [f(e) for e in without]) for f in (lambda e: separation(e, k, self.floor), lambda e: mode_level(e, k)))
+        apart, level = (jackknife_estimate(f(t.excess), [f(e) for e in without])
+                        for f in (lambda e: separation(e, k, self.floor), lambda e: mode_level(e, k)))
         return replace(t, separation=apart, level=level)
 
     def _counted(self)->Transitions:
@@ -465,9 +520,12 @@ class GaussianIB:
         "The fit without each group of rows in turn."
         rows, x, y = [check_features(v, name) for v, name in zip(self._rows, "xy")], self.cca._x, self.cca._y
         zx, zy = (_Rows.of(v, _large(*rows)).along(b, b.w) for v, b in zip(rows, (x, y)))
-        if int(groups) != groups or not 2 <= groups <= len(zx): raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
+        if int(groups) != groups or not 2 <= groups <= len(zx):
+            raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
-        return _Groups(zx, zy, None if labels is None else _classes(zx, self._fitted(labels))[0], list(order.tensor_split(groups)), float(torch.as_tensor(self.cca.rho).square().sum()), self.cca.tails > 1).folds()
+        return _Groups(zx, zy, None if labels is None else _classes(zx, self._fitted(labels))[0],
+                       list(order.tensor_split(groups)), float(torch.as_tensor(self.cca.rho).square().sum()),
+                       self.cca.tails > 1).folds()
 
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
@@ -477,7 +535,8 @@ class GaussianIB:
         r = as_tensor(rate).to(e.device, torch.float64)
         if (r < 0).any() or torch.isnan(r).any(): raise InputError("rate must be at least 0")
         if not len(e): return same_kind(torch.zeros_like(r), like=self.rho)
-        if e[0] == 0: return same_kind(r, like=self.rho)                          # a perfectly correlated mode carries any rate
+        if e[0] == 0:
+            return same_kind(r, like=self.rho)                          # a perfectly correlated mode carries any rate
         logs = e.log()
         k = torch.arange(1, len(e) + 1, device=e.device, dtype=torch.float64)
         start = (k*logs - logs.cumsum(0))/2                                       # the rate at which mode k enters
@@ -491,7 +550,8 @@ class GaussianIB:
 
     def ib_gap(self, code, # (m, d_x) rows of a linear code M; its overall scale does not matter
                )->IBGap:
-        "Shortfall of T = s M x + ξ below the optimal curve at the same rate, maximised over the scale s (under the Gaussian model)."
+        """Shortfall of T = s M x + ξ below the optimal curve at the same rate, maximised over the scale s (under the
+        Gaussian model)."""
         p, q = self._code_covariances(code)
         low = math.log10(float(p.max())) + 3
         high = -math.log10(float(p[p > 0].min())) + 12
@@ -513,7 +573,8 @@ class GaussianIB:
                           chance=None, # see `_code_noise`
                           )->tuple[Tensor, Tensor]: # eigenvalues of the covariance of M x, and of the same with y known
         cc, m = self._directions(), check_features(code, "code").double()
-        if m.shape[1] != len(cc.mean_x): raise InputError(f"code must be (m, {len(cc.mean_x)}), got shape {tuple(m.shape)}")
+        if m.shape[1] != len(cc.mean_x):
+            raise InputError(f"code must be (m, {len(cc.mean_x)}), got shape {tuple(m.shape)}")
         x, alpha = cc._x, cc.shrinkage
         m = m.to(cc._cross.device)[:, x.alive]*x.scale
         sigma = (1 - alpha)*x.sigma + alpha*torch.eye(len(x.sigma), dtype=x.sigma.dtype, device=x.sigma.device)
@@ -531,17 +592,20 @@ class GaussianIB:
         if not values[-1] > 0: raise InputError("code must see some variance of x, got a code of zero variance")
         keep = values > 1e-12*values[-1]
         values, basis = values[keep], vectors[:, keep]/values[keep].sqrt()
-        seen = basis.T@loads                                                      # the code, whitened, against whitened x
+        # the code, whitened, against whitened x
+        seen = basis.T@loads
         if self._paired is not None:                                              # through the label
             factor, other, k = self._paired
             u, s, vt = torch.linalg.svd(seen@factor.T, full_matrices=False)
             inflated = (1 - s.square()).clamp(0, 1)
-            u, s, _ = torch.linalg.svd((u*(1 - _invert_spike(inflated, len(values)/n, k/n)).sqrt())@vt@other, full_matrices=False)
+            u, s, _ = torch.linalg.svd((u*(1 - _invert_spike(inflated, len(values)/n, k/n)).sqrt())@vt@other,
+                                       full_matrices=False)
             left = (1 - s.square()).clamp_min(0)
         else:
             u, s, _ = torch.linalg.svd(seen@cross, full_matrices=False)
             left = ((1 - s)*(1 + s)).clamp_min(0)
-            if self.debiased and n is not None: left = _invert_spike(left, *(min(1., r*tails/n) for r in (len(values), cross.shape[1])))
+            if self.debiased and n is not None:
+                left = _invert_spike(left, *(min(1., r*tails/n) for r in (len(values), cross.shape[1])))
         noise = torch.eye(len(values), dtype=p.dtype, device=p.device) - (u*(1 - left))@u.T
         q = values.sqrt()[:, None]*noise*values.sqrt()
         if chance is not None:
@@ -556,9 +620,11 @@ class GaussianIB:
             f = check_features(x, "x")
             y, counts = _classes(f, labels)
             device = "cpu" if f.device.type == "mps" else f.device
-            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device), len(counts), False)/counts.to(device)[:, None]
+            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device),
+                            len(counts), False)/counts.to(device)[:, None]
         if isinstance(x, JointStats):
-            if x.num_classes == 1: raise InputError("x must be a JointStats with classes (num_classes), got one without")
+            if x.num_classes == 1:
+                raise InputError("x must be a JointStats with classes (num_classes), got one without")
             x = x.stats.means[x.stats.counts > 0, :x.dim_x]
         means = check_features(x, "means").double()
         return means - means.mean(0)
@@ -569,7 +635,8 @@ class GaussianIB:
     def class_mean_gap(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
                        labels=None, # (n,) integers
                        )->IBGap:
-        "The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is IB-optimal."
+        """The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is
+        IB-optimal."""
         return self.ib_gap(self._class_means(x, labels))
 
     def corner_shortfall(self, x, # (n, d_x) features; or (K, d_x) class means, or the `JointStats` with classes that was fitted, if `labels` is left out
@@ -578,16 +645,19 @@ class GaussianIB:
                          groups: int = 20, # of rows, each left out once, for the interval; 0: no interval
                          seed: int = 0, # deals the rows into groups
                          )->CornerShortfall:
-        """Suboptimality of the class-mean code T = s M x + ξ at the phase transition where mode K is about to enter: I*(R) − I(T;Y) at the rate R of that corner.
-        With labels, or classes of a `JointStats`, what chance adds to the class means of a sample is taken out; given means are taken as they are.
+        """Suboptimality of the class-mean code T = s M x + ξ at the phase transition where mode K is about to enter:
+        I*(R) − I(T;Y) at the rate R of that corner. With labels, or classes of a `JointStats`, what chance adds to the
+        class means of a sample is taken out; given means are taken as they are.
 
-        R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the modes behind (`level_behind`), or the excess from which noise hides
-        them if that is smaller. The interval needs the fitted rows and their labels, and every class in two groups."""
+        R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the
+        modes behind (`level_behind`), or the excess from which noise hides them if that is smaller. The interval needs
+        the fitted rows and their labels, and every class in two groups."""
         f = x if self.reference is None or labels is None else normal_scores(x, self.reference)
         means = replace(self, reference=None)._class_means(f, labels)
         k = len(means) - 1 if modes is None else modes
         if int(k) != k or k < 1: raise InputError(f"modes must be a positive integer, got {modes!r}")
-        chance = self._chance_in_moments(x) if isinstance(x, JointStats) else None if labels is None else self._chance_in_means(f, labels)
+        chance = (self._chance_in_moments(x) if isinstance(x, JointStats) else None if labels is None
+                  else self._chance_in_means(f, labels))
         out = self._corner(self._counted().excess, k, *self._code_covariances(means, chance))
         if labels is None or not groups or not self._resamples or math.isnan(out.share): return out.at_least_zero()
         folds = self._resampled(groups, seed, labels)
@@ -598,12 +668,15 @@ class GaussianIB:
         tr(Σ_W²)/n_k and tr(Σ_x|y Σ_W)/n_k for class k, less their mean. The square of an estimate is too large by the
         square of its trace over n. `None` for fits whose inflation is not taken out either."""
         if not self._resamples or self.cut is not None: return None
-        x, y, rows = self.cca._x, self.cca._y, [check_features(v, name) for v, name in ((self._fitted(f), "x"), (self._rows[1], "y"))]
+        x, y, rows = (self.cca._x, self.cca._y,
+                      [check_features(v, name) for v, name in ((self._fitted(f), "x"), (self._rows[1], "y"))])
         labels, counts = _classes(rows[0], self._fitted(labels), within=True)
         n, k = len(rows[0]), len(counts)
         if len(rows[1]) != n or k >= n: return None
-        mx, my = ((_class_sums(v, labels, b.mean, k, False)[:, b.alive]/b.scale)@b.w/counts[:, None] for v, b in zip(rows, (x, y)))
-        inside, other = n*(x.w.T@x.sigma@x.w) - (mx.T*counts)@mx, n*(x.w.T@self.cca._cross@y.w) - (mx.T*counts)@my       # all, less what lies between the means
+        mx, my = ((_class_sums(v, labels, b.mean, k, False)[:, b.alive]/b.scale)@b.w/counts[:, None]
+                  for v, b in zip(rows, (x, y)))
+        # all, less what lies between the means
+        inside, other = n*(x.w.T@x.sigma@x.w) - (mx.T*counts)@mx, n*(x.w.T@self.cca._cross@y.w) - (mx.T*counts)@my
         return self._chance(counts, inside/(n - k), other/(n - k))
 
     def _chance_in_moments(self, joint: JointStats)->"list[Tensor]|None":
@@ -614,7 +687,8 @@ class GaussianIB:
         if not self.debiased or self.cut is not None or len(counts) >= joint.n: return None
         within_is_known(counts, classes, required=True)
         within, cross, _ = joint.within_covariance()
-        return self._chance(counts, unbiased*(x.w.T@(within[x.alive][:, x.alive]/x.scale**2)@x.w), unbiased*(x.w.T@(cross[x.alive][:, y.alive]/(x.scale*y.scale))@y.w))
+        return self._chance(counts, unbiased*(x.w.T@(within[x.alive][:, x.alive]/x.scale**2)@x.w),
+                            unbiased*(x.w.T@(cross[x.alive][:, y.alive]/(x.scale*y.scale))@y.w))
 
     def _chance(self, counts: Tensor, # (K,) rows of each class
                 within: Tensor, # (r_x, r_x) pooled within-class covariance of whitened x, unbiased
@@ -629,7 +703,9 @@ class GaussianIB:
     def _corner(self, e: np.ndarray, k: int, p: Tensor, q: Tensor)->CornerShortfall:
         nothing = lambda why: CornerShortfall(*[math.nan]*6, k, why=why)
         if k > len(e): return nothing(f"only {len(e)} of the first {k} modes can be told from noise")
-        if e[0] < 1e-26: return nothing("the first mode is perfectly correlated, its information has no bound")     # 1 − ρ² is known to about that
+        if e[0] < 1e-26:
+            # 1 − ρ² is known to about that
+            return nothing("the first mode is perfectly correlated, its information has no bound")
         corner = min(self.floor, level_behind(e, k))
         rate = float(np.log(np.maximum(corner/e[:k], 1.)).sum()/2)
         if rate == math.inf: return nothing(f"no mode lies behind mode {k}, and no noise hides one")
@@ -640,13 +716,15 @@ class GaussianIB:
 
     def _corner_interval(self, out: CornerShortfall, seen: int, folds, chance)->CornerShortfall:
         back = _back(self.cca._x.w)
-        return self._with_corner_interval(out, [self._corner_without(f, out.modes, seen, chance, back) for f in folds], chance)
+        return self._with_corner_interval(out, [self._corner_without(f, out.modes, seen, chance, back) for f in folds],
+                                          chance)
 
     def _corner_without(self, f: _Fold, modes: int, seen: int, chance, back: Tensor)->"CornerShortfall|None": # back: whitened coordinates to the features' own; `None`: the group held all samples of a class, no other is like it
         loads = f.means_x@(back@back.T)@f.root_x                                  # μᵀx = (μ W⁻¹W⁻ᵀ) z for x = W⁻ᵀ z
         if chance is not None and len(loads) < len(chance[0]): return None
         less = None if chance is None else [v*(self.n/f.rows) for v in chance]
-        return self._corner(f.excess[:seen], modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails, less))
+        return self._corner(f.excess[:seen], modes, *self._code_noise(loads@loads.T, loads, f.cross, f.rows, f.tails,
+                                                                      less))
 
     def _with_corner_interval(self, out: CornerShortfall, found: "list[CornerShortfall|None]", chance)->CornerShortfall:
         if any(f is None for f in found): return out
@@ -660,7 +738,8 @@ class GaussianIB:
                    seed: int = 0, # deals the rows into groups
                    )->tuple[Transitions, CornerShortfall, CornerShortfall]:
         "`transitions(K − 1)` and the corner shortfalls of both encoders, from one pass over the resamples."
-        if self._rows is None or other._rows is None: raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
+        if self._rows is None or other._rows is None:
+            raise InputError("a pair's story needs the rows: bottlenecks that were fitted to features")
         labels = self._fitted(check_labels(labels, None))
         k = len(labels.unique()) - 1
         if not groups or not self.debiased:
@@ -669,23 +748,33 @@ class GaussianIB:
         t, plain, left_out = replace(self._counted(), modes=k), [], []
         for g in (self, other):
             chance = g._chance_in_means(g._rows[0], labels)
-            plain.append((g, chance, g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance)), _back(g.cca._x.w)))
-        for f in self._resampled(groups, seed, labels):                           # one at a time: a fold is as large as three covariances
-            corners = [None if math.isnan(c.share) else g._corner_without(own, c.modes, t.significant, chance, back) for (g, chance, c, back), own in zip(plain, (f, f.turned()))]
+            plain.append((g, chance, g._corner(t.excess, k, *g._code_covariances(g._means_of_rows(labels), chance)),
+                          _back(g.cca._x.w)))
+        # one at a time: a fold is as large as three covariances
+        for f in self._resampled(groups, seed, labels):
+            corners = [None if math.isnan(c.share) else g._corner_without(own, c.modes, t.significant, chance, back)
+                       for (g, chance, c, back), own in zip(plain, (f, f.turned()))]
             left_out.append((f._replace(root_x=None, root_y=None, cross=None, means_x=None, means_y=None), corners))
-        told = [(c if math.isnan(c.share) else g._with_corner_interval(c, [found[i] for _, found in left_out], chance)).at_least_zero() for i, (g, chance, c, _) in enumerate(plain)]
+        told = [(c if math.isnan(c.share) else g._with_corner_interval(c, [found[i] for _, found in left_out],
+                                                                       chance)).at_least_zero()
+                for i, (g, chance, c, _) in enumerate(plain)]
         return (self._with_intervals(t, [f for f, _ in left_out]) if t.significant else t, *told)
 
     def swapped(self)->"GaussianIB": # what `fit(y, x)` gives, without fitting again
-        "The same pair the other way round. `InputError` for a copula, whose reference is of x alone, and where Y is not another set of features."
-        if self.relevance != "twin" or self.reference is not None: raise InputError("only a bottleneck between two sets of features, without copula, can be turned round")
-        return replace(self, cca=self.cca.swapped(), cut=self.cut and self.cut[::-1], _rows=self._rows and self._rows[::-1])
+        """The same pair the other way round. `InputError` for a copula, whose reference is of x alone, and where Y is
+        not another set of features."""
+        if self.relevance != "twin" or self.reference is not None:
+            raise InputError("only a bottleneck between two sets of features, without copula, can be turned round")
+        return replace(self, cca=self.cca.swapped(), cut=self.cut and self.cut[::-1], _rows=self._rows
+                       and self._rows[::-1])
 
     @staticmethod
     def nc1_identity(x, # (n, d) features
                      labels, # (n,) integers
                      )->NC1Identity:
-        "Within-class variability NC1 bounds the sum of the critical βs of the labels, and equals it on the span of the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the bound fails."
+        """Within-class variability NC1 bounds the sum of the critical βs of the labels, and equals it on the span of
+        the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the
+        bound fails."""
         f = check_features(x, "x")
         one_hot, f = torch.nn.functional.one_hot(_classes(f, labels, within=True)[0]).double(), _centred(f)[1]
         p = one_hot.mean(0)
@@ -699,11 +788,13 @@ class GaussianIB:
         return NC1Identity(total(f), total(f@vt[:r].T), trace, trace/len(p))
 
     def _directions(self)->CanonicalCorrelations:
-        if self.cca is None: raise InputError("this bottleneck was made from correlations alone (from_rho): it has no directions")
+        if self.cca is None:
+            raise InputError("this bottleneck was made from correlations alone (from_rho): it has no directions")
         return self.cca
 
     def __repr__(self):
         t = self._counted()
         lead = ", ".join(f"{b:.4g}" for b in self.critical_betas[:10]) + (", …" if len(self.rho) > 10 else "")
         tail = "" if self.n is None else f", n={self.n}, noise edge {self.noise_edge:.3f}"
-        return f"GaussianIB({self.relevance}: critical_betas=[{lead}], {t.count} transitions of {t.significant} significant modes, gap ×{t.gap_ratio:.3g}{tail})"
+        return (f"GaussianIB({self.relevance}: critical_betas=[{lead}], {t.count} transitions of {t.significant} "
+                f"significant modes, gap ×{t.gap_ratio:.3g}{tail})")

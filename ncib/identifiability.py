@@ -21,7 +21,8 @@ from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covaria
 
 # %% ../nbs/api/12_identifiability.ipynb #a7392b21
 def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # (training, held-out) statistics per fold
-    if int(folds) != folds or not 2 <= folds <= len(x)//3: raise InputError(f"folds must be an integer in [2, {len(x)//3}] (at least 3 rows each), got {folds!r}")
+    if int(folds) != folds or not 2 <= folds <= len(x)//3:
+        raise InputError(f"folds must be an integer in [2, {len(x)//3}] (at least 3 rows each), got {folds!r}")
     order = torch.randperm(len(x), generator=generator(seed)).to(x.device)
     device = "cpu" if x.device.type == "mps" else x.device
     new = lambda: JointStats(x.shape[1], y.shape[1], device)
@@ -48,7 +49,8 @@ def held_out_correlations(x, # (n, d_x) features, any float dtype
                           )->"Tensor|np.ndarray": # (m,) mean held-out correlation per mode, in [−1, 1]; m is the smallest over the folds
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
     f, g = _check_pair(x, y)
-    scores = [_held_out(canonical_correlations(train, shrinkage=shrinkage), held) for train, held in _folds(f, g, folds, seed)]
+    scores = [_held_out(canonical_correlations(train, shrinkage=shrinkage), held)
+              for train, held in _folds(f, g, folds, seed)]
     m = min(len(s) for s in scores)
     return same_kind(torch.stack([s[:m] for s in scores]).mean(0), like=x)
 
@@ -72,13 +74,16 @@ def permutation_test(x, # (n, d_x) features
                      shrinkage: "str|float|None" = "auto", # see `canonical_correlations`
                      seed: int = 0, # draws the permutations
                      )->PermutationTest:
-    "Which canonical correlations are there, mode by mode, with family-wise error `level` (Winkler, Renaud, Smith & Nichols 2020, algorithm 1, largest root)."
-    if int(permutations) != permutations or permutations < 1: raise InputError(f"permutations must be a positive integer, got {permutations!r}")
+    """Which canonical correlations are there, mode by mode, with family-wise error `level` (Winkler, Renaud, Smith &
+    Nichols 2020, algorithm 1, largest root)."""
+    if int(permutations) != permutations or permutations < 1:
+        raise InputError(f"permutations must be a positive integer, got {permutations!r}")
     if not 0 < level < 1: raise InputError(f"level must lie in (0, 1), got {level!r}")
     f, g = _check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
     a, b = cc._x, cc._y
-    p, _, qt = torch.linalg.svd(a.w.T@cc._cross@b.w, full_matrices=True)                            # variates without a partner too
+    # variates without a partner too
+    p, _, qt = torch.linalg.svd(a.w.T@cc._cross@b.w, full_matrices=True)
     u, v = _centred(f)[1]@a.full(a.w@p), _centred(g)[1]@b.full(b.w@qt.T)
     n, draw, rho = len(u), generator(seed), torch.as_tensor(cc.rho)
     orders = torch.stack([torch.randperm(n, generator=draw) for _ in range(permutations)]).to(u.device)
@@ -89,11 +94,14 @@ def permutation_test(x, # (n, d_x) features
     first = null(0)
     for k in range(len(rho)):
         exceed = int((first >= rho[k]).sum())
-        if exceed and k: exceed = int((null(k) >= rho[k]).sum())                                    # in doubt: only what remains is permuted
+        if exceed and k:
+            # in doubt: only what remains is permuted
+            exceed = int((null(k) >= rho[k]).sum())
         worst = max(worst, (exceed + 1)/(permutations + 1))
         out[k] = worst
         if worst > level: break
-    return PermutationTest(same_kind(out, like=x), cc.rho if x is f else same_kind(rho, like=x), int(permutations), level)
+    return PermutationTest(same_kind(out, like=x), cc.rho if x is f else same_kind(rho, like=x), int(permutations),
+                           level)
 
 # %% ../nbs/api/12_identifiability.ipynb #28cb5438
 @dataclass(frozen=True)
@@ -133,15 +141,19 @@ def bootstrap_correlations(x, # (n, d_x) features
     f, g = _check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
     k = min(max(1, cc.num_significant), 50) if modes is None else modes
-    if int(k) != k or not 1 <= k <= len(cc.rho): raise InputError(f"modes must be an integer in [1, {len(cc.rho)}], got {modes!r}")
-    if int(replicates) != replicates or replicates < 2: raise InputError(f"replicates must be an integer of at least 2, got {replicates!r}")
+    if int(k) != k or not 1 <= k <= len(cc.rho):
+        raise InputError(f"modes must be an integer in [1, {len(cc.rho)}], got {modes!r}")
+    if int(replicates) != replicates or replicates < 2:
+        raise InputError(f"replicates must be an integer of at least 2, got {replicates!r}")
     u, v = _centred(f)[1]@cc.weights_x[:, :k], _centred(g)[1]@cc.weights_y[:, :k]
     z, n, draw = torch.cat([u, v], 1), len(u), generator(seed)
     products = (z[:, :, None]*z[:, None]).flatten(1)                                               # (n, 4k²)
     theta = []
     for chunk in torch.arange(replicates).split(max(1, 2**25//n)):
         picks = torch.randint(n, (len(chunk), n), generator=draw)
-        w = torch.zeros(len(chunk), n, dtype=z.dtype).scatter_add_(1, picks, torch.ones(len(chunk), n, dtype=z.dtype)).to(z.device)/n
+        w = torch.zeros(len(chunk), n, dtype=z.dtype).scatter_add_(1, picks,
+                                                                   torch.ones(len(chunk), n,
+                                                                              dtype=z.dtype)).to(z.device)/n
         mean = w@z
         s = (w@products).reshape(-1, 2*k, 2*k) - mean[:, :, None]*mean[:, None]
         (lx, bad_x), (ly, bad_y) = (torch.linalg.cholesky_ex(m) for m in (s[:, :k, :k], s[:, k:, k:]))
@@ -150,7 +162,8 @@ def bootstrap_correlations(x, # (n, d_x) features
         core = torch.linalg.solve_triangular(ly[good], half.mT, upper=False)
         theta.append(torch.linalg.svdvals(core).clamp(0, 1 - 1e-15).atanh())
     theta = torch.cat(theta)
-    if len(theta) < 2: raise InputError(f"modes must leave resampled covariances invertible, got {k} modes for {n} rows")
+    if len(theta) < 2:
+        raise InputError(f"modes must leave resampled covariances invertible, got {k} modes for {n} rows")
     sample = torch.as_tensor(cc.rho)[:k].clamp(0, 1 - 1e-15).atanh()
     draws = (theta - theta.median(0).values + sample).clamp_min(0).tanh()
     rho = (1 - _invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
@@ -172,7 +185,8 @@ class LinearIdentifiability:
     held_out_rho: np.ndarray = field(repr=False)    # (m,) cross-fitted correlations
 
 def _unexplained(w: Tensor, cross: Tensor, sx: Tensor, sxy: Tensor, sy: Tensor, shift_x: Tensor, shift_y: Tensor)->Tensor: # [residual, total] variance of y
-    b = w@(w.T@cross)                                                           # Σ_x⁻¹ Σ_xy of the training set: y ≈ mean + bᵀ(x − mean)
+    # Σ_x⁻¹ Σ_xy of the training set: y ≈ mean + bᵀ(x − mean)
+    b = w@(w.T@cross)
     residual = sy.trace() - 2*(b*sxy).sum() + (b*(sx@b)).sum() + (shift_y - b.T@shift_x).square().sum()
     return torch.stack([residual, sy.trace() + shift_y.square().sum()])
 
@@ -196,7 +210,8 @@ def linear_identifiability(x, # (n, d_x) features, any float dtype
         held_out.append(_held_out(cc, held))
         (sx, sxy, sy), cross = held.covariance(), cc.covariance[1]
         shift_x, shift_y = held.mean_x - train.mean_x, held.mean_y - train.mean_y
-        errors += held.n*torch.stack([_unexplained(cc.weights_x, cross, sx, sxy, sy, shift_x, shift_y), _unexplained(cc.weights_y, cross.T, sy, sxy.T, sx, shift_y, shift_x)]).cpu()
+        errors += held.n*torch.stack([_unexplained(cc.weights_x, cross, sx, sxy, sy, shift_x, shift_y),
+                                      _unexplained(cc.weights_y, cross.T, sy, sxy.T, sx, shift_y, shift_x)]).cpu()
     m = min(len(h) for h in held_out)
     held_out = torch.stack([h[:m] for h in held_out]).mean(0)
     both = JointStats(f.shape[1], g.shape[1], held_out.device).update(f, g)
@@ -206,10 +221,14 @@ def linear_identifiability(x, # (n, d_x) features, any float dtype
         share = (s@w).abs().sum(0)
         return float((share*plain.rho).sum()/share.sum())
     px, py = _leading(sx, .99), _leading(sy, .99)
-    return LinearIdentifiability(r2_x_to_y=float(1 - errors[0, 0]/errors[0, 1]), r2_y_to_x=float(1 - errors[1, 0]/errors[1, 1]),
-        mean_rho=float(canonical_correlations(both, shrinkage=shrinkage).rho.mean()), mean_held_out_rho=float(held_out.mean()),
-        svcca=float(cca_from_covariance(px.T@sx@px, px.T@sxy@py, py.T@sy@py).rho.mean()), pwcca_x=pwcca(sx, plain.weights_x), pwcca_y=pwcca(sy, plain.weights_y),
-        procrustes=max(0., 2 - 2*float(torch.linalg.matrix_norm(sxy, "nuc")/(sx.trace()*sy.trace()).sqrt())), held_out_rho=same_kind(held_out, like=x))
+    return LinearIdentifiability(r2_x_to_y=float(1 - errors[0, 0]/errors[0, 1]),
+                                 r2_y_to_x=float(1 - errors[1, 0]/errors[1, 1]),
+        mean_rho=float(canonical_correlations(both, shrinkage=shrinkage).rho.mean()),
+                                 mean_held_out_rho=float(held_out.mean()),
+        svcca=float(cca_from_covariance(px.T@sx@px, px.T@sxy@py, py.T@sy@py).rho.mean()),
+                                 pwcca_x=pwcca(sx, plain.weights_x), pwcca_y=pwcca(sy, plain.weights_y),
+        procrustes=max(0., 2 - 2*float(torch.linalg.matrix_norm(sxy, "nuc")/(sx.trace()*sy.trace()).sqrt())),
+                                 held_out_rho=same_kind(held_out, like=x))
 
 # %% ../nbs/api/12_identifiability.ipynb #f6220d31
 def class_mean_features(x, # (n, d) features, any float dtype
@@ -252,6 +271,7 @@ def rsa(x, # (n, d_x) features, any float dtype
         rows: int = 1000, # at most so many images
         seed: int = 0, # draws them
         )->float: # in [−1, 1]
-    "Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et al. 2008)."
+    """Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et
+    al. 2008)."""
     f, g = _check_pair(x, y)
     return rank_correlation(*(distance_ranks(v, rows, seed) for v in (f, g)))

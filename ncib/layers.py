@@ -27,7 +27,8 @@ def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
 _before = "input of "
 
 def _split(batch)->tuple: # inputs, labels
-    "A batch is (inputs, labels, …), or a mapping whose `labels` (or `label`) are taken out and whose rest are the model's keyword arguments."
+    """A batch is (inputs, labels, …), or a mapping whose `labels` (or `label`) are taken out and whose rest are the
+    model's keyword arguments."""
     if not isinstance(batch, Mapping):
         inputs, labels, *_ = batch
         return inputs, labels
@@ -44,25 +45,32 @@ def tapped(model: nn.Module, # takes a batch of inputs, or keyword arguments
            layers: list[str], # names as in `model.named_modules()`, where `""` is the model itself; `input of NAME`: what that module is given
            pool: Callable=pooled, # a layer's output → (n, d)
            )->Iterator[Callable]: # for a with statement: a function from inputs (a mapping: keyword arguments), on the model's device, to {layer: (n, d) features}
-    "A model in evaluation mode whose layers can be read; modes and hooks are put back, whatever happens. Raises `InputError` for an unknown layer; its function for one that gives no tensor or is not called."
+    """A model in evaluation mode whose layers can be read; modes and hooks are put back, whatever happens. Raises
+    `InputError` for an unknown layer; its function for one that gives no tensor or is not called."""
     modules, caught = dict(model.named_modules()), {}
     def hook(layer, before):
         def catch(value):
-            if not isinstance(value, Tensor): raise InputError(f"layer {layer!r} must give a tensor, got {type(value).__name__}")
+            if not isinstance(value, Tensor):
+                raise InputError(f"layer {layer!r} must give a tensor, got {type(value).__name__}")
             f = pool(value)
             shares = isinstance(f, Tensor) and f.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
             caught[layer] = f.clone() if shares else f                     # a later module may work in place
         if before: return lambda module, args, kwargs: catch(next(iter((*args, *kwargs.values())), None))
         return lambda module, args, output: catch(output)
-    taps = {layer: (layer.removeprefix(_before), layer not in modules and layer.startswith(_before)) for layer in layers}
+    taps = {layer: (layer.removeprefix(_before), layer not in modules and layer.startswith(_before))
+            for layer in layers}
     for layer, (name, _) in taps.items():
-        if name not in modules: raise InputError(f"layer must name a module of the model, got {layer!r}; close: {', '.join(difflib.get_close_matches(name, modules)) or 'none'}")
+        if name not in modules:
+            raise InputError(f"layer must name a module of the model, got {layer!r}; close: "
+                             f"{', '.join(difflib.get_close_matches(name, modules)) or 'none'}")
     modes = {m: m.training for m in modules.values()}
-    handles = [modules[name].register_forward_pre_hook(hook(layer, True), with_kwargs=True) if before else modules[name].register_forward_hook(hook(layer, False)) for layer, (name, before) in taps.items()]
+    handles = [modules[name].register_forward_pre_hook(hook(layer, True), with_kwargs=True) if before
+               else modules[name].register_forward_hook(hook(layer, False)) for layer, (name, before) in taps.items()]
     def features(inputs):
         caught.clear()
         with torch.inference_mode(): model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-        if missing := [layer for layer in layers if layer not in caught]: raise InputError(f"layer {missing[0]!r} was not called in the model's forward pass")
+        if missing := [layer for layer in layers if layer not in caught]:
+            raise InputError(f"layer {missing[0]!r} was not called in the model's forward pass")
         return {layer: caught[layer] for layer in layers}
     try:
         model.eval()
@@ -95,11 +103,15 @@ def measure(model: nn.Module, # takes a batch of inputs
     "Collapse metrics of a model's layers over a loader, streaming: memory K·d + d² per layer."
     layers, stats = [layer] if isinstance(layer, str) else list(layer), {}
     if not layers: raise InputError("layer must name at least one module, got none")
-    def stream(): return contextlib.closing(_features(model, layers, loader, pool, progress))   # closed, and so the model put back, also after an error
+    def stream():
+        # closed, and so the model put back, also after an error
+        return contextlib.closing(_features(model, layers, loader, pool, progress))
     with stream() as batches:
         for features, labels in batches:
             for name, f in features.items():
-                if name not in stats: stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps" else f.device)
+                if name not in stats:
+                    stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps"
+                                             else f.device)
                 stats[name].update(f, labels, ignore_index)
     if not stats: raise InputError("loader must give batches, got none")
     together = all_ranks and ranks()[1] > 1
@@ -108,16 +120,22 @@ def measure(model: nn.Module, # takes a batch of inputs
     heads = dict.fromkeys(layers, (None, None))
     if classifier is not None:
         fitting = [name for name in layers if stats[name].dim == classifier.in_features]
-        if not fitting: raise InputError(f"classifier takes {classifier.in_features} features, got layers with {', '.join(str(stats[name].dim) for name in layers)}")
-        heads[fitting[-1]] = _check_classifier(classifier.weight, classifier.bias, classifier.in_features, stats[fitting[-1]].device)
+        if not fitting:
+            raise InputError(f"classifier takes {classifier.in_features} features, got layers with "
+                             f"{', '.join(str(stats[name].dim) for name in layers)}")
+        heads[fitting[-1]] = _check_classifier(classifier.weight, classifier.bias, classifier.in_features,
+                                               stats[fitting[-1]].device)
     result = {name: collapse_metrics_from_stats(stats[name], *heads[name], **options) for name in layers}
     if second_pass:
         weights = {name: [None if t is None else t[m.classes] for t in heads[name]] for name, m in result.items()}
         tallies = dict.fromkeys(layers, 0)
         with stream() as batches:
             for features, labels in batches:
-                for name, f in features.items(): tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name], ignore_index)
-        if not isinstance(tallies[layers[0]], Tensor): raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: second_pass=False)")
+                for name, f in features.items():
+                    tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name], ignore_index)
+        if not isinstance(tallies[layers[0]], Tensor):
+            raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: "
+                             "second_pass=False)")
         if together: tallies = {name: sum_over_ranks(t) for name, t in tallies.items()}
         result = {name: _with_tally(m, tallies[name], weights[name][0]) for name, m in result.items()}
     return result[layer] if isinstance(layer, str) else result

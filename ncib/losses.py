@@ -15,7 +15,8 @@ from .core import InputError, as_labels, warn_once
 
 # %% ../nbs/api/03_losses.ipynb #536665f0
 def _block(s, positive, need_grad, ignored=None):
-    "(b, n) similarities, anchors at −∞, and columns to leave out: log-sum-exp of each row, less that of its positives where these are given, (b,); and its derivative with respect to s, (b, n)."
+    """(b, n) similarities, anchors at −∞, and columns to leave out: log-sum-exp of each row, less that of its positives
+    where these are given, (b,); and its derivative with respect to s, (b, n)."""
     if ignored is not None: s = s.masked_fill(ignored, -torch.inf)
     lowest = torch.finfo(s.dtype).min                                   # an empty row has −∞, and −∞ − (−∞) is NaN
     value = s.logsumexp(1, keepdim=True).clamp_min(lowest)
@@ -40,7 +41,8 @@ def _fast_block(s, positive, need_grad, ignored=None):
         except torch.OutOfMemoryError: raise
         except Exception as e:
             _compiler_works = False
-            warnings.warn(f"supcon_loss: torch.compile does not work here, which costs speed only ({type(e).__name__}: {str(e)[:200]})")
+            warnings.warn(f"supcon_loss: torch.compile does not work here, which costs speed only ({type(e).__name__}: "
+                          f"{str(e)[:200]})")
     return _block(s, positive, need_grad, ignored)
 
 # %% ../nbs/api/03_losses.ipynb #a5a11445
@@ -51,7 +53,8 @@ def _classes(labels):
     return ids, torch.zeros_like(ids).index_add_(0, ids, torch.ones_like(ids))[ids] - 1
 
 def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad, ignored=None):
-    "Sum of the loss over the anchors `own` (a range of rows), and their share of T × the gradient of the sum over all anchors."
+    """Sum of the loss over the anchors `own` (a range of rows), and their share of T × the gradient of the sum over all
+    anchors."""
     loss = torch.zeros((), dtype=torch.float64, device=z.device)
     grad = torch.zeros_like(z) if need_grad else None
     if variant == "out": class_sums = torch.zeros_like(z, dtype=torch.float64).index_add_(0, ids, z.double())
@@ -82,14 +85,17 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        if torch.is_grad_enabled(): raise RuntimeError("supcon_loss is once differentiable: its gradient has no graph, so create_graph=True is not possible")
+        if torch.is_grad_enabled():
+            raise RuntimeError("supcon_loss is once differentiable: its gradient has no graph, so create_graph=True is "
+                               "not possible")
         return g*ctx.saved_tensors[0], None, None
 
 # %% ../nbs/api/03_losses.ipynb #d518c354
 def _process_group(group):
     "`None`, or the process group that `group` stands for."
     if group is None or group is False: return None
-    if not (dist.is_available() and dist.is_initialized()): raise InputError("group must be None where torch.distributed is not initialised (init_process_group)")
+    if not (dist.is_available() and dist.is_initialized()):
+        raise InputError("group must be None where torch.distributed is not initialised (init_process_group)")
     return dist.group.WORLD if group is True else group
 
 def _gather(z, labels, group):
@@ -109,7 +115,8 @@ def _gather(z, labels, group):
     return gather(z), gather(labels), range(first, first + len(z))
 
 # %% ../nbs/api/03_losses.ipynb #f94c5731
-_calls, _under_way = itertools.count(1), []                 # on CUDA: what is on its way to the host, and the event after which it is there
+# on CUDA: what is on its way to the host, and the event after which it is there
+_calls, _under_way = itertools.count(1), []
 
 def _facts(z, ignored, check_norms)->Tensor: # (4,) least and greatest norm of the rows that count, ignored rows, all rows
     norms = torch.linalg.vector_norm(z.float(), dim=1) if check_norms else z.new_ones(len(z), dtype=torch.float32)
@@ -119,9 +126,13 @@ def _facts(z, ignored, check_norms)->Tensor: # (4,) least and greatest norm of t
 
 def _tell(low, high, ignored, n):
     if max(abs(low - 1), abs(high - 1)) > .01:               # half precision has norms within .004 of 1
-        warn_once("norms of rows", f"supcon_loss: rows of z must have length 1, got norms from {low:.3g} to {high:.3g}: their similarities are not cosines. "
+        warn_once("norms of rows",
+                  f"supcon_loss: rows of z must have length 1, got norms from {low:.3g} to {high:.3g}: their "
+                  f"similarities are not cosines. "
                   "Give it torch.nn.functional.normalize(z, dim=-1), or check_norms=False if that is meant", 4)
-    if ignored: warn_once("ignored rows", f"supcon_loss: {ignored:.0f} of {n:.0f} rows have the label ignore_index and are left out", 4)
+    if ignored:
+        warn_once("ignored rows",
+                  f"supcon_loss: {ignored:.0f} of {n:.0f} rows have the label ignore_index and are left out", 4)
 
 def _look(z, ignored, check_norms):
     "Warns once of rows that are not unit or are ignored; waits for no GPU."
@@ -147,48 +158,62 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (image
                 )->Tensor: # scalar, nats; float64 for float64 rows, else float32
     """Supervised contrastive loss: mean over anchors of −(1/|P(i)|) Σ_p [s_ip − log Σ_{a≠i} e^{s_ia}], s = z·z/T.
 
-    Once differentiable (`create_graph=True` is a `RuntimeError`). Memory above the inputs is O(n·d + chunk_size·n). A batch of a single class is legal and has a positive
-    loss; NaN rows give NaN.
+    Once differentiable (`create_graph=True` is a `RuntimeError`). Memory above the inputs is O(n·d + chunk_size·n). A
+    batch of a single class is legal and has a positive loss; NaN rows give NaN.
 
-    With `group`, every process of the group has to call it with the same options (numbers of rows may differ; an error on one process leaves the others waiting for it). Each
-    returns the loss over the rows of all, and its gradient is W times the exact one of its rows, which the averaging of `DistributedDataParallel` over the W processes makes
-    exact. Under NCCL alone the host waits for the GPU once per call, for the numbers of rows; not if the group also has a CPU backend (`"cpu:gloo,cuda:nccl"`).
+    With `group`, every process of the group has to call it with the same options (numbers of rows may differ; an error
+    on one process leaves the others waiting for it). Each returns the loss over the rows of all, and its gradient is W
+    times the exact one of its rows, which the averaging of `DistributedDataParallel` over the W processes makes exact.
+    Under NCCL alone the host waits for the GPU once per call, for the numbers of rows; not if the group also has a CPU
+    backend (`"cpu:gloo,cuda:nccl"`).
 
-    That rows are not unit, and how many are ignored, is warned of once in the life of the process. On CUDA nothing waits for it: the calls 1, 2, 4, 8, … are looked at, and a later
-    call tells.
+    That rows are not unit, and how many are ignored, is warned of once in the life of the process. On CUDA nothing
+    waits for it: the calls 1, 2, 4, 8, … are looked at, and a later call tells.
 
-    Raises `InputError` for wrong shapes, labels that are not integers, a temperature that is not positive, an unknown variant or policy, a group without `torch.distributed`, and with `singletons="error"`
-    for an anchor without a positive. Source: Khosla et al. 2020 (arXiv 2004.11362), eqs. 2 and 3."""
+    Raises `InputError` for wrong shapes, labels that are not integers, a temperature that is not positive, an unknown
+    variant or policy, a group without `torch.distributed`, and with `singletons="error"` for an anchor without a
+    positive. Source: Khosla et al. 2020 (arXiv 2004.11362), eqs. 2 and 3."""
     if not isinstance(z, Tensor) or z.ndim not in (2, 3) or not z.is_floating_point():
-        raise InputError(f"z must be (n, d) floats, or (images, views, d), got {f'{tuple(z.shape)} {z.dtype}' if isinstance(z, Tensor) else type(z).__name__}".replace("torch.", ""))
-    if labels is None: raise InputError("labels must be integers, got None; without classes, nt_xent_loss(z) takes each image as one of its own")
+        raise InputError(f"z must be (n, d) floats, or (images, views, d), got "
+                         f"{f'{tuple(z.shape)} {z.dtype}' if isinstance(z, Tensor) else type(z).__name__}".replace("torch.", ""))
+    if labels is None:
+        raise InputError("labels must be integers, got None; without classes, nt_xent_loss(z) takes each image as one "
+                         "of its own")
     labels = as_labels(labels, len(z), device=z.device)
     if z.ndim == 3: labels, z = labels[:, None].expand(-1, z.shape[1]).reshape(-1), z.flatten(0, 1)
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
     if variant not in ("out", "in"): raise InputError(f"variant must be out or in, got {variant!r}")
-    if singletons not in ("drop", "zero", "error"): raise InputError(f"singletons must be drop, zero or error, got {singletons!r}")
+    if singletons not in ("drop", "zero", "error"):
+        raise InputError(f"singletons must be drop, zero or error, got {singletons!r}")
     if chunk_size is not None and chunk_size < 1: raise InputError(f"chunk_size must be at least 1, got {chunk_size}")
     group = _process_group(group)
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     need_grad = z.requires_grad and torch.is_grad_enabled()
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        if check_norms or ignore_index is not None: _look(z, None if ignore_index is None else labels == ignore_index, check_norms)
+        if check_norms or ignore_index is not None:
+            _look(z, None if ignore_index is None else labels == ignore_index, check_norms)
         rows, y, own = (z, labels, range(len(z))) if group is None else _gather(z, labels, group)
         n, (ids, others) = len(rows), _classes(y)
         ignored = None if ignore_index is None else y == ignore_index
         if ignored is not None and (z.is_cuda or ignored.any()):
-            rows, others, n = rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0), n - ignored.sum(dtype=torch.float64)      # ignored rows may hold anything, NaN too
+            # ignored rows may hold anything, NaN too
+            rows, others, n = (rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0),
+                               n - ignored.sum(dtype=torch.float64))
         else: ignored = None
         paired = (others > 0).sum(dtype=torch.float64)
-        if singletons == "error" and paired < n: raise InputError(f"labels: {int(n) - int(paired)} of {int(n)} anchors have no other row of their class")
-        if z.device.type == "cpu" and paired == 0: warnings.warn("supcon_loss: no anchor has a positive in this batch; its loss is 0", stacklevel=2)
-        if chunk_size is None: chunk_size = max(1024, 2**26//max(len(y), 1)) if z.is_cuda else max(64, 2**21//max(len(y), 1))
+        if singletons == "error" and paired < n:
+            raise InputError(f"labels: {int(n) - int(paired)} of {int(n)} anchors have no other row of their class")
+        if z.device.type == "cpu" and paired == 0:
+            warnings.warn("supcon_loss: no anchor has a positive in this batch; its loss is 0", stacklevel=2)
+        if chunk_size is None:
+            chunk_size = max(1024, 2**26//max(len(y), 1)) if z.is_cuda else max(64, 2**21//max(len(y), 1))
         loss, grad = _sweep(rows, y, ids, others, own, 1/temperature, variant, chunk_size, need_grad, ignored)
         if group is not None:
             for t in (loss, grad) if need_grad else (loss,): dist.all_reduce(t, group=group)
         anchors = paired.clamp_min(1) if singletons != "zero" else max(n, 1) if ignored is None else n.clamp_min(1)
         loss = (loss/anchors).to(z.dtype)
-        if need_grad: grad = grad[own.start:own.stop]*((1 if group is None else dist.get_world_size(group))/temperature/anchors)
+        if need_grad:
+            grad = grad[own.start:own.stop]*((1 if group is None else dist.get_world_size(group))/temperature/anchors)
     return _WithGradient.apply(z, loss, grad) if need_grad else loss
 
 class SupConLoss(nn.Module):
@@ -201,7 +226,8 @@ class SupConLoss(nn.Module):
                  ignore_index: int|None = -100, # as for `supcon_loss`
                  check_norms: bool = True): # as for `supcon_loss`
         super().__init__()
-        self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons, group=group, ignore_index=ignore_index, check_norms=check_norms)
+        self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons,
+                            group=group, ignore_index=ignore_index, check_norms=check_norms)
 
     def forward(self, z: Tensor, # (n, d) unit rows, or (images, views, d)
                 labels: Tensor, # (n,) integers, or (images,)
@@ -217,11 +243,14 @@ def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then s
                  group: "dist.ProcessGroup|bool|None" = None, # as for `supcon_loss`; both views of an image are on one process
                  check_norms: bool = True, # as for `supcon_loss`
                  )->Tensor: # scalar, nats
-    "NT-Xent, eq. 1 of Chen et al. 2020 (arXiv 2002.05709): `supcon_loss` with every image as a class of its own. Raises `InputError` for an odd number of rows."
+    """NT-Xent, eq. 1 of Chen et al. 2020 (arXiv 2002.05709): `supcon_loss` with every image as a class of its own.
+    Raises `InputError` for an odd number of rows."""
     if z.ndim == 3:
-        if z.shape[1] != 2: raise InputError(f"z must hold two views of every image, got (images, views, d) = {tuple(z.shape)}")
+        if z.shape[1] != 2:
+            raise InputError(f"z must hold two views of every image, got (images, views, d) = {tuple(z.shape)}")
         z = z.transpose(0, 1).flatten(0, 1)
     if len(z) % 2: raise InputError(f"z must hold two views of every image, got {len(z)} rows")
     images, group = torch.arange(len(z)//2, device=z.device), _process_group(group)
     if group is not None: images = images*dist.get_world_size(group) + dist.get_rank(group)
-    return supcon_loss(z, images.repeat(2), temperature, chunk_size=chunk_size, group=group, ignore_index=None, check_norms=check_norms)
+    return supcon_loss(z, images.repeat(2), temperature, chunk_size=chunk_size, group=group, ignore_index=None,
+                       check_norms=check_norms)

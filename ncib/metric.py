@@ -19,7 +19,8 @@ class _Same(tuple): # a copy of a metric reads the very classifier that is train
     def __deepcopy__(self, memo): return _Same(memo.get(id(v), v) for v in self)
 
 class NeuralCollapse(Metric):
-    "Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features, labels)`, then `compute()` → name: value."
+    """Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features,
+    labels)`, then `compute()` → name: value."""
     full_state_update, is_differentiable, higher_is_better = False, False, False
     plot_lower_bound = 0.0
 
@@ -34,13 +35,18 @@ class NeuralCollapse(Metric):
                  ):
         super().__init__(**kwargs)
         _check_options(nc1_convention, global_mean)
-        self.nc1_convention, self.global_mean, self.ignore_index, self._classifier = nc1_convention, global_mean, ignore_index, _Same((classifier,))
-        for name, value in ClassStats(num_classes, dim).state_dict().items(): self.add_state(name, value, dist_reduce_fx=None, persistent=True)
+        self.nc1_convention, self.global_mean, self.ignore_index, self._classifier = (nc1_convention, global_mean,
+                                                                                      ignore_index,
+                                                                                      _Same((classifier,)))
+        for name, value in ClassStats(num_classes, dim).state_dict().items():
+            self.add_state(name, value, dist_reduce_fx=None, persistent=True)
 
     @property
     def stats(self)->ClassStats:
-        "The state as a `ClassStats`; states of several ranks (stacked by torchmetrics when it synchronises) are merged."
-        state = {f: v.double() if v.is_floating_point() else v for f, v in self.metric_state.items()}   # a module moved to bfloat16 takes its (zero) states along
+        """The state as a `ClassStats`; states of several ranks (stacked by torchmetrics when it synchronises) are
+        merged."""
+        # a module moved to bfloat16 takes its (zero) states along
+        state = {f: v.double() if v.is_floating_point() else v for f, v in self.metric_state.items()}
         if self.means.ndim == 2: return ClassStats.from_state(state)
         total = ClassStats(*self.means.shape[1:], device=self.means.device)
         for i in range(len(self.means)): total.merge(ClassStats.from_state({f: v[i] for f, v in state.items()}))
@@ -57,10 +63,14 @@ class NeuralCollapse(Metric):
     def compute(self)->dict: # name → float64 scalar
         "The metrics of everything seen since the last reset, over all ranks."
         stats, linear = self.stats, self._classifier[0]
-        if not stats.n: raise InputError(f"compute was called before update: NeuralCollapse has seen no samples{f', only {int(stats.ignored)} ignored ones' if stats.ignored else ''}")
+        if not stats.n:
+            raise InputError(f"compute was called before update: NeuralCollapse has seen no "
+                             f"samples{f', only {int(stats.ignored)} ignored ones' if stats.ignored else ''}")
         classifier = {} if linear is None else {"weight": linear.weight, "bias": linear.bias}
-        m = collapse_metrics_from_stats(stats, **classifier, nc1_convention=self.nc1_convention, global_mean=self.global_mean)
-        return {k: torch.tensor(v, dtype=torch.float64, device=self.device) for k, v in m.to_dict().items() if v is not None}
+        m = collapse_metrics_from_stats(stats, **classifier, nc1_convention=self.nc1_convention,
+                                        global_mean=self.global_mean)
+        return {k: torch.tensor(v, dtype=torch.float64, device=self.device) for k, v in m.to_dict().items()
+                if v is not None}
 
     def forward(self, features, # (n, d) any float dtype
                 labels, # (n,) integers in [0, K)
@@ -72,7 +82,9 @@ class NeuralCollapse(Metric):
                     )->None:
         "Adds what another metric, or the state of one, has seen."
         if isinstance(incoming_state, Metric):
-            if not isinstance(incoming_state, NeuralCollapse): raise InputError(f"incoming_state must be a NeuralCollapse or its state, got {type(incoming_state).__name__}")
+            if not isinstance(incoming_state, NeuralCollapse):
+                raise InputError(f"incoming_state must be a NeuralCollapse or its state, got "
+                                 f"{type(incoming_state).__name__}")
             incoming_state = incoming_state.metric_state
         self._keep(self.stats.merge(ClassStats.from_state(incoming_state)))
         self._computed = None

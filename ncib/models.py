@@ -31,7 +31,8 @@ def _tensors_only()->Iterator[None]:
         del os.environ[force]
         os.environ.update({k: v for k, v in before.items() if v is not None})
 
-_hugging_face = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_hugging_face = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                 "pytorch_model.bin.index.json")
 _nested = ("state_dict", "model_state_dict", "model", "net", "network", "module", "encoder", "backbone", "weights")
 
 def _unpickled(file: Path)->dict[str, Tensor]:
@@ -39,19 +40,23 @@ def _unpickled(file: Path)->dict[str, Tensor]:
         with _tensors_only(): found = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError: raise InputError(f"{file}: no such file") from None
     except Exception as e:
-        more = "holds more than weights, or is not a checkpoint of torch: it is not opened, because that could run code; save its state_dict alone"
+        more = ("holds more than weights, or is not a checkpoint of torch: it is not opened, because that could run "
+                "code; save its state_dict alone")
         raise InputError(f"{file} {more} ({_one_line(e)})") from None
     while isinstance(found, dict):
         inner = next((k for k in _nested if isinstance(found.get(k), dict)), None)
         if inner is None: break
         found = found[inner]
     out = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
-    if not out: raise InputError(f"{file} holds no state dict: it is a {type(found).__name__}" + (f" of {', '.join(map(str, list(found)[:8]))}" if isinstance(found, dict) else ""))
+    if not out:
+        raise InputError(f"{file} holds no state dict: it is a {type(found).__name__}"
+                         + (f" of {', '.join(map(str, list(found)[:8]))}" if isinstance(found, dict) else ""))
     return out
 
 def read_weights(file: "str|Path", # .safetensors, or what torch.save wrote (.pt, .pth, .ckpt, .bin); or a folder in the layout of Hugging Face, also in several shards
                  )->dict[str, Tensor]: # on the CPU
-    "The named weights in a file. No code in it is run. Raises `InputError` that names the file if it is missing, damaged, or holds something else."
+    """The named weights in a file. No code in it is run. Raises `InputError` that names the file if it is missing,
+    damaged, or holds something else."""
     file = Path(file)
     if file.is_dir():
         found = next((file/n for n in _hugging_face if (file/n).is_file()), None)
@@ -59,13 +64,15 @@ def read_weights(file: "str|Path", # .safetensors, or what torch.save wrote (.pt
         file = found
     if file.name.endswith(".index.json"):
         shards = sorted(set((read_json(file).get("weight_map") or {}).values()))
-        if not shards or any(Path(s).name != s for s in shards): raise InputError(f"{file} is damaged: it names no shards beside it")
+        if not shards or any(Path(s).name != s for s in shards):
+            raise InputError(f"{file} is damaged: it names no shards beside it")
         return {k: v for s in shards for k, v in read_weights(file.parent/s).items()}
     if file.suffix != ".safetensors": return _unpickled(file)
     try:
         with safe_open(file, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}
     except FileNotFoundError: raise InputError(f"{file}: no such file") from None
-    except (SafetensorError, OSError) as e: raise InputError(f"{file} is damaged or not a safetensors file ({e})") from None
+    except (SafetensorError, OSError) as e:
+        raise InputError(f"{file} is damaged or not a safetensors file ({e})") from None
 
 
 # %% ../nbs/api/09a_models.ipynb #2ba55297
@@ -83,18 +90,26 @@ def fit_weights(net: nn.Module, # gets the weights
                 strict: bool = True, # every weight of the network must be there, and no other
                 source: str = "weights", # what the error message calls them
                 )->str: # what was left out, in words; empty if nothing
-    "Puts weights into a network, whatever prefix their names have. Raises `InputError` that lists what is missing, unexpected or of another shape; if not `strict`, only where nothing fits."
+    """Puts weights into a network, whatever prefix their names have. Raises `InputError` that lists what is missing,
+    unexpected or of another shape; if not `strict`, only where nothing fits."""
     there, own = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}, net.state_dict()
     prefix = _prefix(list(there), own)
-    fitting = {k.removeprefix(prefix): v for k, v in there.items() if k.startswith(prefix) and k.removeprefix(prefix) in own}
+    fitting = {k.removeprefix(prefix): v for k, v in there.items() if k.startswith(prefix)
+               and k.removeprefix(prefix) in own}
     shapes = [k for k, v in fitting.items() if v.shape != own[k].shape]
     missing = [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in there if not (k.startswith(prefix) and k.removeprefix(prefix) in own)]
-    if len(fitting) == len(shapes): raise InputError(f"{source}: nothing in it fits the network, whose weights are {_listed(list(own))}; it has {_listed(list(there))}")
+    if len(fitting) == len(shapes):
+        raise InputError(f"{source}: nothing in it fits the network, whose weights are {_listed(list(own))}; it has "
+                         f"{_listed(list(there))}")
     said = [f"{len(missing)} of {len(own)} missing ({_listed(missing)})"] if missing else []
     if unexpected: said.append(f"{len(unexpected)} unexpected ({_listed(unexpected)})")
-    if shapes: said.append(f"{len(shapes)} of another shape ({_listed([f'{k} is {tuple(fitting[k].shape)}, wanted {tuple(own[k].shape)}' for k in shapes])})")
-    if said and strict: raise InputError(f"{source} does not fit the network: {'; '.join(said)}; strict=False (--strict no) takes what fits")
+    if shapes:
+        said.append(f"{len(shapes)} of another shape "
+                    f"({_listed([f'{k} is {tuple(fitting[k].shape)}, wanted {tuple(own[k].shape)}' for k in shapes])})")
+    if said and strict:
+        raise InputError(f"{source} does not fit the network: {'; '.join(said)}; strict=False (--strict no) takes what "
+                         f"fits")
     net.load_state_dict({k: v for k, v in fitting.items() if k not in shapes}, strict=False)
     return "; ".join(said)
 
@@ -110,14 +125,19 @@ def weights_hash(net: nn.Module, # any
 
 # %% ../nbs/api/09a_models.ipynb #7f6a741e
 _checkpoint_suffixes = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_numbers = (r"(?:^|[^a-z])(?:epoch|ep|e)[=_. -]*(\d+)", r"(?:^|[^a-z])(?:step|iter|iteration|checkpoint|ckpt|model|net)[=_. -]*(\d+)", r"(?<![a-z\d.])(\d+)(?![\d.]*\d)")
+_numbers = (r"(?:^|[^a-z])(?:epoch|ep|e)[=_. -]*(\d+)",
+            r"(?:^|[^a-z])(?:step|iter|iteration|checkpoint|ckpt|model|net)[=_. -]*(\d+)",
+            r"(?<![a-z\d.])(\d+)(?![\d.]*\d)")
 
 def _epoch_of(name, pattern)->"int|None":
     if pattern is not None:
         try: found = re.search(pattern, name)
         except re.error as e: raise InputError(f"epoch_pattern {pattern!r} is not a regular expression ({e})") from None
-        if found and not found.re.groups: raise InputError(f"epoch_pattern {pattern!r} needs a group in parentheses around the number, as in {pattern + '([0-9]+)'!r}")
-        if found and not (found[1] or "").isdigit(): raise InputError(f"epoch_pattern {pattern!r} finds {found[1]!r} in {name}, which is not a whole number")
+        if found and not found.re.groups:
+            raise InputError(f"epoch_pattern {pattern!r} needs a group in parentheses around the number, as in "
+                             f"{pattern + '([0-9]+)'!r}")
+        if found and not (found[1] or "").isdigit():
+            raise InputError(f"epoch_pattern {pattern!r} finds {found[1]!r} in {name}, which is not a whole number")
         return int(found[1]) if found else None
     stem = re.sub(r"\.(safetensors|pt|pth|ckpt|bin)$", "", name.lower())
     return next((int(found[-1]) for p in _numbers if (found := re.findall(p, stem))), None)
@@ -125,20 +145,28 @@ def _epoch_of(name, pattern)->"int|None":
 def find_checkpoints(folder: "str|Path", # of somebody's training
                      pattern: str|None = None, # regular expression whose first group is the epoch, in the file's (or subfolder's) name; `None`: as above
                      )->dict[int, Path]: # epoch → file or folder for `read_weights`, ascending
-    "The checkpoints in a folder, by epoch; files without a number are left out. Raises `InputError` if there are none, or two of one epoch."
+    """The checkpoints in a folder, by epoch; files without a number are left out. Raises `InputError` if there are
+    none, or two of one epoch."""
     folder = Path(folder)
     if not folder.is_dir(): raise InputError(f"{folder}: no such folder of checkpoints")
     def inside(root):
-        files = [p for p in root.iterdir() if p.is_file() and p.suffix in _checkpoint_suffixes and not p.name.startswith(".")]
+        files = [p for p in root.iterdir() if p.is_file() and p.suffix in _checkpoint_suffixes
+                 and not p.name.startswith(".")]
         return files + [p for p in root.iterdir() if p.is_dir() and any((p/n).is_file() for n in _hugging_face)]
     files = sorted(inside(folder) or (inside(folder/"checkpoints") if (folder/"checkpoints").is_dir() else []))
-    if not files: raise InputError(f"{folder} holds no checkpoints: no {', '.join(_checkpoint_suffixes)} files, and no folders with model.safetensors")
+    if not files:
+        raise InputError(f"{folder} holds no checkpoints: no {', '.join(_checkpoint_suffixes)} files, and no folders "
+                         f"with model.safetensors")
     out = {}
     for f in files:
         if (epoch := _epoch_of(f.name, pattern)) is None: continue
-        if epoch in out: raise InputError(f"{folder}: {out[epoch].name} and {f.name} are both of epoch {epoch}; say with epoch_pattern what the epoch is")
+        if epoch in out:
+            raise InputError(f"{folder}: {out[epoch].name} and {f.name} are both of epoch {epoch}; say with "
+                             f"epoch_pattern what the epoch is")
         out[epoch] = f
-    if not out: raise InputError(f"{folder}: no epoch in the names of its checkpoints ({_listed([f.name for f in files])}); give epoch_pattern, or one file as weights")
+    if not out:
+        raise InputError(f"{folder}: no epoch in the names of its checkpoints ({_listed([f.name for f in files])}); "
+                         f"give epoch_pattern, or one file as weights")
     return dict(sorted(out.items()))
 
 # %% ../nbs/api/09a_models.ipynb #c26deb2a
@@ -155,15 +183,20 @@ class LoadedModel:
     left_out: str = "" # what of the weights did not fit, in words
 
 def _extra(package, extra):
-    raise InputError(f"{package} is not installed: install it with pip install 'ncib[{extra}]' (or pip install {package})") from None
+    raise InputError(f"{package} is not installed: install it with pip install 'ncib[{extra}]' (or pip install "
+                     f"{package})") from None
 
 def _offline(spec, error):
-    raise InputError(f"the pretrained weights of {spec} are not on this machine and could not be fetched, which needs the network ({_one_line(error)}); give a file with weights, or weights none for random initialisation") from None
+    raise InputError(f"the pretrained weights of {spec} are not on this machine and could not be fetched, which needs "
+                     f"the network ({_one_line(error)}); give a file with weights, or weights none for random "
+                     f"initialisation") from None
 
 def _torchvision(spec, name, pretrained)->LoadedModel:
     from torchvision import models
     try: make, weights = models.get_model_builder(name), models.get_model_weights(name).DEFAULT
-    except ValueError: raise InputError(f"model {spec!r}: torchvision has no {name!r}; close: {_close(name, models.list_models(module=models))}") from None
+    except ValueError:
+        raise InputError(f"model {spec!r}: torchvision has no {name!r}; close: "
+                         f"{_close(name, models.list_models(module=models))}") from None
     try: net = make(weights=weights if pretrained else None, progress=False)
     except (OSError, RuntimeError) as e: _offline(spec, e)
     return LoadedModel(spec, net, weights.transforms(), True, None, "penultimate")
@@ -174,38 +207,57 @@ def _close(name, names):
 def _timm(spec, name, pretrained)->LoadedModel:
     try: import timm
     except ImportError: _extra("timm", "timm")
-    if "/" not in name and not timm.is_model(name.split(".")[0]): raise InputError(f"model {spec!r}: timm has no {name!r}; close: {_close(name, timm.list_models())}")
+    if "/" not in name and not timm.is_model(name.split(".")[0]):
+        raise InputError(f"model {spec!r}: timm has no {name!r}; close: {_close(name, timm.list_models())}")
     try: net = timm.create_model(f"hf-hub:{name}" if "/" in name and ":" not in name else name, pretrained=pretrained)
     except Exception as e: _offline(spec, e)
-    return LoadedModel(spec, net, timm.data.create_transform(**timm.data.resolve_model_data_config(net), is_training=False), True, None, "penultimate")
+    return LoadedModel(spec, net, timm.data.create_transform(**timm.data.resolve_model_data_config(net),
+                                                             is_training=False), True, None, "penultimate")
 
 def _hf(spec, name, pretrained)->LoadedModel:
     try: import transformers
     except ImportError: _extra("transformers", "hf")
     kind = not pretrained and name in transformers.CONFIG_MAPPING                         # nothing but an architecture
-    try: config = transformers.AutoConfig.for_model(name) if kind else transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except Exception as e: raise InputError(f"the configuration of {spec} is not on this machine and could not be fetched, which needs the network ({_one_line(e)}); a folder works, and with weights none a kind of network, as in hf:vit") from None
-    make = transformers.AutoModelForImageClassification if type(config) in transformers.AutoModelForImageClassification._model_mapping else transformers.AutoModel
-    try: net = make.from_pretrained(name, use_safetensors=True, trust_remote_code=False) if pretrained else make.from_config(config)
+    try:
+        config = (transformers.AutoConfig.for_model(name) if kind
+                  else transformers.AutoConfig.from_pretrained(name, trust_remote_code=False))
+    except Exception as e:
+        raise InputError(f"the configuration of {spec} is not on this machine and could not be fetched, which needs "
+                         f"the network ({_one_line(e)}); a folder works, and with weights none a kind of network, as "
+                         f"in hf:vit") from None
+    make = (transformers.AutoModelForImageClassification
+            if type(config) in transformers.AutoModelForImageClassification._model_mapping else transformers.AutoModel)
+    try:
+        net = (make.from_pretrained(name, use_safetensors=True, trust_remote_code=False) if pretrained
+               else make.from_config(config))
     except Exception as e: _offline(spec, e)
     try: process = None if kind else transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-    except Exception: process = None                                                      # another preprocessing must be named then
-    return LoadedModel(spec, net, process and (lambda image: process(image, return_tensors="pt")["pixel_values"][0]), True, None, "penultimate" if make is transformers.AutoModelForImageClassification else "output")
+    except Exception:
+        process = None                                                      # another preprocessing must be named then
+    return LoadedModel(spec, net, process and (lambda image: process(image, return_tensors="pt")["pixel_values"][0]),
+                       True, None, "penultimate" if make is transformers.AutoModelForImageClassification else "output")
 
-_in_archive = r"[^/]+/(data/weights/(weight_\d+|[^/]+\.json)|data/constants/(tensor_\d+|[^/]+\.json)|models/[^/]+\.json|data/sample_inputs/[^/]+\.pt|archive_format|archive_version|byteorder|version|\.data/[^/]+)"
+_in_archive = ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((r"[^/]+/(data/weights/(weight_\d+|[^/]+\.json)|data/constants/(tensor_\d+|[^/]+\.json)|models/[^/]+\.json|data/sample_inputs/[^/]+\.pt|archive_format|archive_version|byteorder|version|\.data/[^/]+)"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))
 
 def _exported(spec)->LoadedModel:
     file = Path(spec)
     if not file.is_file(): raise InputError(f"{file}: no such file")
     try:
         with zipfile.ZipFile(file) as z: names = z.namelist()
-        if odd := [n for n in names if not re.fullmatch(_in_archive, n)]: raise InputError(f"{file} holds {_listed(odd)}: only graphs and tensors are loaded, no pickled objects and no compiled code")
+        if odd := [n for n in names if not re.fullmatch(_in_archive, n)]:
+            raise InputError(f"{file} holds {_listed(odd)}: only graphs and tensors are loaded, no pickled objects and "
+                             f"no compiled code")
         with _tensors_only(): program = torch.export.load(file)
-        net = torch.export.unflatten(program)                                             # modules as in the original, so that layers have names
+        # modules as in the original, so that layers have names
+        net = torch.export.unflatten(program)
     except InputError: raise
-    except Exception as e: raise InputError(f"{file} is not an archive that this torch's torch.export.load reads ({_one_line(e)})") from None
-    inputs = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in program.graph_signature.user_inputs]
-    if len(inputs) != 1 or not isinstance(inputs[0], Tensor): raise InputError(f"{file}: the program must take one batch of images, it takes {len(inputs)} inputs")
+    except Exception as e:
+        raise InputError(f"{file} is not an archive that this torch's torch.export.load reads "
+                         f"({_one_line(e)})") from None
+    inputs = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"
+              and n.name in program.graph_signature.user_inputs]
+    if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        raise InputError(f"{file}: the program must take one batch of images, it takes {len(inputs)} inputs")
     size = inputs[0].shape[0] if inputs[0].ndim else None
     return LoadedModel(spec, net, None, False, size if isinstance(size, int) else None)
 
@@ -213,7 +265,8 @@ def _own(spec)->LoadedModel:
     make = load_function(spec, "model")
     try: net = make()
     except Exception as e: raise InputError(f"model {spec!r} cannot be made ({_one_line(e)})") from e
-    if not isinstance(net, nn.Module): raise InputError(f"model {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
+    if not isinstance(net, nn.Module):
+        raise InputError(f"model {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
     return LoadedModel(spec, net, getattr(make, "preprocess", None) or getattr(net, "preprocess", None))
 
 def load_model(model: "str|nn.Module", # a name as above, or a network, of which a copy is used
@@ -221,39 +274,50 @@ def load_model(model: "str|nn.Module", # a name as above, or a network, of which
                strict: bool = True, # a file's weights must fit exactly
                seed: int = 0, # of the random initialisation
                )->LoadedModel:
-    "A network by name, in evaluation mode. Raises `InputError` for an unknown name, an extra that is not installed, weights that do not fit or need the network."
+    """A network by name, in evaluation mode. Raises `InputError` for an unknown name, an extra that is not installed,
+    weights that do not fit or need the network."""
     kind, _, name = str(model).partition(":")
-    libraries, file = {"torchvision": _torchvision, "timm": _timm, "hf": _hf}, str(weights) if str(weights) not in ("default", "none") else None
+    libraries, file = ({"torchvision": _torchvision, "timm": _timm, "hf": _hf},
+                       str(weights) if str(weights) not in ("default", "none") else None)
     if not isinstance(model, nn.Module) and (found := re.fullmatch(r"(.+\.safetensors)\+(.+:.+)", str(model))):
         if file: raise InputError(f"model {str(model)!r} names its weights; leave out weights {str(weights)!r}")
         file, model = found.groups()
         kind = ""
     with fixed_seed(seed, 8), _tensors_only():
-        if isinstance(model, nn.Module): loaded = LoadedModel(type(model).__name__, copy.deepcopy(model), getattr(model, "preprocess", None))
+        if isinstance(model, nn.Module):
+            loaded = LoadedModel(type(model).__name__, copy.deepcopy(model), getattr(model, "preprocess", None))
         elif kind in libraries and name: loaded = libraries[kind](model, name, str(weights) == "default")
         elif str(model).endswith(".pt2"):
             if file: raise InputError(f"{model} holds its own weights; leave out weights {file!r}")
             loaded = _exported(model)
-        elif str(model).endswith(_checkpoint_suffixes): raise InputError(f"{model} holds weights, not a network: give the network, as torchvision:NAME, timm:NAME, hf:NAME or module:function, and this file as its weights")
+        elif str(model).endswith(_checkpoint_suffixes):
+            raise InputError(f"{model} holds weights, not a network: give the network, as torchvision:NAME, timm:NAME, "
+                             f"hf:NAME or module:function, and this file as its weights")
         elif ":" in str(model): loaded = _own(model)
-        else: raise InputError(f"model must be torchvision:NAME, timm:NAME, hf:NAME, module:function, file.py:function or a .pt2 file, got {model!r}")
+        else:
+            raise InputError(f"model must be torchvision:NAME, timm:NAME, hf:NAME, module:function, file.py:function "
+                             f"or a .pt2 file, got {model!r}")
     left = fit_weights(loaded.net, read_weights(file), strict, file) if file else ""
     loaded.net.eval()
-    return LoadedModel(loaded.name, loaded.net, loaded.preprocess, loaded.colour, loaded.batch, loaded.layer, Path(file).name if file else str(weights), left)
+    return LoadedModel(loaded.name, loaded.net, loaded.preprocess, loaded.colour, loaded.batch, loaded.layer,
+                       Path(file).name if file else str(weights), left)
 
 def penultimate_layer(net: nn.Module, # in evaluation mode
                       inputs: Tensor, # one batch, on its device
                       )->str: # `input of NAME`
-    "The layer below the classifier: what the linear layer is given whose output is the network's. Raises `InputError` if there is no such layer."
+    """The layer below the classifier: what the linear layer is given whose output is the network's. Raises `InputError`
+    if there is no such layer."""
     outputs = {}
-    handles = [m.register_forward_hook(lambda module, args, out, name=name: outputs.__setitem__(name, out)) for name, m in net.named_modules() if isinstance(m, nn.Linear)]
+    handles = [m.register_forward_hook(lambda module, args, out, name=name: outputs.__setitem__(name, out))
+               for name, m in net.named_modules() if isinstance(m, nn.Linear)]
     try:
         with torch.inference_mode(): out = net(inputs)
     finally:
         for h in handles: h.remove()
     out = getattr(out, "logits", out)
     found = [name for name, o in outputs.items() if o is out]
-    if not found or not found[-1]: raise InputError("layer penultimate: the network does not end in a linear layer; name a layer")
+    if not found or not found[-1]:
+        raise InputError("layer penultimate: the network does not end in a linear layer; name a layer")
     return f"input of {found[-1]}"
 
 def layer_table(net: nn.Module, # in evaluation mode
@@ -262,9 +326,15 @@ def layer_table(net: nn.Module, # in evaluation mode
     "Every named module of a network: what can be asked for as a layer."
     shapes, modules = {}, {name: m for name, m in net.named_modules() if name}
     if inputs is not None:
-        handles = [m.register_forward_hook(lambda module, args, out, name=name: shapes.__setitem__(name, "×".join(map(str, out.shape[1:])) if isinstance(out, Tensor) else type(out).__name__)) for name, m in modules.items()]
+        handles = [m.register_forward_hook(lambda module, args, out,
+                                           name=name: shapes.__setitem__(name,
+                                                                         "×".join(map(str, out.shape[1:]))
+                                                                         if isinstance(out, Tensor)
+                                                                         else type(out).__name__))
+                   for name, m in modules.items()]
         try:
             with torch.inference_mode(): net(inputs)
         finally:
             for h in handles: h.remove()
-    return {name: f"{type(m).__name__} {shapes.get(name, '' if inputs is None else '(not called)')}".rstrip() for name, m in modules.items()}
+    return {name: f"{type(m).__name__} {shapes.get(name, '' if inputs is None else '(not called)')}".rstrip()
+            for name, m in modules.items()}

@@ -23,14 +23,17 @@ class _Block(nn.Module):
     def __init__(self, c_in, c_out, stride):
         super().__init__()
         conv = lambda i, o, s: nn.Conv2d(i, o, 3, s, 1, bias=False)
-        self.body = nn.Sequential(conv(c_in, c_out, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True), conv(c_out, c_out, 1), nn.BatchNorm2d(c_out))
-        self.shortcut = nn.Identity() if stride == 1 and c_in == c_out else nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+        self.body = nn.Sequential(conv(c_in, c_out, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True),
+                                  conv(c_out, c_out, 1), nn.BatchNorm2d(c_out))
+        self.shortcut = (nn.Identity() if stride == 1 and c_in == c_out
+                         else nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)))
 
     def forward(self, x): return F.relu(self.body(x) + self.shortcut(x))
 
 def _light(channels, small):
     return nn.Sequential(nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
-                         _Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 64
+                         _Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten()), 64
 
 def _resnet(make):
     def build(channels, small):
@@ -42,7 +45,8 @@ def _resnet(make):
     return build
 
 class _ConvNet(nn.Module):
-    "2×2 convolution that whitens patches, then conv-pool-bn-relu-conv-bn-relu three times, then the maximum over the map."
+    """2×2 convolution that whitens patches, then conv-pool-bn-relu-conv-bn-relu three times, then the maximum over the
+    map."""
     def __init__(self, channels, widths):
         super().__init__()
         self.stem, layers = nn.Conv2d(channels, c := 8*channels, 2), []
@@ -50,7 +54,8 @@ class _ConvNet(nn.Module):
         for width in widths:
             for i, o in ((c, width), (width, width)):
                 conv = nn.Conv2d(i, o, 3, 1, 1, bias=False)
-                nn.init.dirac_(conv.weight.data[:i])                        # the first channels begin as copies of the input's
+                # the first channels begin as copies of the input's
+                nn.init.dirac_(conv.weight.data[:i])
                 layers.append(nn.Sequential(conv, nn.BatchNorm2d(o)))
             c = width
         self.layers = nn.ModuleList(layers)
@@ -81,7 +86,8 @@ backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resne
 def load_function(spec: str, # `module:function` or `file.py:function`
                   what: str = "function", # what the error message calls it
                   )->Callable:
-    """A function by name: how the command line is given one's own code. Modules are looked for where Python finds them and in the working directory.
+    """A function by name: how the command line is given one's own code. Modules are looked for where Python finds them
+    and in the working directory.
 
     Raises `InputError` if the module cannot be imported or has no such function."""
     module, _, name = spec.rpartition(":")
@@ -91,16 +97,19 @@ def load_function(spec: str, # `module:function` or `file.py:function`
         file = Path(module).resolve()
         if not file.is_file(): raise InputError(f"{what} {spec!r}: {module}: no such file")
         places.append(str(file.parent))
-    sys.path.extend(p for p in places if p not in sys.path)                                # behind everything else: nothing is hidden by them
+    # behind everything else: nothing is hidden by them
+    sys.path.extend(p for p in places if p not in sys.path)
     try:
         if not module.endswith(".py"): m = importlib.import_module(module)
         elif (m := sys.modules.get(key := f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}")) is None:
             m = sys.modules[key] = importlib.util.module_from_spec(found := importlib.util.spec_from_file_location(key, file))
             try: found.loader.exec_module(m)
             except BaseException: del sys.modules[key]; raise
-    except Exception as e: raise InputError(f"{what} {spec!r}: module {module!r} cannot be imported ({_one_line(e)})") from e
+    except Exception as e:
+        raise InputError(f"{what} {spec!r}: module {module!r} cannot be imported ({_one_line(e)})") from e
     if not callable(f := getattr(m, name, None)):
-        raise InputError(f"{what} {spec!r}: {module} has no function {name!r}; there is {', '.join(k for k, v in vars(m).items() if callable(v) and not k.startswith('_')) or 'none'}")
+        raise InputError(f"{what} {spec!r}: {module} has no function {name!r}; there is "
+                         f"{', '.join(k for k, v in vars(m).items() if callable(v) and not k.startswith('_')) or 'none'}")
     return f
 
 # %% ../nbs/api/02_nets.ipynb #5ee0c103
@@ -109,15 +118,21 @@ def _own_backbone(spec, shape)->tuple[nn.Module, int]:
     make = load_function(spec, "backbone")
     try: net = make(shape=shape) if "shape" in inspect.signature(make).parameters else make()
     except Exception as e: raise InputError(f"backbone {spec!r} cannot be made ({_one_line(e)})") from e
-    if not isinstance(net, nn.Module): raise InputError(f"backbone {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
+    if not isinstance(net, nn.Module):
+        raise InputError(f"backbone {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
     was = {m: m.training for m in net.modules()}
     try:
         with torch.no_grad(): out = net.eval()(torch.zeros(2, *shape))
-    except Exception as e: raise InputError(f"backbone {spec!r} does not take images of shape (2, {', '.join(map(str, shape))}) ({_one_line(e)})") from e
+    except Exception as e:
+        raise InputError(f"backbone {spec!r} does not take images of shape (2, {', '.join(map(str, shape))}) "
+                         f"({_one_line(e)})") from e
     for m, training in was.items(): m.training = training
     if not isinstance(out, Tensor): raise InputError(f"backbone {spec!r} must give a tensor, got {type(out).__name__}")
-    if out.ndim != 2 or len(out) != 2 or not out.shape[1]: raise InputError(f"backbone {spec!r} must give (n, d) features, got shape {tuple(out.shape)} for 2 images" + ("; average over positions first" if out.ndim == 4 else ""))
-    if not out.is_floating_point(): raise InputError(f"backbone {spec!r} must give floating-point features, got {out.dtype}".replace("torch.", ""))
+    if out.ndim != 2 or len(out) != 2 or not out.shape[1]:
+        raise InputError(f"backbone {spec!r} must give (n, d) features, got shape {tuple(out.shape)} for 2 images"
+                         + ("; average over positions first" if out.ndim == 4 else ""))
+    if not out.is_floating_point():
+        raise InputError(f"backbone {spec!r} must give floating-point features, got {out.dtype}".replace("torch.", ""))
     return net, out.shape[1]
 
 # %% ../nbs/api/02_nets.ipynb #27ab28b6
@@ -131,16 +146,20 @@ class Encoder(nn.Module):
                  std: "Tensor|float" = 0.25, # per channel
                  seed: int = 0): # of the initial weights; the global generator is left alone
         super().__init__()
-        if backbone not in OrOwn(backbones): raise InputError(f"backbone must be one of {', '.join(backbones)}, or module:function, got {backbone!r}")
+        if backbone not in OrOwn(backbones):
+            raise InputError(f"backbone must be one of {', '.join(backbones)}, or module:function, got {backbone!r}")
         for name, v in (("feature_dim", feature_dim), ("projection_dim", projection_dim)):
             if v is not None and v < 1: raise InputError(f"{name} must be at least 1, got {v}")
         c, h, w = self.shape = tuple(shape)
         with fixed_seed(seed, 0):
-            self.backbone, dim = backbones[backbone](c, max(h, w) <= 64) if backbone in backbones else _own_backbone(backbone, (c, h, w))
+            self.backbone, dim = (backbones[backbone](c, max(h, w) <= 64) if backbone in backbones
+                                  else _own_backbone(backbone, (c, h, w)))
             self.reduce = nn.Identity() if feature_dim in (None, dim) else nn.Linear(dim, feature_dim)
             self.feature_dim = feature_dim or dim
-            self.head = nn.Sequential(nn.Linear(self.feature_dim, self.feature_dim), nn.ReLU(inplace=True), nn.Linear(self.feature_dim, projection_dim))
-        for name, v in (("mean", mean), ("std", std)): self.register_buffer(name, torch.as_tensor(v, dtype=torch.float32).expand(c).clone().view(1, c, 1, 1))
+            self.head = nn.Sequential(nn.Linear(self.feature_dim, self.feature_dim), nn.ReLU(inplace=True),
+                                      nn.Linear(self.feature_dim, projection_dim))
+        for name, v in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.as_tensor(v, dtype=torch.float32).expand(c).clone().view(1, c, 1, 1))
 
     def forward(self, images: Tensor, # (n, C, H, W) uint8, or floats in [0, 1]
                 )->Tensor: # (n, feature_dim)
@@ -150,30 +169,42 @@ class Encoder(nn.Module):
 
     def check_gradients(self, name: str = "backbone", # what the error message calls it
                         )->None:
-        "Raises `InputError` unless a loss on the features of a random batch gives finite features and a gradient for every weight of the backbone that asks for one. Weights and running statistics stay as they are."
+        """Raises `InputError` unless a loss on the features of a random batch gives finite features and a gradient for
+        every weight of the backbone that asks for one. Weights and running statistics stay as they are."""
         net = copy.deepcopy(self).train()
         x = torch.rand(8, self.mean.shape[1], *self.shape[1:], generator=generator(0, 5))
         with fixed_seed(0, 6):
             try: out = net(x)
-            except Exception as e: raise InputError(f"{name} fails on a training batch of shape {tuple(x.shape)} ({_one_line(e)})") from e
-            if tuple(out.shape) != (8, self.feature_dim): raise InputError(f"{name} must give (n, {self.feature_dim}) features in training too, got shape {tuple(out.shape)} for 8 images")
-            if not torch.isfinite(out).all(): raise InputError(f"{name} must give finite features, got NaN or infinity for random images")
+            except Exception as e:
+                raise InputError(f"{name} fails on a training batch of shape {tuple(x.shape)} ({_one_line(e)})") from e
+            if tuple(out.shape) != (8, self.feature_dim):
+                raise InputError(f"{name} must give (n, {self.feature_dim}) features in training too, got shape "
+                                 f"{tuple(out.shape)} for 8 images")
+            if not torch.isfinite(out).all():
+                raise InputError(f"{name} must give finite features, got NaN or infinity for random images")
             weights = {k: p for k, p in net.backbone.named_parameters() if p.requires_grad}
             if not weights: raise InputError(f"{name} has no weight that can be trained")
-            if not out.requires_grad: raise InputError(f"{name}: no gradient reaches its weights; is its output detached?")
+            if not out.requires_grad:
+                raise InputError(f"{name}: no gradient reaches its weights; is its output detached?")
             (out*torch.randn(out.shape, generator=generator(0, 7))).sum().backward()
         if lost := [k for k, p in weights.items() if p.grad is None]:
-            raise InputError(f"{name}: no gradient reaches {len(lost)} of {len(weights)} weights ({', '.join(lost[:5])}{', …' if len(lost) > 5 else ''}); freeze them with requires_grad_(False), or use them")
+            raise InputError(f"{name}: no gradient reaches {len(lost)} of {len(weights)} weights "
+                             f"({', '.join(lost[:5])}{', …' if len(lost) > 5 else ''}); freeze them with "
+                             f"requires_grad_(False), or use them")
 
     @torch.no_grad()
     def whiten(self, images: Tensor, # (n, C, H, W) uint8, on any device; at most 2,000 of them are looked at
                )->"Encoder": # itself
-        "Makes the first layer of `conv`, `conv-wide` and `conv-narrow` a whitening of patches of `images`; leaves other backbones as they are."
+        """Makes the first layer of `conv`, `conv-wide` and `conv-narrow` a whitening of patches of `images`; leaves
+        other backbones as they are."""
         if not isinstance(self.backbone, _ConvNet): return self
-        some, size = images[::math.ceil(len(images)/2000)], self.mean.shape[1]*4         # spread over the classes, should they be sorted
+        # spread over the classes, should they be sorted
+        some, size = images[::math.ceil(len(images)/2000)], self.mean.shape[1]*4
         total = torch.zeros(size, size, dtype=torch.float64)
-        for x in some.cpu().split(250):                                                   # always there: GPUs round otherwise
-            patches = F.unfold((x.float()/255 - self.mean.cpu())/self.std.cpu(), 2).transpose(1, 2).reshape(-1, size).double()
+        # always there: GPUs round otherwise
+        for x in some.cpu().split(250):
+            patches = F.unfold((x.float()/255 - self.mean.cpu())/self.std.cpu(),
+                               2).transpose(1, 2).reshape(-1, size).double()
             total += patches.T @ patches
         self.backbone.whiten(total/(len(some)*(images.shape[2] - 1)*(images.shape[3] - 1)))
         return self
@@ -189,13 +220,15 @@ def extract_features(encoder: Encoder, # on any device
                      images: Tensor, # (n, C, H, W) uint8, on any device
                      batch_size: int = 1024, # at most
                      )->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
-    "Features of all images, in evaluation mode (the mode is put back) and in float32, on a GPU without TensorFloat-32, whose ten bits would be noise to collapsed classes."
+    """Features of all images, in evaluation mode (the mode is put back) and in float32, on a GPU without
+    TensorFloat-32, whose ten bits would be noise to collapsed classes."""
     was, device, tf32 = encoder.training, encoder.mean.device, torch.backends.cudnn.allow_tf32
     encoder.eval()
     torch.backends.cudnn.allow_tf32 = False
     try:
         rows = max(1, min(batch_size, 2**22//images[0, 0].numel()))                    # large images in smaller batches
-        parts = [tuple(t.to(images.device) for t in (f, encoder.project(f))) for f in (encoder(x.to(device)) for x in images.split(rows))]
+        parts = [tuple(t.to(images.device) for t in (f, encoder.project(f)))
+                 for f in (encoder(x.to(device)) for x in images.split(rows))]
         return tuple(torch.cat(p) for p in zip(*parts))
     finally:
         encoder.train(was)
@@ -204,7 +237,8 @@ def extract_features(encoder: Encoder, # on any device
 def extract_features_together(encoder: Encoder, # the same weights on every rank
                               images: Tensor, # (n, C, H, W) uint8, the same on every rank
                               )->"tuple[Tensor, Tensor]|None": # as `extract_features` on rank 0, nothing on the others
-    "Features of all images, every rank working on its share. Raises `InputError` if there are fewer images than processes."
+    """Features of all images, every rank working on its share. Raises `InputError` if there are fewer images than
+    processes."""
     rank, size = ranks()
     if size == 1: return extract_features(encoder, images)
     shares = images.tensor_split(size)

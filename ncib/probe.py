@@ -28,14 +28,17 @@ class LinearProbe:
     iterations: int # L-BFGS iterations
 
     def __repr__(self):
-        return (f"LinearProbe({self.weight.shape[0]} classes, {self.weight.shape[1]} features, loss={self.loss:.4g} nats, "
-                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, iterations={self.iterations})")
+        return (f"LinearProbe({self.weight.shape[0]} classes, {self.weight.shape[1]} features, loss={self.loss:.4g} "
+                f"nats, "
+                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, "
+                f"iterations={self.iterations})")
 
     def logits(self, features: Tensor, # (m, d) float tensor
                )->Tensor: # (m, K), float64
         "weight·x + bias, in float64, 4096 rows at a time."
         x = check_features(features)
-        if x.shape[1] != self.weight.shape[1]: raise InputError(f"features must have {self.weight.shape[1]} columns, got {x.shape[1]}")
+        if x.shape[1] != self.weight.shape[1]:
+            raise InputError(f"features must have {self.weight.shape[1]} columns, got {x.shape[1]}")
         device = "cpu" if x.device.type == "mps" else x.device
         w, b = (double(torch.as_tensor(t), device) for t in (self.weight, self.bias))
         return torch.cat([double(c, device)@w.T + b for c in x.split(4096)])
@@ -52,13 +55,15 @@ class LinearProbe:
                  )->float: # share of rows whose class is predicted, 0…1
         "Share of rows that get their own label."
         best = self.logits(features).argmax(1)
-        return float((best == check_labels(labels, len(best), self.weight.shape[0], device=best.device)).double().mean())
+        return float((best == check_labels(labels, len(best), self.weight.shape[0],
+                                           device=best.device)).double().mean())
 
 # %% ../nbs/api/05_probe.ipynb #22471dde
 def _standardise(x: Tensor)->tuple[Tensor, Tensor, Tensor]: # (n, d) standardised in float32 or float64, (d,) mean, (d,) 1/std (0 for constant columns)
     mean = sum(double(c, "cpu").sum(0) for c in x.split(4096))/len(x)
     var = sum((double(c, "cpu") - mean).square().sum(0) for c in x.split(4096))/len(x)
-    scale = torch.where(var > (1e-12*mean).square(), var.rsqrt(), 0.)           # spread below rounding: a constant column
+    # spread below rounding: a constant column
+    scale = torch.where(var > (1e-12*mean).square(), var.rsqrt(), 0.)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     z = torch.cat([((double(c, "cpu") - mean)*scale).to(x.device, dtype) for c in x.split(4096)])
     return z, mean, scale
@@ -81,14 +86,19 @@ def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
                  tol: float=1e-6, # nats; converged when ‖∇F‖²/(2λ) ≤ tol
                  max_iterations: int=1000, # of L-BFGS; reaching it gives `converged=False`
                  )->LinearProbe: # weight and bias NumPy or torch as `features`, in float64
-    "L2-regularised multinomial logistic regression on standardised features, folded back into weight and bias. Deterministic; one extra copy of the features in memory."
+    """L2-regularised multinomial logistic regression on standardised features, folded back into weight and bias.
+    Deterministic; one extra copy of the features in memory."""
     x = check_features(features)
     y = check_labels(labels, len(x), num_classes, device=x.device)
-    if l2 <= 0: raise InputError(f"l2 must be positive (collapsed features are separable: without it there is no optimum), got {l2}")
+    if l2 <= 0:
+        raise InputError(f"l2 must be positive (collapsed features are separable: without it there is no optimum), got "
+                         f"{l2}")
     counts = count_classes(y, num_classes)
     K, d = len(counts), x.shape[1]
     if K < 2: raise InputError(f"labels must hold at least two classes, got {K}")
-    if missing := (counts == 0).nonzero()[:, 0].tolist(): raise InputError(f"labels have no sample of class {named_classes(missing)}; numpy.unique(labels, return_inverse=True)[1] numbers the others from 0")
+    if missing := (counts == 0).nonzero()[:, 0].tolist():
+        raise InputError(f"labels have no sample of class {named_classes(missing)}; numpy.unique(labels, "
+                         f"return_inverse=True)[1] numbers the others from 0")
     z, mean, scale = _standardise(x)
     theta, iterations, gap, loss = np.zeros(K*(d + 1)), 0, np.inf, np.nan
     for dtype in dict.fromkeys([z.dtype, torch.float64]):

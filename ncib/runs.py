@@ -33,25 +33,31 @@ def save_tensors(path: "str|Path", # file to write, atomically
     seen, own = set(), {}
     for k, v in tensors.items():
         v = v.detach().cpu().contiguous()
-        own[k] = v.clone() if v.untyped_storage().data_ptr() in seen else v       # safetensors refuses tensors that share memory
+        # safetensors refuses tensors that share memory
+        own[k] = v.clone() if v.untyped_storage().data_ptr() in seen else v
         seen.add(v.untyped_storage().data_ptr())
     try:
         with atomic_write(path) as tmp: save_file(own, tmp, {k: json.dumps(v) for k, v in metadata.items()})
-    except (SafetensorError, OSError) as e: raise InputError(f"cannot write {path}: {getattr(e, 'strerror', None) or e}") from None
+    except (SafetensorError, OSError) as e:
+        raise InputError(f"cannot write {path}: {getattr(e, 'strerror', None) or e}") from None
 
 @contextlib.contextmanager
 def _opened(path, device="cpu"):
     try:
         with safe_open(path, "pt", device=str(device)) as f: yield f
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError, OSError) as e: raise InputError(f"{path} is damaged or not a safetensors file ({e})") from None
+    except (SafetensorError, ValueError, OSError) as e:
+        raise InputError(f"{path} is damaged or not a safetensors file ({e})") from None
 
 def load_tensors(path: "str|Path", # what `save_tensors` wrote
                  device: "str|torch.device" = "cpu", # where to put the tensors
                  names: "list[str]|None" = None, # which tensors to read; `None`: all. None of them still tells whether the file is whole
                  )->tuple[dict[str, Tensor], dict]: # tensors, metadata
-    "Reads what `save_tensors` wrote; `InputError` that names the file if it is missing, truncated or otherwise damaged."
-    with _opened(path, device) as f: return {k: f.get_tensor(k) for k in (f.keys() if names is None else names)}, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+    """Reads what `save_tensors` wrote; `InputError` that names the file if it is missing, truncated or otherwise
+    damaged."""
+    with _opened(path, device) as f:
+        tensors = {k: f.get_tensor(k) for k in (f.keys() if names is None else names)}
+        return tensors, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
 
 def tensor_names(path: "str|Path", # what `save_tensors` wrote
                  )->set[str]:
@@ -61,7 +67,8 @@ def tensor_names(path: "str|Path", # what `save_tensors` wrote
 # %% ../nbs/api/09_runs.ipynb #9ec282e3
 @dataclass(frozen=True)
 class Features:
-    "Features of one checkpoint, on the CPU; `train_head` and `test_head` hold the projection head's unit rows where they were recorded."
+    """Features of one checkpoint, on the CPU; `train_head` and `test_head` hold the projection head's unit rows where
+    they were recorded."""
     train: Tensor # (N, d)
     train_labels: Tensor # (N,) int64
     test: Tensor # (M, d)
@@ -82,7 +89,9 @@ class Features:
              layer: str = "backbone", # `backbone` or `head`
              )->tuple[Tensor, Tensor]: # (n, d) features, (n,) labels
         "Features and labels of one part; `layer` is `backbone` or `head`. `InputError` if they were not recorded."
-        if name not in ("train", "test") or layer not in ("backbone", "head"): raise InputError(f"no features {name!r} of layer {layer!r}: parts are train and test, layers backbone and head")
+        if name not in ("train", "test") or layer not in ("backbone", "head"):
+            raise InputError(f"no features {name!r} of layer {layer!r}: parts are train and test, layers backbone and "
+                             f"head")
         x = getattr(self, name if layer == "backbone" else f"{name}_head")
         if x is None: raise InputError(f"the {layer} features of the {name} images were not recorded")
         return x, getattr(self, f"{name}_labels")
@@ -102,19 +111,27 @@ class Run:
                environment: dict|None = None, # versions, device: for information
                defaults: dict|None = None, # what a key of `config` counts as that an existing run, made before there was one, lacks
                )->"Run":
-        "A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that names the differences."
-        if isinstance(classes, str) or not hasattr(classes, "__iter__"): raise InputError(f"classes must be a list of K names, got {classes!r}")
-        path, info = Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)}, "environment": environment or {}}
+        """A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that
+        names the differences."""
+        if isinstance(classes, str) or not hasattr(classes, "__iter__"):
+            raise InputError(f"classes must be a list of K names, got {classes!r}")
+        path, info = (Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)},
+                                   "environment": environment or {}})
         if (path/"config.json").is_file():
             run = cls(path)
             for part in ("config", "data"):
                 older = {k: v for k, v in (defaults or {}).items() if k in info[part]} if part == "config" else {}
                 there, asked = {**older, **run.info[part]}, json.loads(json.dumps(info[part]))
-                differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k) and (part, k) != ("data", "name")]
-                if differ: raise InputError(f"{path} holds a run of another configuration: " + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in differ))
+                differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k)
+                          and (part, k) != ("data", "name")]
+                if differ:
+                    raise InputError(f"{path} holds a run of another configuration: "
+                                     + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}"
+                                                 for k in differ))
             return run
         if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
-        if path.is_dir() and any(p.suffix != ".tmp" and p.name != ".lock" for p in path.iterdir()): raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
+        if path.is_dir() and any(p.suffix != ".tmp" and p.name != ".lock" for p in path.iterdir()):
+            raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
         try: write_json(path/"config.json", info)
         except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
         return cls(path)
@@ -132,7 +149,8 @@ class Run:
         "Names of the K classes."
         return self.data["classes"]
 
-    def _epochs(self, folder)->list[int]: return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors") if p.stem[6:].isdigit())
+    def _epochs(self, folder)->list[int]:
+        return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors") if p.stem[6:].isdigit())
     @property
     def epochs(self)->list[int]:
         "Epochs whose features are recorded, ascending."
@@ -148,7 +166,8 @@ class Run:
              epoch: "int|str", # number or `last`
              )->Path:
         "Where a tensor file lies, whether or not it is there."
-        return self.path/folder/(f"{epoch}.safetensors" if isinstance(epoch, str) else f"epoch_{operator.index(epoch):04d}.safetensors")
+        return self.path/folder/(f"{epoch}.safetensors" if isinstance(epoch, str)
+                                 else f"epoch_{operator.index(epoch):04d}.safetensors")
 
     def save_features(self, epoch: int, # 0 is before training
                       train, # (N, d) features of the training images
@@ -159,18 +178,24 @@ class Run:
                       test_head=None, # (M, p)
                       dtype: torch.dtype = torch.float32, # to store them in
                       )->None:
-        "Records the features of one checkpoint; rows in the same order at every checkpoint and in every run to be paired with this one."
+        """Records the features of one checkpoint; rows in the same order at every checkpoint and in every run to be
+        paired with this one."""
         named = {"train": train, "test": test, "train_head": train_head, "test_head": test_head}
         name = lambda k: f"{k} features at epoch {epoch}"
-        tensors = {k: check_features(check_features(v, name(k)).to(dtype), f"{name(k)}, as {dtype},".replace("torch.", "")) for k, v in named.items() if v is not None}
-        for k, y in (("train", train_labels), ("test", test_labels)): tensors[f"{k}_labels"] = check_labels(y, len(tensors[k]), len(self.classes), f"{k}_labels")
+        tensors = {k: check_features(check_features(v, name(k)).to(dtype),
+                                     f"{name(k)}, as {dtype},".replace("torch.", "")) for k, v in named.items()
+                   if v is not None}
+        for k, y in (("train", train_labels), ("test", test_labels)):
+            tensors[f"{k}_labels"] = check_labels(y, len(tensors[k]), len(self.classes), f"{k}_labels")
         save_tensors(self.file("features", epoch), tensors, epoch=int(epoch))
 
     def features(self, epoch: int, # one of `epochs`
                  )->Features:
         "Features recorded at `epoch`; `InputError` if there are none or the file is damaged."
         file = self.file("features", epoch)
-        if not file.is_file(): raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs {', '.join(map(str, self.epochs)) or 'none'}")
+        if not file.is_file():
+            raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs "
+                             f"{', '.join(map(str, self.epochs)) or 'none'}")
         tensors, _ = load_tensors(file)
         try: return Features(**tensors)
         except TypeError: raise InputError(f"{file} is damaged: it holds {', '.join(tensors)}") from None
@@ -181,13 +206,20 @@ class Run:
                 )->Encoder:
         "The encoder with the weights of a checkpoint, in eval mode."
         c = self.config
-        if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys(): raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell {', '.join(sorted(missing))}")
-        if c["backbone"] != (backbone or c["backbone"]): raise InputError(f"{self.path} was trained with backbone {c['backbone']}, got {backbone}")
-        if c["backbone"] not in backbones and backbone is None: raise InputError(f"{self.path} was trained with a backbone of one's own code: name it again, backbone {c['backbone']!r}, to have it called")
+        if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys():
+            raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell "
+                             f"{', '.join(sorted(missing))}")
+        if c["backbone"] != (backbone or c["backbone"]):
+            raise InputError(f"{self.path} was trained with backbone {c['backbone']}, got {backbone}")
+        if c["backbone"] not in backbones and backbone is None:
+            raise InputError(f"{self.path} was trained with a backbone of one's own code: name it again, backbone "
+                             f"{c['backbone']!r}, to have it called")
         net = Encoder(c["backbone"], tuple(self.data["shape"]), c["feature_dim"], c["projection_dim"])
         weights, _ = load_tensors(self.file("checkpoints", epoch))
         try: net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
-        except RuntimeError as e: raise InputError(f"{self.file('checkpoints', epoch)} does not fit backbone {c['backbone']} ({_one_line(e)})") from None
+        except RuntimeError as e:
+            raise InputError(f"{self.file('checkpoints', epoch)} does not fit backbone {c['backbone']} "
+                             f"({_one_line(e)})") from None
         return net.to(device).eval()
 
     def log_rows(self)->list[dict]:
@@ -209,18 +241,21 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self)->Iterator[None]:
-        "Holds the run for writing; `InputError` if another process does. A killed process holds nothing, and what it left half-written is removed."
+        """Holds the run for writing; `InputError` if another process does. A killed process holds nothing, and what it
+        left half-written is removed."""
         try: lock = FileLock(self.path/".lock").acquire(timeout=0)
         except Timeout: raise InputError(f"{self.path}: another process is writing to this run") from None
         except OSError as e: raise InputError(f"cannot write to {self.path}: {e.strerror or e}") from None
         with lock:
-            if read_json(self.path/"config.json") != self.info: raise InputError(f"{self.path}: another process has just made this run with another configuration")
+            if read_json(self.path/"config.json") != self.info:
+                raise InputError(f"{self.path}: another process has just made this run with another configuration")
             for tmp in self.path.rglob(".*.tmp"): tmp.unlink(missing_ok=True)
             yield self
 
     def __repr__(self):
         e = self.epochs
-        return f"Run({self.path}: {len(self.classes)} classes, features at {len(e)} epochs{f' from {e[0]} to {e[-1]}' if e else ''})"
+        return (f"Run({self.path}: {len(self.classes)} classes, features at {len(e)} "
+                f"epochs{f' from {e[0]} to {e[-1]}' if e else ''})")
 
 def _short(v): return s if len(s := repr(v)) <= 60 else s[:57] + "…"
 
@@ -229,13 +264,16 @@ def environment(device: torch.device, # that the run computes on
                 )->dict: # plain values
     "Versions, machine, device, number of processes and threads, and the time."
     gpu = {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if device.type == "cuda" else {}
-    return {"ncib": __version__, **{p: version(p) for p in ("torch", "torchvision", "numpy")}, "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
-            "processes": ranks()[1], "threads": torch.get_num_threads(), "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    return {"ncib": __version__, **{p: version(p) for p in ("torch", "torchvision", "numpy")},
+            "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
+            "processes": ranks()[1], "threads": torch.get_num_threads(),
+            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 def about_images(data: ImageData, # as loaded
                  )->dict: # plain values
     "Name, shape, kind, numbers of images, and the fingerprint."
-    return {"name": data.name, "shape": list(data.shape), "kind": data.kind, "train": len(data.train), "test": len(data.test), "fingerprint": data.fingerprint()}
+    return {"name": data.name, "shape": list(data.shape), "kind": data.kind, "train": len(data.train),
+            "test": len(data.test), "fingerprint": data.fingerprint()}
 
 # %% ../nbs/api/09_runs.ipynb #c58a6902
 def record_features(run: Run, # whose encoder; trained by ncib
@@ -246,21 +284,28 @@ def record_features(run: Run, # whose encoder; trained by ncib
                     progress: bool = True, # a progress bar
                     backbone: str|None = None, # as for `Run.encoder`
                     )->Run: # the run directory written
-    """Features of another data set at every kept checkpoint of `run`, as a run directory. Resumable: what is there is not done again.
+    """Features of another data set at every kept checkpoint of `run`, as a run directory. Resumable: what is there is
+    not done again.
 
     Raises `InputError` if the run keeps no weights, or if the images have another number of channels."""
-    if feature_dtype not in ("float32", "float16"): raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
+    if feature_dtype not in ("float32", "float16"):
+        raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
     device = resolve_device(device)
     data = load_images(data) if isinstance(data, (str, Path)) else data
-    if not (epochs := [e for e in run.epochs if run.file("checkpoints", e).is_file()]): raise InputError(f"{run.path} keeps no weights, only features")
-    if data.shape[0] != run.data["shape"][0]: raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
-    run.encoder(epochs[0], backbone=backbone)                                            # what is wrong with it shows before anything is written
-    config = {**run.config, "features_of": run.data["name"], "trained_on": run.data["fingerprint"], "feature_dtype": feature_dtype}
+    if not (epochs := [e for e in run.epochs if run.file("checkpoints", e).is_file()]):
+        raise InputError(f"{run.path} keeps no weights, only features")
+    if data.shape[0] != run.data["shape"][0]:
+        raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
+    # what is wrong with it shows before anything is written
+    run.encoder(epochs[0], backbone=backbone)
+    config = {**run.config, "features_of": run.data["name"], "trained_on": run.data["fingerprint"],
+              "feature_dtype": feature_dtype}
     made = Run.create(out, data.classes, config, about_images(data), environment(device))
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue
             encoder = run.encoder(epoch, device, backbone)
             (train, train_head), (test, test_head) = (extract_features(encoder, x) for x in (data.train, data.test))
-            made.save_features(epoch, train, data.train_labels, test, data.test_labels, train_head, test_head, dtype=getattr(torch, feature_dtype))
+            made.save_features(epoch, train, data.train_labels, test, data.test_labels, train_head, test_head,
+                               dtype=getattr(torch, feature_dtype))
     return made

@@ -20,7 +20,8 @@ from .stats import ClassStats, JointStats, double
 from .transitions import separation
 
 # %% ../nbs/api/17a_similarity.ipynb #a3c348ce
-measures = {"significant": "significant modes", "separation": "separation behind K − 1 (factor)", "shortfall": "corner shortfall (share)", "held_out_cca": "held-out CCA",
+measures = {"significant": "significant modes", "separation": "separation behind K − 1 (factor)",
+            "shortfall": "corner shortfall (share)", "held_out_cca": "held-out CCA",
             "cka": "linear CKA", "procrustes": "Procrustes similarity", "rsa": "RSA"}
 similarities = ("held_out_cca", "cka", "procrustes", "rsa") # 1 for equal features
 _bottleneck = ("significant", "separation", "shortfall")
@@ -37,7 +38,8 @@ def _deal(n: int, folds: int, seed: int = 0)->Tensor: # (n,) int64: the fold of 
 
 @dataclass(frozen=True)
 class EncoderStats:
-    "One encoder's share in all its pairs; F folds, K classes that have samples, second moments about `origin`; float64."
+    """One encoder's share in all its pairs; F folds, K classes that have samples, second moments about `origin`;
+    float64."""
     counts: Tensor # (F, K) rows
     sums: Tensor # (F, K, d) of x − origin
     grams: Tensor # (F, d, d) of (x − origin)(x − origin)ᵀ
@@ -53,7 +55,8 @@ class EncoderStats:
            folds: int = 5, # for what is held out
            name: str = "features", # what an error calls them
            )->"EncoderStats":
-        "Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the distances. `InputError` if they are not finite."
+        """Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the
+        distances. `InputError` if they are not finite."""
         x = as_tensor(features)
         if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
         y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
@@ -61,7 +64,8 @@ class EncoderStats:
         fold, (n, d), k = _deal(len(x), folds), x.shape, int(y.max()) + 1
         if k < 2: raise InputError(f"labels must name at least 2 classes, got {k}")
         origin = double(x[torch.linspace(0, n - 1, min(n, 256)).long()]).mean(0)
-        sums, grams, squares = (torch.zeros(*shape, dtype=torch.float64) for shape in ((folds*k, d), (folds, d, d), (k,)))
+        sums, grams, squares = (torch.zeros(*shape, dtype=torch.float64)
+                                for shape in ((folds*k, d), (folds, d, d), (k,)))
         for rows in _blocks(n, d):
             c = double(x[rows]) - origin
             sums.index_add_(0, fold[rows]*k + y[rows], c)
@@ -70,14 +74,17 @@ class EncoderStats:
         if not (sums.isfinite().all() and squares.isfinite().all()):
             check_features(x, name)
             raise InputError(f"{name} must be small enough for their squares to be summed in float64")
-        if not float(squares.sum()) - float(sums.sum(0).square().sum())/n > 1e-20*float(squares.sum() + n*origin.square().sum()): raise InputError(f"{name} must vary, got {n} equal rows")
+        if not float(squares.sum()) - float(sums.sum(0).square().sum())/n > 1e-20*float(squares.sum() + n
+                                                                                        *origin.square().sum()):
+            raise InputError(f"{name} must vary, got {n} equal rows")
         counts = torch.bincount(fold*k + y, minlength=folds*k).double().reshape(folds, k)
         some = torch.randperm(n, generator=generator(0))[:1000]
         means = (sums.reshape(folds, k, d).sum(0)/counts.sum(0)[:, None])
         ranks = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
         total = sums.sum(0)
         sigma = grams.sum(0)/n - total[:, None]*total/n**2
-        return cls(counts, sums.reshape(folds, k, d), grams, squares, origin, *ranks, cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
+        return cls(counts, sums.reshape(folds, k, d), grams, squares, origin, *ranks,
+                   cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
 
     @property
     def n(self)->int:
@@ -96,26 +103,34 @@ class EncoderStats:
     def class_stats(self)->ClassStats:
         "Class statistics of all rows: what `collapse_metrics_from_stats` takes."
         counts, m = self.counts.sum(0), self.means
-        return ClassStats.from_state({"counts": counts.long(), "means": m + self.origin, "class_scatter": (self.squares - counts*m.square().sum(1)).clamp_min(0), "scatter": self.grams.sum(0) - (m.T*counts)@m})
+        return ClassStats.from_state({"counts": counts.long(), "means": m + self.origin,
+                                      "class_scatter": (self.squares - counts*m.square().sum(1)).clamp_min(0),
+                                      "scatter": self.grams.sum(0) - (m.T*counts)@m})
 
     def label_only(self)->"EncoderStats":
-        "The encoder whose rows are the class means of this one, in an orthonormal basis of their span. `InputError` if they are all equal."
+        """The encoder whose rows are the class means of this one, in an orthonormal basis of their span. `InputError`
+        if they are all equal."""
         share = self.counts.sum(0)/self.n
         m = self.means - share@self.means
         _, s, vt = torch.linalg.svd(m*share.sqrt()[:, None], full_matrices=False)
-        if not (keep := s > 1e-10*self.squares.sum().div(self.n).sqrt()).any(): raise InputError("features must have class means that differ")
+        if not (keep := s > 1e-10*self.squares.sum().div(self.n).sqrt()).any():
+            raise InputError("features must have class means that differ")
         m = m@vt[keep].T
         grams = torch.stack([(m.T*c)@m for c in self.counts])
-        return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1), m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks, m.new_empty(0))
+        return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1),
+                            m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks, m.new_empty(0))
 
 def cross_moments(x, # (n, d_x) features of one encoder, in the order of its statistics; may be memory-mapped
                   y, # (n, d_y) those of the other
                   a: EncoderStats, # of x
                   b: EncoderStats, # of y
                   )->Tensor: # (F, d_x, d_y) float64 sums of (x − origin)(y − origin)ᵀ
-    "What a pair adds to the statistics of both: one pass over the rows, in blocks. `InputError` if the statistics are not those of these rows."
+    """What a pair adds to the statistics of both: one pass over the rows, in blocks. `InputError` if the statistics are
+    not those of these rows."""
     x, y = as_tensor(x), as_tensor(y)
-    if (len(x), x.shape[1], len(y), y.shape[1]) != (a.n, a.dim, b.n, b.dim) or not torch.equal(a.counts, b.counts): raise InputError(f"x and y must be the rows of a and b, {a.n} with {a.dim} columns and {b.n} with {b.dim} of the same classes, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if (len(x), x.shape[1], len(y), y.shape[1]) != (a.n, a.dim, b.n, b.dim) or not torch.equal(a.counts, b.counts):
+        raise InputError(f"x and y must be the rows of a and b, {a.n} with {a.dim} columns and {b.n} with {b.dim} of "
+                         f"the same classes, got {tuple(x.shape)} and {tuple(y.shape)}")
     fold = _deal(len(x), len(a.counts))
     out = torch.zeros(len(a.counts), a.dim, b.dim, dtype=torch.float64)
     for rows in _blocks(len(x), max(a.dim, b.dim)):
@@ -130,18 +145,25 @@ def _joint(a: EncoderStats, b: EncoderStats, cross: Tensor, folds=slice(None), c
     means, sxy = sums/counts[:, None], cross[folds].sum(0)
     gram = torch.cat([torch.cat([a.grams[folds].sum(0), sxy], 1), torch.cat([sxy.T, b.grams[folds].sum(0)], 1)])
     scatter = gram.sub_((means.T*counts)@means)
-    spread = torch.full((len(counts),), math.nan, dtype=torch.float64)              # of single classes: not asked for here
-    return JointStats.from_stats(ClassStats.from_state({"counts": counts.long(), "means": means + torch.cat([a.origin, b.origin]), "class_scatter": spread, "scatter": scatter}), a.dim)
+    # of single classes: not asked for here
+    spread = torch.full((len(counts),), math.nan, dtype=torch.float64)
+    return JointStats.from_stats(ClassStats.from_state({"counts": counts.long(),
+                                                        "means": means + torch.cat([a.origin, b.origin]),
+                                                        "class_scatter": spread, "scatter": scatter}), a.dim)
 
 # %% ../nbs/api/17a_similarity.ipynb #6c7e06f2
 def _stories(a, b, cross, k1, wanted)->dict[str, float]:
     joint = _joint(a, b, cross, classes=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*rows are too few for ranks")                     # the column `cut` says it
-        g = GaussianIB.fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages) and len(b.leverages) else None)
+        # the column `cut` says it
+        warnings.filterwarnings("ignore", message=".*rows are too few for ranks")
+        g = GaussianIB.fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages)
+                           and len(b.leverages) else None)
     t = g.transitions(k1, groups=0)
     out = {"cut": int(g.cut is not None), "significant": t.significant, "separation": separation(t.excess, k1, g.floor)}
-    if "shortfall" in wanted: out |= {"shortfall_a": g.corner_shortfall(joint).share, "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}
+    if "shortfall" in wanted:
+        out |= {"shortfall_a": g.corner_shortfall(joint).share,
+                "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}
     return out
 
 def _held_out_sum(a, b, cross)->tuple[float, int]: # sum over modes, mean over folds; number of modes
@@ -152,7 +174,8 @@ def _held_out_sum(a, b, cross)->tuple[float, int]: # sum over modes, mean over f
     m = min(len(s) for s in scores)
     return float(torch.stack([s[:m] for s in scores]).mean(0).sum()), m
 
-def _measure(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted, modes: "int|None" = None)->dict[str, float]:
+def _measure(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted,
+             modes: "int|None" = None)->dict[str, float]:
     "The measures of one pair; held-out correlations averaged over `modes`."
     out = _stories(a, b, cross, k1, wanted) if set(wanted) & set(_bottleneck) else {}
     if "held_out_cca" in wanted:
@@ -178,7 +201,8 @@ def pair_measures(a: EncoderStats, # of one encoder
     right = _measure(a, lb, torch.stack([s.T@lb.means for s in a.sums]), k1, wanted, modes)
     out = {k: v for k, v in pair.items() if k != "modes"}
     for m in wanted:
-        if m == "shortfall": out |= {"shortfall_labels_a": left["shortfall_a"], "shortfall_labels_b": right["shortfall_b"]}
+        if m == "shortfall":
+            out |= {"shortfall_labels_a": left["shortfall_a"], "shortfall_labels_b": right["shortfall_b"]}
         elif m == "separation": out["separation_labels"] = math.sqrt(left[m]*right[m])
         else: out[f"{m}_labels"] = (left[m] + right[m])/2
     return out
@@ -193,7 +217,8 @@ def pair_intervals(x, # (n, d_x) features of one encoder
         warnings.filterwarnings("ignore", message=".*rows are too few for ranks")
         g = GaussianIB.fit(x, y)
     t, *corners = g.pair_story(g.swapped(), labels, groups)
-    out = {} if t.separation is None else {"separation": t.separation.value, "separation_low": t.separation.low, "separation_high": t.separation.high}
+    out = ({} if t.separation is None else {"separation": t.separation.value, "separation_low": t.separation.low,
+                                            "separation_high": t.separation.high})
     for side, c in zip("ab", corners):
         out[f"shortfall_{side}"] = c.share
         if c.interval: out |= {f"shortfall_low_{side}": c.interval.low, f"shortfall_high_{side}": c.interval.high}

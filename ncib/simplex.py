@@ -19,7 +19,8 @@ def simplex_vertices(k: int, # number of classes, at least 2
                      )->np.ndarray: # (k, dims), or (2, 1) for two classes
     "Places for k classes: centred unit vectors whose coordinates are uncorrelated and of equal variance."
     if k < 2: raise InputError(f"k must be at least 2 classes, got {k}")
-    if dims not in (2, 3) or (dims == 3 and k != 4): raise InputError(f"dims must be 2, or 3 for 4 classes, got {dims} for {k} classes")
+    if dims not in (2, 3) or (dims == 3 and k != 4):
+        raise InputError(f"dims must be 2, or 3 for 4 classes, got {dims} for {k} classes")
     if k == 2: return np.array([[-1.], [1.]])
     if dims == 3: return np.array([[1., 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])/np.sqrt(3)
     angle = np.pi/2 - 2*np.pi*np.arange(k)/k
@@ -31,7 +32,8 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
                        reference=None, # (d, p) orthonormal columns that decide what the means leave open
                        cut: float = 1e-6, # directions with a singular value below `cut` of the largest are left open
                        )->tuple: # (d, p) orthonormal columns, of the kind of `means`, and σ_p/σ_1 of Mᵀ U in [0, 1]
-    "The plane of the rotation that brings class means nearest to given places (orthogonal Procrustes): the polar factor of Mᵀ U."
+    """The plane of the rotation that brings class means nearest to given places (orthogonal Procrustes): the polar
+    factor of Mᵀ U."""
     m, u = check_features(means, "means").double(), as_tensor(vertices).double()
     (k, d), p = m.shape, u.shape[1]
     if len(u) != k: raise InputError(f"vertices must have one row per class: wanted {k}, got {len(u)}")
@@ -43,7 +45,8 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
         reference = torch.eye(d, p, dtype=m.dtype) if reference is None else as_tensor(reference).double()
         rest = reference.to(m.device) @ right[~known].T
         rest = rest - left[:, known] @ (left[:, known].T @ rest)
-        more = torch.cat([left[:, known], rest, torch.eye(d, dtype=m.dtype, device=m.device)], 1)      # of full rank even where the reference says nothing new
+        # of full rank even where the reference says nothing new
+        more = torch.cat([left[:, known], rest, torch.eye(d, dtype=m.dtype, device=m.device)], 1)
         basis = torch.linalg.qr(more).Q[:, int(known.sum()):p]
         a, _, b = torch.linalg.svd(basis.T @ rest)
         axes = axes + basis @ a @ b @ right[~known]
@@ -52,7 +55,8 @@ def simplex_projection(means, # (k, d) class means; their mean is taken off
 # %% ../nbs/api/19a_simplex.ipynb #6254a0d0
 @dataclass(frozen=True)
 class SimplexView:
-    "Samples and class means on the simplex; arrays of the kind of the features, float64. Divide by `unit` to have the class means at distance 1 (root mean square)."
+    """Samples and class means on the simplex; arrays of the kind of the features, float64. Divide by `unit` to have the
+    class means at distance 1 (root mean square)."""
     points: np.ndarray # (n, p) samples, in the features' unit
     means: np.ndarray # (k, p) class means
     axes: np.ndarray # (d, p) the projection
@@ -70,16 +74,19 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     x = check_features(features)
     y = check_labels(labels, len(x), device=x.device)
     shown = [int(c) for c in (y.unique() if classes is None else classes)]
-    if len(set(shown)) < max(2, len(shown)): raise InputError(f"classes must be at least 2 different classes, got {shown}")
+    if len(set(shown)) < max(2, len(shown)):
+        raise InputError(f"classes must be at least 2 different classes, got {shown}")
     dims = dims or (3 if classes is not None and len(shown) == 4 else 2)
     member = [y == c for c in shown]
-    if empty := [c for c, m in zip(shown, member) if not m.any()]: raise InputError(f"classes must have samples, got none of class {empty[0]}")
+    if empty := [c for c, m in zip(shown, member) if not m.any()]:
+        raise InputError(f"classes must have samples, got none of class {empty[0]}")
     means = torch.stack([x[m].double().mean(0) for m in member])
     rows = torch.stack(member).any(0).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
     axes, certainty = simplex_projection(means, simplex_vertices(len(shown), dims), reference)
     points, means = (x[rows].double() - means.mean(0)) @ axes, (means - means.mean(0)) @ axes
     unit = float(means.square().sum(1).mean().sqrt())
-    return SimplexView(*(same_kind(v, like=features) for v in (points, means, axes)), unit=unit or 1., certainty=certainty)
+    return SimplexView(*(same_kind(v, like=features) for v in (points, means, axes)), unit=unit or 1.,
+                       certainty=certainty)
 
 # %% ../nbs/api/19a_simplex.ipynb #0410b052
 def stratified_rows(labels, # (n,) integers

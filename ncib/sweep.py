@@ -25,33 +25,43 @@ from .train import TrainConfig, train
 # %% ../nbs/api/22_sweep.ipynb #371d252b
 def ring_pairs(seeds: Iterable[int], # S of them, different
                )->list[tuple[int, int]]: # S pairs, or one if S = 2
-    "Each seed with the next one, the last with the first. Raises `InputError` for fewer than two seeds and for one that is given twice."
+    """Each seed with the next one, the last with the first. Raises `InputError` for fewer than two seeds and for one
+    that is given twice."""
     seeds = list(seeds)
-    if len(seeds) < 2: raise InputError(f"seeds must be at least two: a pair needs two independently trained encoders, got {seeds}")
-    if twice := sorted({s for s in seeds if seeds.count(s) > 1}): raise InputError(f"seeds must differ, got {twice[0]} {seeds.count(twice[0])} times")
+    if len(seeds) < 2:
+        raise InputError(f"seeds must be at least two: a pair needs two independently trained encoders, got {seeds}")
+    if twice := sorted({s for s in seeds if seeds.count(s) > 1}):
+        raise InputError(f"seeds must differ, got {twice[0]} {seeds.count(twice[0])} times")
     return list(zip(seeds, seeds[1:] + seeds[:1]))[:None if len(seeds) > 2 else 1]
 
 # %% ../nbs/api/22_sweep.ipynb #d94c515f
 def _safe(value)->str:
     "The value as part of a folder's name."
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() and value < 1e15 else str(value)        # 1 and 1.0 are one condition
+    # 1 and 1.0 are one condition
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() and value < 1e15 else str(value)
     if re.fullmatch(r"[\w.+-]{1,40}", text, re.ASCII): return text
-    return re.sub(r"[^\w.+-]+", "_", text[-24:], flags=re.ASCII).strip("_") + "~" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    return re.sub(r"[^\w.+-]+", "_", text[-24:],
+                  flags=re.ASCII).strip("_") + "~" + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 def conditions(grid: dict[str, list], # values by field of `TrainConfig`; an empty one has the one condition `base`
                config: TrainConfig = TrainConfig(), # all other options
                )->dict[str, tuple[dict, TrainConfig]]: # by name: the varied options, and the configuration with them
     """Every combination of the grid, under a name fit for a folder.
 
-    Raises `InputError` for an unknown option, an empty list, a value that `TrainConfig` refuses, and a value given twice."""
+    Raises `InputError` for an unknown option, an empty list, a value that `TrainConfig` refuses, and a value given
+    twice."""
     fields = sorted({"data", *config.reading(), *config.identity()} - {"seed"})
-    if not isinstance(grid, dict): raise InputError(f"grid must be a dict from options to lists of values, got {type(grid).__name__}")
+    if not isinstance(grid, dict):
+        raise InputError(f"grid must be a dict from options to lists of values, got {type(grid).__name__}")
     for name, values in grid.items():
         if name == "seed": raise InputError("grid: seed is varied by the argument seeds")
-        if name not in fields: raise InputError(f"grid: {name!r} is not an option that makes a condition; those are {', '.join(fields)}")
-        if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable): raise InputError(f"grid: {name} must be a list of values, got {values!r}")
+        if name not in fields:
+            raise InputError(f"grid: {name!r} is not an option that makes a condition; those are {', '.join(fields)}")
+        if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+            raise InputError(f"grid: {name} must be a list of values, got {values!r}")
     grid = {name: list(values) for name, values in grid.items()}
-    if empty := [name for name, values in grid.items() if not values]: raise InputError(f"grid: {empty[0]} has no values")
+    if empty := [name for name, values in grid.items() if not values]:
+        raise InputError(f"grid: {empty[0]} has no values")
     out = {}
     for combination in itertools.product(*grid.values()):
         options = dict(zip(grid, combination))
@@ -62,18 +72,22 @@ def conditions(grid: dict[str, list], # values by field of `TrainConfig`; an emp
     return out
 
 # %% ../nbs/api/22_sweep.ipynb #998de6c0
-quantities = ("num_classes", "final_test_accuracy", "final_train_accuracy", "plateau_epoch", "all_transitions_epoch", "clear_transitions_epoch", "epochs_between",
-              "twin_transition_count", "twin_gap_ratio", "twin_gap_after_k1", "twin_separation", "twin_count_share", "twin_class_alignment_last", "shortfall_last",
+quantities = ("num_classes", "final_test_accuracy", "final_train_accuracy", "plateau_epoch", "all_transitions_epoch",
+              "clear_transitions_epoch", "epochs_between",
+              "twin_transition_count", "twin_gap_ratio", "twin_gap_after_k1", "twin_separation", "twin_count_share",
+              "twin_class_alignment_last", "shortfall_last",
               "paired_transition_count", "paired_gap_ratio", "labels_transition_count", "labels_gap_ratio",
               "nc1_last", "test_nc1_last", "etf_error_last", "ib_gap_last", "train_ib_gap_last",
-              *(f"head_{q}" for q in ("twin_transition_count", "twin_separation", "shortfall_last", "nc1_last", "test_nc1_last", "etf_error_last")))
+              *(f"head_{q}" for q in ("twin_transition_count", "twin_separation", "shortfall_last", "nc1_last",
+                                      "test_nc1_last", "etf_error_last")))
 
 def quantities_of(summary: dict, # of `Timeline.summary`
                   )->dict[str, float]: # those of `quantities` that it has; NaN for an epoch that never came
     "One number for each quantity: the mean of what is there for both encoders; those of the head begin with `head_`."
     plain = lambda v: math.nan if v is None else float(np.mean(v)) if isinstance(v, list) else v
     flat = summary | {f"head_{k}": v for k, v in summary.get("head", {}).items()}
-    return {q: plain(flat[q]) for q in quantities if q in flat}                           # with the copula there is no IB gap
+    # with the copula there is no IB gap
+    return {q: plain(flat[q]) for q in quantities if q in flat}
 
 # %% ../nbs/api/22_sweep.ipynb #dd5b1278
 @functools.lru_cache(maxsize=1)
@@ -84,7 +98,8 @@ def _train(config, folder, sweep_id)->str: # the run directory
     return str(train(config, folder, progress=False, data=_images_of(config, sweep_id)).path)
 
 def _key(a: Run, b: Run, layer, copula)->str:
-    return hashlib.sha256(json.dumps([a.info, b.info, a.epochs, b.epochs, layer, copula, __version__], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([a.info, b.info, a.epochs, b.epochs, layer, copula, __version__],
+                                     sort_keys=True).encode()).hexdigest()
 
 def _finished(folder: Path, key)->dict|None: # the summary
     try:
@@ -115,8 +130,10 @@ def _plan(conditions, seeds, out, sweep_id, layer, copula)->list[_Task]:
     tasks = []
     for name, (options, config) in conditions.items():
         at = {s: len(tasks) + i for i, s in enumerate(seeds)}
-        tasks += [_Task(f"{name}/encoder-{s}", functools.partial(_train, dataclasses.replace(config, seed=s), out/name/f"encoder-{s}", sweep_id)) for s in seeds]
-        tasks += [_Task(f"{name}/pair-{a}-{b}", functools.partial(_analyze, out/name/f"pair-{a}-{b}", layer, copula, config.device), (at[a], at[b]),
+        tasks += [_Task(f"{name}/encoder-{s}", functools.partial(_train, dataclasses.replace(config, seed=s),
+                                                                 out/name/f"encoder-{s}", sweep_id)) for s in seeds]
+        tasks += [_Task(f"{name}/pair-{a}-{b}", functools.partial(_analyze, out/name/f"pair-{a}-{b}", layer, copula,
+                                                                  config.device), (at[a], at[b]),
                         {"condition": name, **options, "seed_a": a, "seed_b": b}) for a, b in ring_pairs(seeds)]
     return tasks
 
@@ -142,15 +159,18 @@ def _on_ray(tasks, address, options, gpu)->Iterator[tuple[int, object]]:
     if ours := not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")                          # a sweep reports to nobody
         try: ray.init(address=address)
-        except (ConnectionError, ValueError, RuntimeError) as e: raise InputError(f"ray: there is no cluster at {address!r} ({e})") from None
+        except (ConnectionError, ValueError, RuntimeError) as e:
+            raise InputError(f"ray: there is no cluster at {address!r} ({e})") from None
     waiting = []
     try:
         with_gpu = [r for n in ray.nodes() if n["Alive"] and (r := n["Resources"]).get("GPU")] if gpu else []
-        share = {"num_gpus": 1, "num_cpus": max(1, int(min(r.get("CPU", 1)//r["GPU"] for r in with_gpu)))} if with_gpu else {"num_cpus": 1}
+        share = ({"num_gpus": 1, "num_cpus": max(1, int(min(r.get("CPU", 1)//r["GPU"] for r in with_gpu)))} if with_gpu
+                 else {"num_cpus": 1})
         options = {"max_retries": 3, **share, **options}
         here = os.getcwd()
         def work(call, *needs):
-            with contextlib.suppress(OSError): os.chdir(here)                          # for data given by a relative path
+            with contextlib.suppress(OSError):
+                os.chdir(here)                          # for data given by a relative path
             torch.set_num_threads(max(1, int(options["num_cpus"])))
             return call(*needs)
         try: remote = ray.remote(work).options(**options)
@@ -163,13 +183,16 @@ def _on_ray(tasks, address, options, gpu)->Iterator[tuple[int, object]]:
             except Exception as e: result = e.cause if isinstance(getattr(e, "cause", None), InputError) else e
             yield at[ref], result
     finally:
-        for ref in waiting: ray.cancel(ref, force=True)                               # nothing is left on a cluster that others use
+        for ref in waiting:
+            ray.cancel(ref, force=True)                               # nothing is left on a cluster that others use
         if ours: ray.shutdown()
 
 # %% ../nbs/api/22_sweep.ipynb #cdbdba55
 def _report(tasks, failed, file):
-    own = {i: e for i, e in sorted(failed.items()) if not any(j in failed for j in tasks[i].needs)}           # not what hung on it
-    told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}" for i, e in own.items())
+    # not what hung on it
+    own = {i: e for i, e in sorted(failed.items()) if not any(j in failed for j in tasks[i].needs)}
+    told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}"
+                   for i, e in own.items())
     pairs, missing = (sum(tasks[i].row is not None for i in some) for some in (range(len(tasks)), failed))
     what = f"{len(own)} of {len(tasks)} tasks failed, so that {missing} of {pairs} pairs are missing from {file}"
     raise InputError(f"{what}; the same sweep again tries them again:{told}") from own[min(own)]
@@ -186,11 +209,16 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
           )->pd.DataFrame: # one row per condition and pair: condition, varied options, seed_a, seed_b, `quantities`
     """Trains every seed under every condition, analyses the ring of pairs, and writes the table to `out`/sweep.csv.
 
-    The same call again does only what is not done yet. Training and linear algebra happen on `config.device`. Raises `InputError` before anything runs if an argument or the data
-    cannot be used; and at the end, when all the rest is done, if a task failed: the message has every error, and the cause is the first of them."""
-    if layer not in ("backbone", "head", "both"): raise InputError(f"layer must be backbone, head or both, got {layer!r}")
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched(): raise InputError("a sweep is one process, not one under torchrun: it uses several GPUs through Ray")
-    if ray and ":" in config.device: raise InputError(f"device must be auto, cpu or cuda with Ray, which gives each task its GPU, got {config.device!r}")
+    The same call again does only what is not done yet. Training and linear algebra happen on `config.device`. Raises
+    `InputError` before anything runs if an argument or the data cannot be used; and at the end, when all the rest is
+    done, if a task failed: the message has every error, and the cause is the first of them."""
+    if layer not in ("backbone", "head", "both"):
+        raise InputError(f"layer must be backbone, head or both, got {layer!r}")
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        raise InputError("a sweep is one process, not one under torchrun: it uses several GPUs through Ray")
+    if ray and ":" in config.device:
+        raise InputError(f"device must be auto, cpu or cuda with Ray, which gives each task its GPU, got "
+                         f"{config.device!r}")
     planned, out, sweep_id = conditions(grid, config), Path(out), time.time_ns()
     tasks = _plan(planned, list(seeds), out.resolve() if ray else out, sweep_id, layer, copula)
     rows, failed, file = {}, {}, out/"sweep.csv"
@@ -223,8 +251,9 @@ def ring_interval(values, # (n,) of the pairs of a ring, or of some of them
                   )->tuple[float, float]: # NaN if there are fewer than three pairs
     """Interval of the mean over ring pairs, which share encoders.
 
-    Student's with standard error √(2Q/(n(n−2))), Q = Σ(x − x̄)², and 2(n−2)²/(3n−8) degrees of freedom. For normal values that are averages over the two encoders exact if n is 3 and
-    nearly so if it is more; for others too wide on average. Raises `InputError` for values that are not finite."""
+    Student's with standard error √(2Q/(n(n−2))), Q = Σ(x − x̄)², and 2(n−2)²/(3n−8) degrees of freedom. For normal
+    values that are averages over the two encoders exact if n is 3 and nearly so if it is more; for others too wide on
+    average. Raises `InputError` for values that are not finite."""
     v = np.asarray(values, dtype=np.float64)
     if not 0 < level < 1: raise InputError(f"level must be in (0, 1), got {level}")
     if v.ndim != 1 or not np.isfinite(v).all(): raise InputError(f"values must be (n,) finite numbers, got {values!r}")
@@ -239,9 +268,11 @@ def summarise(table: pd.DataFrame, # what `sweep` returned, or sweep.csv
               )->pd.DataFrame: # one row per condition and quantity: pairs, missing, mean, low, high
     """Mean over the pairs of each condition with its `ring_interval`.
 
-    `pairs` is how many have a value, `missing` how many have none, such as the epoch of transitions that never came: the mean is then one over those where they did.
-    No interval (NaN) below three pairs, no mean without any. Raises `InputError` for another table."""
-    if missing := {"condition", "seed_a", "seed_b"} - set(table.columns): raise InputError(f"table must be what sweep returns; it lacks {', '.join(sorted(missing))}")
+    `pairs` is how many have a value, `missing` how many have none, such as the epoch of transitions that never came:
+    the mean is then one over those where they did. No interval (NaN) below three pairs, no mean without any. Raises
+    `InputError` for another table."""
+    if missing := {"condition", "seed_a", "seed_b"} - set(table.columns):
+        raise InputError(f"table must be what sweep returns; it lacks {', '.join(sorted(missing))}")
     names = list(table.columns)
     options, numbers, rows = names[:names.index("seed_a")], names[names.index("seed_b") + 1:], []
     for _, group in table.groupby("condition", sort=False):
@@ -249,5 +280,6 @@ def summarise(table: pd.DataFrame, # what `sweep` returned, or sweep.csv
             v = group[q].dropna().to_numpy(np.float64)
             low, high = ring_interval(v, level)
             mean = v.mean() if len(v) else math.nan
-            rows.append({**group[options].iloc[0], "quantity": q, "pairs": len(v), "missing": len(group) - len(v), "mean": mean, "low": low, "high": high})
+            rows.append({**group[options].iloc[0], "quantity": q, "pairs": len(v), "missing": len(group) - len(v),
+                         "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)

@@ -45,7 +45,8 @@ def _average_running_statistics(net: nn.Module):
 def learning_rate(config: TrainConfig, # lr, warmup, schedule, final_lr and decay_until matter
                   progress: float, # share of the training that is done, in [0, 1]
                   )->float:
-    "Linear warm-up from 1 % of the peak, then a cosine or a straight line to `final_lr` of it, which stays from `decay_until` on."
+    """Linear warm-up from 1 % of the peak, then a cosine or a straight line to `final_lr` of it, which stays from
+    `decay_until` on."""
     w, end, floor = config.warmup, config.decay_until, config.lr*config.final_lr
     if progress < w: return config.lr*(.01 + .99*progress/w)
     if progress >= end: return floor
@@ -56,7 +57,8 @@ def seen_size(config: TrainConfig, # start_scale and grow_until matter
               shape: "tuple[int, int, int]", # channels, height, width of the images
               epoch: int, # from 1
               )->tuple[int, int]: # height and width
-    "Size in which an epoch sees the images: `start_scale` of their own in the first, then more by eighths, their own from `grow_until` on."
+    """Size in which an epoch sees the images: `start_scale` of their own in the first, then more by eighths, their own
+    from `grow_until` on."""
     grown = min(1., (epoch - 1)/(config.grow_until*config.epochs))
     eighths = max(1, math.floor(8*(config.start_scale + (1 - config.start_scale)*grown) + 1e-9))
     return tuple(max(1, round(side*eighths/8)) for side in shape[1:])
@@ -66,7 +68,8 @@ class _Objective(nn.Module):
     def __init__(self, encoder, classifier):
         super().__init__()
         self.encoder, self.classifier = encoder, classifier
-        if classifier is not None: encoder.head.requires_grad_(False)                       # a cross-entropy does not train it
+        if classifier is not None:
+            encoder.head.requires_grad_(False)                       # a cross-entropy does not train it
 
     def forward(self, views):
         features = self.encoder(views)
@@ -76,11 +79,14 @@ def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all rank
     size, y = ranks()[1], labels.repeat(config.views)
     if config.loss == "cross-entropy": return F.cross_entropy(out.float(), y)*(len(labels)*size/batch)
     group = size > 1 or None
-    if config.loss == "nt-xent": return nt_xent_loss(out, config.temperature, group=group, check_norms=False)         # the head's rows are unit
-    return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group, ignore_index=None, check_norms=False)
+    if config.loss == "nt-xent":
+        return nt_xent_loss(out, config.temperature, group=group, check_norms=False)         # the head's rows are unit
+    return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group,
+                       ignore_index=None, check_norms=False)
 
 def _batches(data, labels, order, device, stream):
-    "Images and labels of each batch, on the device; where the images stay in host memory, the next batch is fetched while this one is worked on."
+    """Images and labels of each batch, on the device; where the images stay in host memory, the next batch is fetched
+    while this one is worked on."""
     if not stream: yield from ((data.train[i], labels[i]) for i in order); return
     labels = labels.cpu()
     def fetch(i):
@@ -94,7 +100,8 @@ def _batches(data, labels, order, device, stream):
         yield waiting.result()
 
 def _same_strides(optimizer, group)->bool: # what the fused update asks for; the strides of a 1×1 filter are ambiguous
-    return all(t is None or t.stride() == p.stride() for p in group["params"] if p.grad is not None for t in (p.grad, optimizer.state.get(p, {}).get("momentum_buffer")))
+    return all(t is None or t.stride() == p.stride() for p in group["params"] if p.grad is not None
+               for t in (p.grad, optimizer.state.get(p, {}).get("momentum_buffer")))
 
 def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float:
     "One pass in epoch 1, 2, …; the mean loss in nats."
@@ -103,14 +110,21 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     stream = config.images == "host" or data.train.device != device
     g = generator(config.seed, 2, epoch, device=device)
     if size == 1: order = torch.randperm(len(labels), generator=g, device=device)
-    else: order = torch.randperm(len(labels), generator=generator(config.seed, 2, epoch))    # on the CPU: GPUs of different kinds draw differently
+    else:
+        # on the CPU: GPUs of different kinds draw differently
+        order = torch.randperm(len(labels), generator=generator(config.seed, 2, epoch))
     order = order.to("cpu" if stream else device)
     whole = order.tensor_split(max(1, math.ceil(len(labels)/config.batch_size)))
-    if size > 1: g = generator(config.seed, 4, epoch, rank, device=device)                  # each rank draws views of its own
-    size_now, total, gradient = seen_size(config, data.shape, epoch), torch.zeros((), dtype=torch.float64, device=device), 1. if config.base_temperature is None else config.temperature/config.base_temperature
-    for i, (images, y) in enumerate(_batches(data, labels, [b.tensor_split(size)[rank] for b in whole], device, stream)):
+    if size > 1:
+        g = generator(config.seed, 4, epoch, rank, device=device)                  # each rank draws views of its own
+    size_now, total, gradient = (seen_size(config, data.shape, epoch),
+                                 torch.zeros((), dtype=torch.float64, device=device),
+                                 1. if config.base_temperature is None else config.temperature/config.base_temperature)
+    for i, (images, y) in enumerate(_batches(data, labels, [b.tensor_split(size)[rank] for b in whole], device,
+                                             stream)):
         rate = learning_rate(config, (epoch - 1 + i/len(whole))/config.epochs)
-        drawn = [augment(images, kind, config.augment_strength, g, data.kind == "natural", config.cutout) for _ in range(config.views)]
+        drawn = [augment(images, kind, config.augment_strength, g, data.kind == "natural", config.cutout)
+                 for _ in range(config.views)]
         views = drawn[0] if config.views == 1 else torch.cat(drawn)
         if size_now != tuple(views.shape[2:]): views = F.interpolate(views, size_now, mode="bilinear", antialias=True)
         views = views.contiguous(memory_format=torch.channels_last)
@@ -118,7 +132,8 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
         loss = _loss(config, out, y, len(whole[i]))
         optimizer.zero_grad(set_to_none=True)
         (loss*gradient).backward()
-        for group in optimizer.param_groups: group.update(lr=rate, fused=device.type == "cuda" and _same_strides(optimizer, group) or None)
+        for group in optimizer.param_groups:
+            group.update(lr=rate, fused=device.type == "cuda" and _same_strides(optimizer, group) or None)
         optimizer.step()
         total += loss.detach()*len(whole[i])
     if size > 1: dist.all_reduce(total); total /= size
@@ -132,8 +147,11 @@ def nearest_mean_accuracy(train: Tensor, # (N, d) features
                           test_labels: Tensor, # (M,) integers
                           num_classes: int, # K
                           )->float: # in [0, 1]
-    "Share of test samples whose nearest class mean, of the training features, is their own: a quick look during training."
-    train_labels, test_labels = (check_labels(y, len(x), num_classes, name, x.device) for y, x, name in ((train_labels, train, "train_labels"), (test_labels, test, "test_labels")))
+    """Share of test samples whose nearest class mean, of the training features, is their own: a quick look during
+    training."""
+    train_labels, test_labels = (check_labels(y, len(x), num_classes, name, x.device)
+                                 for y, x, name in ((train_labels, train, "train_labels"),
+                                                    (test_labels, test, "test_labels")))
     one_hot = F.one_hot(train_labels, num_classes).double()
     seen = (count := one_hot.sum(0)).nonzero()[:, 0]
     means = (one_hot.T @ train.double())[seen]/count[seen, None]
@@ -142,7 +160,8 @@ def nearest_mean_accuracy(train: Tensor, # (N, d) features
 # %% ../nbs/api/10_train.ipynb #265c6fcc
 def _state(net, optimizer)->dict[str, Tensor]:
     out = {f"model.{k}": v for k, v in net.state_dict().items()}
-    for i, s in optimizer.state_dict()["state"].items(): out |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items() if v is not None}
+    for i, s in optimizer.state_dict()["state"].items():
+        out |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items() if v is not None}
     return out
 
 def _restore(net, optimizer, tensors, path):
@@ -152,11 +171,14 @@ def _restore(net, optimizer, tensors, path):
     for k, v in tensors.items():
         if k.startswith("optimizer."): _, i, name = k.split(".", 2); state["state"].setdefault(int(i), {})[name] = v
     optimizer.load_state_dict(state)
-    for weight, s in optimizer.state.items():                                               # in the weight's own memory format
-        for k, v in s.items(): s[k] = torch.empty_like(weight).copy_(v) if torch.is_tensor(v) and v.shape == weight.shape else v
+    # in the weight's own memory format
+    for weight, s in optimizer.state.items():
+        for k, v in s.items():
+            s[k] = torch.empty_like(weight).copy_(v) if torch.is_tensor(v) and v.shape == weight.shape else v
 
 def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard deviation per channel, of images in [0, 1]
-    counts = torch.stack([sum(torch.bincount(some[:, c].flatten().int(), minlength=256) for some in images.split(4096)) for c in range(images.shape[1])]).double()
+    counts = torch.stack([sum(torch.bincount(some[:, c].flatten().int(), minlength=256) for some in images.split(4096))
+                          for c in range(images.shape[1])]).double()
     value = torch.arange(256, device=images.device, dtype=torch.float64)/255
     mean = counts @ value/counts.sum(1)
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
@@ -177,9 +199,12 @@ def _compiles(config, n, device)->bool:
 def half_precision(config: TrainConfig, # precision matters
                    device: torch.device, # that trains
                    )->bool:
-    "Whether the products of the network are in bfloat16: a GPU computes faster in it from compute capability 8 on, a CPU with AVX-512 BF16 or AMX."
+    """Whether the products of the network are in bfloat16: a GPU computes faster in it from compute capability 8 on, a
+    CPU with AVX-512 BF16 or AMX."""
     if device.type == "cuda": fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else: fast = config.precision != "auto" and any(getattr(torch.cpu, "get_capabilities", dict)().get(k) for k in ("avx512_bf16", "amx_bf16", "bf16"))
+    else:
+        fast = (config.precision != "auto" and any(getattr(torch.cpu, "get_capabilities", dict)().get(k)
+                                                   for k in ("avx512_bf16", "amx_bf16", "bf16")))
     return config.precision == "bfloat16" or config.precision in ("auto", "fast") and fast
 
 def _check_growth(config, shape): # a network with a fixed size of input says so before anything is written
@@ -188,37 +213,55 @@ def _check_growth(config, shape): # a network with a fixed size of input says so
     net = Encoder(config.backbone, shape, config.feature_dim, config.projection_dim, seed=config.seed).eval()
     try:
         with torch.no_grad(): net(torch.zeros(2, shape[0], *small))
-    except Exception as e: raise InputError(f"start_scale {config.start_scale}: backbone {config.backbone!r} does not take images of {small[0]} × {small[1]} pixels ({_one_line(e)})") from e
+    except Exception as e:
+        raise InputError(f"start_scale {config.start_scale}: backbone {config.backbone!r} does not take images of "
+                         f"{small[0]} × {small[1]} pixels ({_one_line(e)})") from e
 
 def _check_ranks(config, n, device):
     size = ranks()[1]
     smallest = n//math.ceil(n/config.batch_size)
-    if smallest < size: raise InputError(f"batch_size {config.batch_size} over {n} training images gives batches of {smallest}, which {size} processes cannot share")
-    if config.sync_bn and device.type != "cuda": raise InputError(f"sync_bn needs CUDA: batch normalisation over several processes is not there on {device}")
+    if smallest < size:
+        raise InputError(f"batch_size {config.batch_size} over {n} training images gives batches of {smallest}, which "
+                         f"{size} processes cannot share")
+    if config.sync_bn and device.type != "cuda":
+        raise InputError(f"sync_bn needs CUDA: batch normalisation over several processes is not there on {device}")
 
 def train(config: TrainConfig, # what to train
           out: "str|Path", # run directory; made, or resumed if it holds a run of the same configuration
           progress: bool = True, # show a progress bar
           data: ImageData|None = None, # the images, where they are in memory already; `None`: loaded from `config.data`
           )->Run: # the finished run
-    """Trains an encoder into a run directory, resuming where an earlier call with the same configuration was stopped. Under torchrun, over all its processes.
+    """Trains an encoder into a run directory, resuming where an earlier call with the same configuration was stopped.
+    Under torchrun, over all its processes.
 
-    On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads and processes. Raises `InputError` if the data cannot be used, if `out` holds
-    something else or a run of another configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own cannot be trained, and if the loss becomes NaN or infinite."""
+    On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads
+    and processes. Raises `InputError` if the data cannot be used, if `out` holds something else or a run of another
+    configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own
+    cannot be trained, and if the loss becomes NaN or infinite."""
     with processes(config.device) as device, contextlib.ExitStack() as held:
         data = subset(data or load_images(config.data, **config.reading()), config.train_size, config.imbalance)
         labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
         if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
-            raise InputError(f"label_noise {config.label_noise} leaves no training image of class {', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another label_noise_seed, or more images")
+            raise InputError(f"label_noise {config.label_noise} leaves no training image of class "
+                             f"{', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another "
+                             f"label_noise_seed, or more images")
         _check_ranks(config, len(labels), device)
-        recorded = None if config.feature_train_size is None or config.feature_train_size >= len(labels) else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size")
-        if config.backbone not in backbones: Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, seed=config.seed).check_gradients(f"backbone {config.backbone!r}")
+        recorded = (None if config.feature_train_size is None or config.feature_train_size >= len(labels)
+                    else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size"))
+        if config.backbone not in backbones:
+            Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
+                    seed=config.seed).check_gradients(f"backbone {config.backbone!r}")
         _check_growth(config, data.shape)
         about = about_images(data)
         size = data.train.nbytes + data.test.nbytes
-        resident = config.images == "device" or config.images == "auto" and (device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3)
+        resident = (config.images == "device" or config.images == "auto"
+                    and (device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3))
         data = data.to(device if resident else "cpu")
-        def claim(): held.enter_context(Run.create(out, data.classes, config.identity(), about, environment(device) | {"precision": "bfloat16" if half_precision(config, device) else "float32"}, TrainConfig.defaults()).locked())
+        def claim():
+            held.enter_context(Run.create(out, data.classes, config.identity(), about,
+                                          environment(device)
+                                          | {"precision": "bfloat16" if half_precision(config, device) else "float32"},
+                                          TrainConfig.defaults()).locked())
         on_first_rank(claim)
         held.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = True
@@ -230,13 +273,18 @@ def _fit(config, run, data, labels, recorded, device, progress): # recorded: whi
     first, several = ranks()[0] == 0, ranks()[1] > 1
     kind = data.kind if config.augmentation == "auto" else config.augmentation
     half = half_precision(config, device)
-    encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim, *_channel_stats(data.train), seed=config.seed)
+    encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
+                      *_channel_stats(data.train), seed=config.seed)
     encoder.whiten(data.train)
-    with fixed_seed(config.seed, 3): classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else None
-    net = _Objective(encoder, classifier).to(device, memory_format=torch.channels_last)     # faster convolutions, on the CPU too
+    with fixed_seed(config.seed, 3):
+        classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else None
+    # faster convolutions, on the CPU too
+    net = _Objective(encoder, classifier).to(device, memory_format=torch.channels_last)
     if config.sync_bn: net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    optimizer = torch.optim.SGD(net.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov)
-    shown, shown_labels = data.train, labels.to(data.train.device)                          # the images whose features are kept
+    optimizer = torch.optim.SGD(net.parameters(), lr=config.lr, momentum=config.momentum,
+                                weight_decay=config.weight_decay, nesterov=config.nesterov)
+    # the images whose features are kept
+    shown, shown_labels = data.train, labels.to(data.train.device)
     if recorded is not None: shown, shown_labels = (t[recorded.to(t.device)] for t in (shown, shown_labels))
     keep, log, state_file = checkpoint_epochs(config.epochs, config.checkpoints), [], run.file("state", "last")
 
@@ -244,22 +292,30 @@ def _fit(config, run, data, labels, recorded, device, progress): # recorded: whi
         if not state_file.is_file(): return None
         start = load_tensors(state_file, names=[])[1]["epoch"]
         log.extend(r for r in run.log_rows() if r["epoch"] <= start)
-        if [r["epoch"] for r in log] != list(range(start + 1)): raise InputError(f"{run.path/'log.jsonl'} is damaged: it must have one line for each epoch from 0 to {start}")
+        if [r["epoch"] for r in log] != list(range(start + 1)):
+            raise InputError(f"{run.path/'log.jsonl'} is damaged: it must have one line for each epoch from 0 to "
+                             f"{start}")
         written = [e for e in keep if e <= start]
-        for file in [run.file(f, e) for f in ("features", "checkpoints") for e in written] + [run.file("checkpoints", "last")]*(start == config.epochs): load_tensors(file, names=[])
+        for file in [run.file(f, e) for f in ("features", "checkpoints")
+                     for e in written] + [run.file("checkpoints", "last")]*(start == config.epochs):
+            load_tensors(file, names=[])
         return start
 
     def checkpoint(epoch)->dict: # what the log says of it, on rank 0
         f_train, f_test = (extract_features_together(encoder, x) for x in (shown, data.test))
         def write()->dict:
             y, y_test = shown_labels.to(f_train[0].device), data.test_labels.to(f_train[0].device)
-            run.save_features(epoch, f_train[0], y, f_test[0], y_test, f_train[1], f_test[1], dtype=getattr(torch, config.feature_dtype))
-            weights = {**encoder.state_dict(), **({f"classifier.{k}": v for k, v in classifier.state_dict().items()} if classifier else {})}
+            run.save_features(epoch, f_train[0], y, f_test[0], y_test, f_train[1], f_test[1],
+                              dtype=getattr(torch, config.feature_dtype))
+            weights = {**encoder.state_dict(),
+                       **({f"classifier.{k}": v for k, v in classifier.state_dict().items()} if classifier else {})}
             save_tensors(run.file("checkpoints", epoch), weights, epoch=epoch)
-            row = {"test_nearest_mean_accuracy": nearest_mean_accuracy(f_train[0], y, f_test[0], y_test, data.num_classes)}
+            row = {"test_nearest_mean_accuracy": nearest_mean_accuracy(f_train[0], y, f_test[0], y_test,
+                                                                       data.num_classes)}
             if epoch == config.epochs:
                 save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
-                row["test_linear_probe_accuracy"] = linear_probe(f_train[0], y, data.num_classes).accuracy(f_test[0], y_test)
+                row["test_linear_probe_accuracy"] = linear_probe(f_train[0], y,
+                                                                 data.num_classes).accuracy(f_test[0], y_test)
             return row
         return on_first_rank(write)
 
@@ -269,7 +325,8 @@ def _fit(config, run, data, labels, recorded, device, progress): # recorded: whi
         def write():
             nonlocal saved
             run.write_log(log)
-            if epoch not in keep and time.monotonic() - saved < _state_seconds: return      # an epoch may be shorter than its file
+            if epoch not in keep and time.monotonic() - saved < _state_seconds:
+                return      # an epoch may be shorter than its file
             save_tensors(state_file, _state(net, optimizer), epoch=epoch)
             saved = time.monotonic()
         on_first_rank(write)
@@ -277,22 +334,30 @@ def _fit(config, run, data, labels, recorded, device, progress): # recorded: whi
     start = on_first_rank(last_complete)
     if start is None: commit(0, checkpoint(0)); start = 0
     else: _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
-    step = nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False) if several else net
+    step = (nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None,
+                                                broadcast_buffers=False) if several else net)
     if _compiles(config, len(labels), device): step = torch.compile(step, dynamic=False)
-    with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch", disable=not (progress and first)) as bar:
+    with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch",
+              disable=not (progress and first)) as bar:
         postfix = {}
         for epoch in range(start + 1, config.epochs + 1):
             began = time.perf_counter()
             try: loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
             except Exception as e:
-                if config.compile != "auto" or several or step is net or epoch > start + 1 or not _does_not_compile(e): raise
-                warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: {str(e)[:200]})")
+                if config.compile != "auto" or several or step is net or epoch > start + 1 or not _does_not_compile(e):
+                    raise
+                warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: "
+                              f"{str(e)[:200]})")
                 step = net
-                optimizer.state.clear()                                                     # the state file is of the epoch before
+                # the state file is of the epoch before
+                optimizer.state.clear()
                 _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
                 loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
-            if not math.isfinite(loss): raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is {config.lr}) or a higher temperature (it is {config.temperature})")
-            row = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "seconds": round(time.perf_counter() - began, 3)}
+            if not math.isfinite(loss):
+                raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is "
+                                 f"{config.lr}) or a higher temperature (it is {config.temperature})")
+            row = {"loss": loss, "lr": optimizer.param_groups[0]["lr"],
+                   "seconds": round(time.perf_counter() - began, 3)}
             postfix["loss"] = f"{loss:.3f}"
             if epoch in keep:
                 row |= checkpoint(epoch)

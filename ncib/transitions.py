@@ -27,7 +27,8 @@ def mode_level(excess, # (m,) β_c − 1, smallest first
 def level_behind(excess, # (m,) β_c − 1, smallest first; infinite ones count for nothing
                  k: int, # number of leading modes that are left out
                  )->float: # infinite if there is no mode behind
-    "Σγ/Σγ² of the modes behind mode `k`, γ = 1/(β_c − 1): the excess of the strongest of them, averaged where several are alike."
+    """Σγ/Σγ² of the modes behind mode `k`, γ = 1/(β_c − 1): the excess of the strongest of them, averaged where several
+    are alike."""
     e = np.sort(np.asarray(excess, dtype=np.float64)[k:])
     if not len(e) or np.isinf(e[0]): return math.inf
     if e[0] == 0: return 0.
@@ -65,7 +66,8 @@ def jackknife_estimate(raw: float, # the quantity from all rows
     v, g = np.asarray(without, dtype=np.float64), len(without)
     if g < 2: raise InputError(f"without must hold at least 2 values, got {g}")
     if not 0 < level < 1: raise InputError(f"level must be in (0, 1), got {level}")
-    if (v == raw).all(): return Estimate(raw, raw, raw, raw)                    # 0 or ∞ without exception, or no spread at all
+    if (v == raw).all():
+        return Estimate(raw, raw, raw, raw)                    # 0 or ∞ without exception, or no spread at all
     to, back = (np.log, math.exp) if logarithm else (lambda u: u, float)
     with np.errstate(divide="ignore", invalid="ignore"): u, all_rows = to(v), float(to(np.float64(raw)))
     if not (np.isfinite(u).all() and math.isfinite(all_rows)): return Estimate(raw, math.nan, math.nan, raw)
@@ -155,19 +157,29 @@ def _plural(n, word): return f"{n} {word}{'s'*(n != 1)}"
 def _count_sentence(t: Transitions)->str:
     likely = t.likely_counts()
     if not t.counts: return f"The largest gap lies behind mode {t.count}, a factor of {t.gap_ratio:.3g} in β_c − 1."
-    if len(likely) == 1: return f"The largest gap lies behind mode {likely[0]}, in {t.counts[likely[0]]:.0%} of the resamples."
+    if len(likely) == 1:
+        return f"The largest gap lies behind mode {likely[0]}, in {t.counts[likely[0]]:.0%} of the resamples."
     named = likely if len(likely) <= 4 else [min(likely), max(likely)]
     shares = ", ".join(f"{c} in {t.counts[c]:.0%}" for c in likely[:4])
-    return f"This sample cannot tell {_numbers(named)} transitions: of the resamples, the largest gap lies behind mode {shares}."
+    return (f"This sample cannot tell {_numbers(named)} transitions: of the resamples, the largest gap lies behind "
+            f"mode "
+            f"{shares}.")
 
 def _separation_sentence(t: Transitions)->str:
     k, s = t.modes, t.separation
-    if k > t.significant: return f"Only {_plural(t.significant, 'mode')} can be told from noise, so it cannot be told whether {k} stand apart."
-    if s is None: return f"The first {_plural(k, 'mode')} lie a factor of {separation(t.excess, k, t.floor):.3g} in β_c − 1 below those behind."
+    if k > t.significant:
+        return (f"Only {_plural(t.significant, 'mode')} can be told from noise, so it cannot be told whether {k} stand "
+                f"apart.")
+    if s is None:
+        return (f"The first {_plural(k, 'mode')} lie a factor of {separation(t.excess, k, t.floor):.3g} in β_c − 1 "
+                f"below those behind.")
     behind = "those behind" if t.significant > k else "the noise, where no further mode can be seen"
     verb = "lies" if k == 1 else "lie"
-    if math.isnan(s.low): return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} in β_c − 1 below {behind}; without some rows they are lost in noise, so there is no interval."
-    return f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} (95 %: {s.low:.3g} to {s.high:.3g}) in β_c − 1 below {behind}."
+    if math.isnan(s.low):
+        return (f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} in β_c − 1 below {behind}; without "
+                f"some rows they are lost in noise, so there is no interval.")
+    return (f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} (95 %: {s.low:.3g} to {s.high:.3g}) in "
+            f"β_c − 1 below {behind}.")
 
 def transition_sentences(t: Transitions, # of a spectrum, with or without intervals
                          )->list[str]: # the count first, then the separation
