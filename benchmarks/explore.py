@@ -1,4 +1,4 @@
-"""How long an explorer takes to answer, in a real JupyterLab with headless Chromium: key press → painted picture over 50 steps, switch of the layer → painted picture once both are there, and the time from starting a cell to the first picture with the analysis cached.
+"""How long both explorers and the report take to answer, in a real JupyterLab (the report: as a file) with headless Chromium: key press → painted picture over 50 steps of each slider, switch of the layer → painted picture once both are there, and the time from starting a cell to the first picture with the analysis cached.
 
     python benchmarks/explore.py [--classes 10 100] [--points 2000] [--checkpoints 16] [--dim 64]
 
@@ -25,11 +25,13 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from ncib.explore import CheckpointExplorer
+from ncib.report import write_report
 from ncib.runs import Run
+from ncib.timeline import analyze
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-MEASURE = """() => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), slider = e.querySelector('input[type=range]'), channel = new MessageChannel(); let start = 0; window.steps = [];
+MEASURE = """(label) => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), slider = e.querySelector(`input[type=range][aria-label="${label}"]`), channel = new MessageChannel(); let start = 0; window.steps = [];
     slider.addEventListener('keydown', () => { start = performance.now(); }, true);
     slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
     slider.focus(); }"""
@@ -56,21 +58,30 @@ def simulated_pair(folder, k, checkpoints, points, dim):
     return [run.path for run in runs]
 
 
-def measure(page, paths, steps=50):
-    "Time to the first picture of a new explorer, latency of `steps` key presses on its slider, and of ten switches of the layer, all in ms."
+def start(page, source):
+    "Time from starting a cell to the first picture in it, ms."
     page.evaluate("""async (source) => { const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1;
-        await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", f"CheckpointExplorer({str(paths[0])!r}, {str(paths[1])!r})")
+        await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", source)
     first = page.evaluate(WAIT)
     page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await n.scrollToItem(n.widgets.length - 1, 'start'); }")
     page.wait_for_timeout(1000)                                                # JupyterLab gives the focus to the notebook when a cell is done
-    page.evaluate(MEASURE)
+    return first
+
+
+def measure(page, label, steps=50):
+    "Latency of `steps` key presses on a slider of the last explorer on the page, ms."
+    page.evaluate(MEASURE, label)
     count, times = 0, []
     while len(times) < steps + 2:
         if count > 3*steps: raise SystemExit("the slider does not answer")
         page.keyboard.press("ArrowLeft" if count//14 % 2 == 0 else "ArrowRight"); count += 1
         page.wait_for_timeout(60)
         times = page.evaluate("window.steps")
-    return first, sorted(times[2:steps + 2]), sorted(page.evaluate(SWITCH))
+    return sorted(times[2:steps + 2])
+
+
+def line(name, times):
+    return f"{name}: median {statistics.median(times):.0f} ms, 95th percentile {times[min(len(times) - 1, int(.95*len(times)))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)})"
 
 
 def main():
@@ -79,8 +90,11 @@ def main():
     a = p.parse_args()
     folder = Path(tempfile.mkdtemp())
     pairs = {k: simulated_pair(folder, k, a.checkpoints, a.points, a.dim) for k in a.classes}
-    for paths in pairs.values(): CheckpointExplorer(*paths).layer = "head"      # the analysis of both layers is cached from here on
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
+    reports = {}
+    for k, paths in pairs.items():                                             # the analysis of both layers is cached from here on
+        CheckpointExplorer(*paths).layer = "head"
+        reports[k] = write_report(analyze(*paths), folder/f"report-{k}.html")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import BetaSweep, CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     token, env = secrets.token_hex(8), {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
@@ -98,8 +112,17 @@ def main():
             page.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await s.ready; await s.session.kernel.info; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
             print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load {os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} features")
             for k, paths in pairs.items():
-                first, times, switches = measure(page, paths)
-                print(f"K = {k:3}: key → picture median {statistics.median(times):.0f} ms, 95th percentile {times[int(.95*len(times))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)}); switch of the layer median {statistics.median(switches):.0f} ms, most {switches[-1]:.0f} ms; first picture {first/1e3:.2f} s after the cell started")
+                pair = ", ".join(repr(str(p)) for p in paths)
+                for name, source, sliders in (("CheckpointExplorer", f"CheckpointExplorer({pair})", ("epoch",)), ("BetaSweep", f"BetaSweep([{pair}])", ("epoch", "β"))):
+                    first = start(page, source)
+                    for label in sliders: print(line(f"K = {k:3}, {name}, {label}", measure(page, label)), flush=True)
+                    print(line(f"K = {k:3}, {name}, layer", sorted(page.evaluate(SWITCH))) + f"; first picture {first/1e3:.2f} s after the cell started", flush=True)
+                report = browser.new_page(viewport={"width": 1400, "height": 1000})
+                report.goto(reports[k].as_uri())
+                report.wait_for_selector(".ncib svg")
+                report.wait_for_timeout(1000)
+                print(line(f"K = {k:3}, report, epoch", measure(report, "epoch")), flush=True)
+                report.close()
             browser.close()
     finally:
         for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}", timeout=5)):

@@ -30,6 +30,14 @@ def correlations(source: Source, # a joint distribution
 def _dot(a, b): return (a*b).sum((1, 2))
 def _log(p): return p.clamp(min=_TINY).log()
 
+def _widen(a, k, fill=0.): return torch.nn.functional.pad(a, (0, 0, 0, k - a.shape[1]), value=fill)
+
+def _softmax(s, dim):
+    "Softmax and logsumexp, in place of s, with one exponential."
+    top = s.amax(dim, keepdim=True)
+    total = s.sub_(top).exp_().sum(dim, keepdim=True)
+    return s.div_(total), total.log().add_(top).squeeze(dim)
+
 def _pack(log_pi, log_r, alpha, beta): # (b, k), (b, k, y), float, (b,)
     "v from weights and cluster distributions; clusters lighter than 1e-13 become unused."
     return ((log_pi[..., None] + beta[:, None, None]*log_r)/alpha).masked_fill((log_pi < -30)[..., None], _DEAD)
@@ -54,92 +62,152 @@ def e_step(v: Tensor, # (b, k, y) clusters
            beta: Tensor, # (b,)
            )->list[Tensor]: # (b, k, x), (b, x), (b, k), (b, k, y), (b,)
     "Encoder p(t|x) (b, k, x), log-partition (b, x), log π, log r and the objective f (b,) in nats."
-    s = v @ source.pyx.T
-    z = torch.logsumexp(s, 1)
+    resp, z = _softmax(v @ source.pyx.T, 1)
     log_pi, log_r = _unpack(v, alpha, beta)
-    return [s.sub_(z[:, None]).exp_(), z, log_pi, log_r, -alpha*(z @ source.px) - beta*source.hy + log_pi.exp().sum(1) - 1]
+    return [resp, z, log_pi, log_r, -alpha*(z @ source.px) - beta*source.hy + log_pi.exp().sum(1) - 1]
 
 # %% ../nbs/api/15_ib_solver.ipynb #da819ee5
 def _newton_step(v, e, source, alpha, beta, radius, products):
     "Trust-region step d, predicted decrease of f (the Newton decrement), whether the region or negative curvature cut it, and p(t, y) of the EM step."
     resp, _, log_pi, log_r, _ = e
     b, pi, r = beta[:, None, None], log_pi.exp()[..., None], log_r.exp()
-    q, wr, weight = pi*r, resp*source.px, alpha*(1 - 1/b)
-    joint = wr @ source.pyx
+    q, wr, weight, pyx = pi*r, resp*source.px, alpha*(1 - 1/b), source.pyx
+    joint = wr @ pyx
     ok = (q > 1e-60).to(q.dtype)                                 # smaller entries are left to EM
     c1, c2 = b/alpha*ok/q.clamp(min=1e-60), (b - 1)/alpha*ok/pi.clamp(min=1e-60)
-    solve_c = lambda g: c1*g - c2*g.sum(-1, keepdim=True)        # C⁻¹ by Sherman–Morrison
+    solve_c = lambda g: torch.addcmul(c1*g, c2, g.sum(-1, keepdim=True), value=-1)        # C⁻¹ by Sherman–Morrison
     res = (joint - q)*ok
-    z = p = solve_c(res)
-    c_p, d, rz = q*(alpha/b*p + weight*(r*p).sum(-1, keepdim=True))*ok, torch.zeros_like(v), _dot(res, z)
-    start, done, norm, cross, pnorm, bound = rz, rz < 1e-28, torch.zeros_like(rz), torch.zeros_like(rz), rz, radius**2
-    cut, decrease = torch.zeros_like(done), torch.zeros_like(rz)
-    for _ in range(products):
-        u = p @ source.pyx.T
-        u = (u - (resp*u).sum(1, keepdim=True)).mul_(wr)
-        h_p = c_p - (u @ source.pyx)*ok
+    p = solve_c(res)
+    c_p, d, rz, bound = q*(alpha/b*p + weight*(r*p).sum(-1, keepdim=True))*ok, torch.zeros_like(v), _dot(res, p), radius**2
+    step, decrease, cut, norm, cross, pnorm = torch.zeros_like(v), torch.zeros_like(rz), rz < 0, torch.zeros_like(rz), torch.zeros_like(rz), rz
+    goal, row, total, cuts = (rz*rz.pow(.75).clamp(max=3e-2)).clamp(min=1e-22), torch.arange(len(v), device=v.device), torch.zeros_like(rz), cut.clone()
+    live = rz > goal
+    for i in range(products + 1):
+        here = int(live.sum())
+        if here <= .6*len(row) or i == products:                 # those that are done leave the batch
+            step[row], total[row], cuts[row] = d, decrease, cut
+            if not here or i == products: break
+            p, c_p, d, res, wr, ok, c1, c2, rz, goal, decrease, cut, norm, cross, pnorm, bound, row = (t[live] for t in (p, c_p, d, res, wr, ok, c1, c2, rz, goal, decrease, cut, norm, cross, pnorm, bound, row))
+        elif here < len(row):                                    # or stand still in it
+            m = live[:, None, None]
+            p, c_p, rz, cross, pnorm = p*m, c_p*m, rz*live, cross*live, pnorm*live
+        u = (p @ pyx.T).mul_(wr)
+        u.addcmul_(wr, u.sum(1, keepdim=True)/source.px, value=-1)
+        h_p = torch.addcmul(c_p, u @ pyx, ok, value=-1)
         curvature = _dot(p, h_p)
-        s = rz/torch.where(curvature == 0, 1., curvature)
-        grown = norm + s*(2*cross + s*pnorm)                     # C-norm of d, squared, after the step
-        out = ((curvature <= 0) | (grown > bound)) & ~done
-        edge = ((cross**2 + pnorm*(bound - norm).clamp(min=0)).sqrt() - cross)/pnorm.clamp(min=1e-300)
-        s = torch.where(done, 0., torch.where(out, edge, s))
-        norm, cut = torch.where(done, norm, torch.where(out, bound, grown)), cut | out
-        decrease = decrease + s*(rz - s*curvature/2)
-        step = s[:, None, None]
-        d, res = torch.addcmul(d, step, p), torch.addcmul(res, step, h_p, value=-1)
+        s = rz/curvature.clamp(min=1e-300)                       # without curvature: beyond every bound
+        grown = torch.addcmul(norm, s, torch.addcmul(2*cross, s, pnorm))     # C-norm of d, squared, after the step
+        out = grown > bound
+        if out.any():
+            edge = ((cross**2 + pnorm*(bound - norm).clamp(min=0)).sqrt() - cross)/pnorm.clamp(min=1e-300)
+            s, norm, cut = torch.where(out, edge, s), torch.where(out, bound, grown), cut | out
+            decrease = decrease + s*(rz - s*curvature/2)
+        else: norm, decrease = grown, torch.addcmul(decrease, s, rz, value=.5)
+        d.addcmul_(s[:, None, None], p)
+        res.addcmul_(s[:, None, None], h_p, value=-1)
         z = solve_c(res)
         new = _dot(res, z)
-        done = done | out | (new <= start*start.pow(.75).clamp(max=3e-2)) | (new < 1e-28)
-        if done.all(): break
+        live = (new > goal) & ~cut & (rz > 0)
         k = new/rz.clamp(min=1e-300)
-        cross, pnorm, rz, k = k*(cross + s*pnorm), new + k*k*pnorm, new, k[:, None, None]
+        cross, pnorm, rz = k*torch.addcmul(cross, s, pnorm), torch.addcmul(new, k*k, pnorm), new
+        k = k[:, None, None]
         p, c_p = torch.addcmul(z, k, p), torch.addcmul(res, k, c_p)
-    return d, alpha*decrease, cut, joint
+    return step, alpha*total, cuts, joint
 
 # %% ../nbs/api/15_ib_solver.ipynb #df821eb2
-def _drop_clusters(v, e, rows, source, alpha, beta):
-    "Removes, in place, light clusters whose removal lowers f; `rows` are the rows of v that e belongs to."
+def _drop_clusters(v, e, source, alpha, beta):
+    "Removes, in place, light clusters whose removal lowers f."
     mass, square, pi = e[0] @ source.px, e[0].square() @ source.px, e[2].exp()
     kill = (square < pi - mass) & (e[2] > -30) & (pi < .05)
     hit = kill.any(1).nonzero()[:, 0]
     if not len(hit): return
-    c = v[rows[hit]].masked_fill(kill[hit][..., None], _DEAD)
+    c = v[hit].masked_fill(kill[hit][..., None], _DEAD)
     new = e_step(c, source, alpha, beta[hit])
     better = new[-1] <= e[-1][hit]
-    v[rows[hit[better]]] = c[better]
+    v[hit[better]] = c[better]
     for x, y in zip(e, new): x[hit[better]] = y[better]
+
+def _merge_clusters(v, e, source, alpha, beta, joint):
+    "Merges, in place, pairs of mutually nearest clusters whose merger lowers f; `joint` (b, k, y) is p(t, y) of e's encoder."
+    resp, number = e[0], torch.arange(v.shape[1], device=v.device)
+    same = (resp*source.px) @ resp.mT
+    size = same.diagonal(dim1=1, dim2=2).clamp(min=1e-60).rsqrt()
+    same = same*size[..., None]*size[:, None]                      # cosines of the responsibilities
+    same.diagonal(dim1=1, dim2=2).zero_()
+    most, near = same.max(-1)
+    b, t = ((most > .99) & (near.gather(1, near) == number) & (number < near)).nonzero().T
+    if not len(b): return
+    u = near[b, t]
+    new = m_step((joint[b, t] + joint[b, u])[:, None], alpha, beta[b])
+    change = (new @ source.pyx.T)[:, 0].sub_(e[1][b]).exp_() - resp[b, t] - resp[b, u]              # of Σ_t exp(v_t·p(y|x) − z)
+    heavier = joint[b, t].sum(-1) + joint[b, u].sum(-1) - e[2][b, t].exp() - e[2][b, u].exp()
+    take = alpha*(change.clamp(min=-1 + 1e-12).log1p() @ source.px) > heavier
+    if not take.any(): return
+    c, hit = v.clone(), b[take].unique()
+    c[b[take], t[take]], c[b[take], u[take]] = new[take, 0], _DEAD
+    c = c[hit]
+    fresh = e_step(c, source, alpha, beta[hit])
+    better = fresh[-1] <= e[-1][hit]
+    v[hit[better]] = c[better]
+    for x, y in zip(e, fresh): x[hit[better]] = y[better]
+
+def _accelerate(v, source, alpha, beta, cycles):
+    "v after `cycles` of EM, extrapolated (SQUAREM, Varadhan & Roland 2008): far from the minimum cheaper than Newton's method."
+    em = lambda v: (lambda e: (m_step((e[0]*source.px) @ source.pyx, alpha, beta), e[-1]))(e_step(v, source, alpha, beta))
+    for i in range(cycles):
+        v1, _ = em(v)
+        v2, f1 = em(v1)
+        dead = ((v <= _DEAD) | (v1 <= _DEAD) | (v2 <= _DEAD))
+        r = (v1 - v).masked_fill_(dead, 0)
+        d = (v2 - v1).masked_fill_(dead, 0) - r
+        s = (r.square().sum((1, 2))/d.square().sum((1, 2)).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None, None]
+        x, fx = em(torch.where(dead, v2, v + 2*s*r + s*s*d))
+        v = torch.where((fx <= f1)[:, None, None], x, v2)
+    return v
+
 
 def _descend(v, source, alpha, beta, iterations, products, tol):
     "A local minimum of f from each start v (b, k, y): v, Newton decrement (b,) in nats (infinite where a step was cut), iterations (b,)."
     v, n = v.clone(), len(v)
     radius, gap, count = torch.ones_like(beta), torch.full_like(beta, math.inf), torch.zeros_like(beta, dtype=torch.int64)
-    act, e = torch.arange(n, device=v.device), e_step(v, source, alpha, beta)
-    for _ in range(iterations):
+    act, now, e = torch.arange(n, device=v.device), v.clone(), e_step(v, source, alpha, beta)
+    for i in range(iterations):
         b = beta[act]
-        _drop_clusters(v, e, act, source, alpha, b)
-        f, old = e[-1], v[act]
+        _drop_clusters(now, e, source, alpha, b)
+        if i % 2 == 0: _merge_clusters(now, e, source, alpha, b, (e[0]*source.px) @ source.pyx)
+        alive = now[..., 0] > _DEAD
+        width = max(1, int(alive.sum(1).max()))
+        if width < .85*now.shape[1]:
+            order = torch.argsort(alive.to(torch.int8), dim=1, descending=True, stable=True)[:, :width]
+            pick = lambda a: a.gather(1, order[..., None].expand(-1, -1, a.shape[2])) if a.ndim == 3 else a.gather(1, order)
+            now, e[0], e[2], e[3] = pick(now), pick(e[0]), pick(e[2]), pick(e[3])
+        f, old = e[-1], now
         d, decrease, cut, joint = _newton_step(old, e, source, alpha, b, radius[act], products)
         new = torch.where(old > _DEAD, old + d, _DEAD)
         e = e_step(new, source, alpha, b)
         bad = ~((e[-1] <= f - .1*decrease) | ((decrease < 1e-11) & (e[-1] <= f + 1e-13*(1 + f.abs()))))
-        if bad.any():
-            new[bad] = m_step(joint[bad], alpha, b[bad])
-            for x, y in zip(e, e_step(new[bad], source, alpha, b[bad])): x[bad] = y
-        radius[act] *= torch.where(bad, .25, torch.where(cut, 2., 1.))
-        v[act], gap[act] = new, torch.where(cut | bad, math.inf, decrease)
+        ratio = (f - e[-1])/decrease.clamp(min=1e-300)
+        worse = bad.clone()
+        for part in (.25, 0.):                                     # a quarter of the step, or EM
+            at = worse.nonzero()[:, 0]
+            if not len(at): break
+            new[at] = torch.where(old[at] > _DEAD, old[at] + part*d[at], _DEAD) if part else m_step(joint[at], alpha, b[at])
+            for x, y in zip(e, e_step(new[at], source, alpha, b[at])): x[at] = y
+            worse &= ~(e[-1] <= f - .1*part*decrease)
+        radius[act] *= torch.where(bad, .25, torch.where(cut & (ratio > .5), 2., 1.))
+        gap[act] = torch.where(cut | bad, math.inf, decrease)
         count[act] += 1
         stay = ~((decrease < tol) & ~cut & ~bad)
-        act, e = act[stay], [x[stay] for x in e]
+        v[act[~stay]] = _widen(new[~stay], v.shape[1], _DEAD)
+        act, now, e = act[stay], new[stay], [x[stay] for x in e]
         if not len(act): break
+    v[act] = _widen(now, v.shape[1], _DEAD)
     return v, gap, count
 
 # %% ../nbs/api/15_ib_solver.ipynb #57246ddc
 def _psi_step(log_r, z, source, beta):
     "log Ψ (…,), the weights w (…, x) and the next log r (…, y) of the ascent; z (…, x) and beta (…,) broadcast."
-    w = beta[..., None]*(log_r @ source.pyx.T) + (_log(source.px) - z)
-    psi = torch.logsumexp(w, -1)
-    w = w.sub_(psi[..., None]).exp_()
+    w, psi = _softmax(torch.addcmul(_log(source.px) - z, beta[..., None], log_r @ source.pyx.T), -1)
     return psi, w, _log(w @ source.pyx)
 
 def _psi_ascent(log_r, z, source, beta, cycles=60):
@@ -150,14 +218,15 @@ def _psi_ascent(log_r, z, source, beta, cycles=60):
     end = [t.clone() for t in (log_r, psi, w)]
     for i in range(cycles):
         d1 = l1 - log_r
-        moving = d1.square().sum(-1) > 1e-24
+        length = d1.square().sum(-1)
+        moving = length > 1e-24
         if moving.sum() < .7*len(act):                           # what stands still leaves the batch
             for there, here in zip(end, (log_r, psi, w)): there[act] = here
-            act, log_r, psi, w, l1, d1, zr, b = (t[moving] for t in (act, log_r, psi, w, l1, d1, zr, b))
+            act, log_r, psi, w, l1, d1, length, zr, b = (t[moving] for t in (act, log_r, psi, w, l1, d1, length, zr, b))
             if not len(act): break
         psi1, w1, l2 = _psi_step(l1, zr, source, b)
         d2 = l2 - 2*l1 + log_r
-        s = (d1.square().sum(-1)/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None]
+        s = (length/d2.square().sum(-1).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None]
         x = torch.log_softmax(log_r + 2*s*d1 + s*s*d2, -1).clamp(min=math.log(_TINY))
         psi, w, lx = _psi_step(x, zr, source, b)
         worse = psi < psi1
@@ -269,8 +338,8 @@ def measure(enc: Tensor, # (b, k, x) encoders p(t|x)
     "p(t), p(t, y), H(T) - α H(T|X), I(T;Y), I(X;T), H(T), all of the encoder itself, in nats."
     joint = (enc*source.px) @ source.pyx
     pi = joint.sum(-1)
-    ht, htx = torch.special.entr(pi).sum(1), torch.special.entr(enc).sum(1) @ source.px
-    iyt = torch.special.entr(pi).sum(1) + source.hy - torch.special.entr(joint).sum((1, 2))
+    ht, htx = -_xlogx(pi).sum(1), -_xlogx(enc).sum(1) @ source.px
+    iyt = ht + source.hy + _xlogx(joint).sum((1, 2))
     return pi, joint, ht - alpha*htx, iyt.clamp(min=0), (ht - htx).clamp(min=0), ht
 
 def objective(enc: Tensor, # (b, k, x) encoders p(t|x)
@@ -282,8 +351,6 @@ def objective(enc: Tensor, # (b, k, x) encoders p(t|x)
     m = measure(enc, source, alpha, beta)
     return m[2] - beta*m[3]
 
-def _widen(a, k, fill=0.): return torch.nn.functional.pad(a, (0, 0, 0, k - a.shape[1]), value=fill)
-
 def _per_chunk(f, beta, size, a, fill=0.):
     "f(a, β) over chunks that keep one (β, size) array below 2²⁵ numbers; the first result is padded with `fill` to a common number of clusters."
     step = max(1, 2**25//size)
@@ -294,7 +361,8 @@ def _per_chunk(f, beta, size, a, fill=0.):
 def _polish(v, source, alpha, beta, iterations):
     "Encoders (b, k, x), gap (b,), iterations (b,) of the minima below v (b, k, y)."
     gap, count = torch.full_like(beta, math.inf), torch.zeros_like(beta, dtype=torch.int64)
-    for steps, products, tol, distance in [(8, 8, 1e-9, 1e-2), (24, 30, 1e-11, 1e-3), (iterations, 60, 1e-16, 1e-4)]:
+    v = _accelerate(v, source, alpha, beta, min(8, iterations))
+    for steps, products, tol, distance in [(6, 14, 1e-9, 1e-2), (24, 30, 1e-11, 1e-3), (iterations, 60, 1e-16, 1e-4)]:
         act = (gap > tol).nonzero()[:, 0]
         if not len(act): break
         w, gap[act], its = _descend(_compact(v[act]), source, alpha, beta[act], min(steps, iterations), products, tol)
@@ -374,6 +442,7 @@ def solve_bottleneck(source: Source, # the joint distribution
             if not len(i): break
             continue
         i = dirty.nonzero()[:, 0]
+        if not len(i): break
         v = m_step((enc[i]*source.px) @ source.pyx, 1., beta[i])
         room = limit - (v[..., 0] > _DEAD).sum(1)
         v, lower = _per_chunk(lambda v, b: _certify(v, source, b, limit, tol, probes), beta[i], x*len(probes), v, fill=_DEAD)

@@ -218,6 +218,26 @@ def test_beta_sweep_page(browser, pages):
     assert explorer.locator(".ncib-said").inner_text() != words and not page.problems
 
 
+def test_a_step_through_checkpoints_changes_only_what_is_theirs(browser, pages):
+    "Axes stay where they are, the page is laid out once, and the picture is that of a redraw."
+    page = open_file(browser, pages[0]["beta"])
+    explorer, unit = page.locator(".ncib"), page.locator(".ncib").get_by_label("information in")
+    explorer.locator("svg .ncib-axes").last.wait_for(state="attached")
+    page.evaluate("window.kept = document.querySelectorAll('.ncib-panel:not(:nth-child(2)) .ncib-axes')")       # the code has axes for its own reach
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Performance.enable")
+    layouts = lambda: next(m["value"] for m in cdp.send("Performance.getMetrics")["metrics"] if m["name"] == "LayoutCount")
+    page.wait_for_timeout(300)
+    before = layouts()
+    explorer.get_by_label("epoch", exact=True).press("ArrowLeft")
+    page.wait_for_timeout(300)
+    assert layouts() - before <= 3                                              # one, and room for what else is on the page; 7 where every panel was measured anew
+    assert page.evaluate("kept.length >= 3 && [...kept].every(g => g.isConnected)")
+    stepped = picture(explorer)
+    for name in ("bits", "nats"): unit.select_option(name)                      # draws all again
+    assert not page.evaluate("[...kept].some(g => g.isConnected)") and picture(explorer) == stepped and not page.problems
+
+
 def test_the_corner_on_the_page(browser, pages):
     "Star and triangle on the curve, both enlarged with the shortfall beside them; a button leads there; the switch keeps checkpoint and β."
     frames, page = pages[1]["beta"]._frames, open_file(browser, pages[0]["beta"])

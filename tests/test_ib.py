@@ -270,3 +270,10 @@ def test_no_certificate_for_a_local_minimum():
     enc = solver._polish(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, 1., beta, 100)[0]
     bound = solver._certify(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, beta, 2*x, 1e-8, solver._log(source.pyx))[1]
     assert (solver.objective(enc, source, 1., beta) > best + 1e-8).all() and (bound < best + 1e-10).all()
+
+
+def test_few_newton_steps_for_a_curve():
+    "What the time of a curve goes into: 626 and 754 steps where descents began with Newton's method, and kept clusters that had become one."
+    for seed, most in ((0, 450), (1, 550)):
+        r = ib_curve(np.random.default_rng(seed).dirichlet(np.ones(10), 64)/64, np.linspace(1, 30, 50))
+        assert r.converged.all() and r.iterations.sum() < most

@@ -66,8 +66,8 @@ class Panel {                                 // a figure with a title, an SVG o
     this.box.addEventListener("click", (e) => this.click?.(...this.local(e)));
   }
   local(e) { const r = this.box.getBoundingClientRect(); return [e.clientX - r.left, e.clientY - r.top]; }
-  size() {                                    // measures the place there is; true when it can be drawn
-    this.w = Math.floor(this.box.clientWidth); this.h = Math.min(this.most, Math.max(190, Math.round(this.w * this.ratio)));
+  size(place = this.box.clientWidth) {        // takes the place there is; true when it can be drawn
+    this.w = Math.floor(place); this.h = Math.min(this.most, Math.max(190, Math.round(this.w * this.ratio)));
     if (this.w < 60) return false;
     this.svg.attr("width", this.w).attr("height", this.h).selectAll("*").remove();
     this.box.style.height = this.h + "px";
@@ -223,7 +223,10 @@ class App {
     this.tell(`The figure is in ${message.name}.`);
     download(message.name, new Blob([buffers[0]], {type: message.format === "pdf" ? "application/pdf" : "image/png"}));
   }
-  draw() { for (const p of this.panels) if (p.size()) { p.draw(); p.step(); } }
+  draw() {                                    // all are measured before the first is changed: the browser lays the page out once
+    const places = this.panels.map((p) => p.box.clientWidth);
+    this.panels.forEach((p, i) => { if (p.size(places[i])) { p.draw(); p.step(); } });
+  }
   step() { for (const p of this.panels) if (p.w >= 60) p.step(); this.say(); }
   add(panel) { this.panels.push(panel); this.grid.append(panel.element); return panel; }
 }
@@ -652,7 +655,7 @@ class Sweep extends App {
     const kinds = this.info.kind === "gaussian" ? [Growth, Code, Information, Plane] : [Tree, Members, Meaning, Information, Plane];
     for (const kind of kinds) this.add(new kind(this));
     this.listen("log_excess", () => this.step());
-    this.listen("epoch", () => this.refresh());
+    this.listen("epoch", () => { for (const p of this.panels) if (p.w >= 60) p.turn?.(); this.step(); });      // axes are those of all checkpoints, and stay
     for (const key of ["unit", "view", "mode_x", "mode_y"]) this.listen(key, () => this.refresh());
     this.listen("layer", () => this.renew());
     for (const key of keys) this.listen(key, () => { this.load(key); this.renew(); });
@@ -699,12 +702,12 @@ class Sweep extends App {
 
 class OverBeta extends Panel {                // a panel whose abscissa is the slider's
   scale() { const g = this.app.grid_values; this.x = d3.scaleLinear([g[0], g[g.length - 1]], [this.x0, this.x1]); }
-  corner() {                                  // where the corner is on the axis
+  corner() {                                  // where the corner is on the axis, in `own`
     const c = this.app.info.kind === "gaussian" && this.app.corner;
     if (!c || !c.rate) return;
     const x = this.x(c.at), left = x > (this.x0 + this.x1) / 2;
-    this.svg.append("line").attr("class", "ncib-corner-line").attr("x1", x).attr("x2", x).attr("y1", this.y1).attr("y2", this.y0);
-    this.svg.append("text").attr("class", "ncib-label").attr("x", x + (left ? -5 : 5)).attr("y", this.y0 - 8).attr("text-anchor", left ? "end" : "start").text("★ corner");
+    this.own.append("line").attr("class", "ncib-corner-line").attr("x1", x).attr("x2", x).attr("y1", this.y1).attr("y2", this.y0);
+    this.own.append("text").attr("class", "ncib-label").attr("x", x + (left ? -5 : 5)).attr("y", this.y0 - 8).attr("text-anchor", left ? "end" : "start").text("★ corner");
   }
   line() { this.cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", this.y1).attr("y2", this.y0); }
   move() { const x = this.x(this.app.grid_values[this.app.at]); this.cursor.attr("x1", x).attr("x2", x); }
@@ -712,30 +715,41 @@ class OverBeta extends Panel {                // a panel whose abscissa is the s
   near(x) { const v = this.x.invert(x); return this.app.grid_values.reduce((a, b) => Math.abs(b - v) < Math.abs(a - v) ? b : a); }
 }
 
+const dot = (x, y, r = 3.5) => `M${x - r},${y}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`;      // a circle as part of a path
+
 class Growth extends OverBeta {
   constructor(app) { super(app, "Modes switch on at their critical β (click to go there)"); }
   kept(i, e) { return Math.max(0, Math.log(e / this.e[i]) / 2) * this.app.factor; }
   draw() {
     const app = this.app, g = app.grid_values, last = g[g.length - 1], k1 = app.info.k1;
-    this.e = app.row("excess"); this.scale();
+    this.scale();
     const low = d3.min(app.arrays.excess.values.filter((v) => v > 0));
     this.y = d3.scaleLinear([0, Math.max(.5, Math.log(10 ** last / low) / 2 * app.factor)], [this.y0, this.y1]);
     this.axes(this.x, this.y, "log₁₀(β − 1)", `I(X;T) of each mode (${app.get("unit")})`);
-    this.shown = d3.range(this.e.length).filter((i) => Number.isFinite(this.e[i]) && this.e[i] < 10 ** last);
-    const style = (i) => i < k1 || !k1 ? "var(--ncib-strong)" : "var(--ncib-muted)";
-    for (const i of this.shown.slice().reverse()) {
-      const x = this.x(Math.max(g[0], Math.log10(this.e[i])));
-      this.svg.append("path").attr("class", "ncib-line").attr("stroke", style(i)).attr("d", `M${x},${this.y(0)}L${this.x1},${this.y(this.kept(i, 10 ** last))}`);
-      this.svg.append("line").attr("stroke", style(i)).attr("stroke-width", 2).attr("x1", x).attr("x2", x).attr("y1", this.y0 - 5).attr("y2", this.y0 + 5);
+    this.own = this.svg.append("g");
+    this.line();
+    this.dots = this.svg.append("g");
+    this.turn();
+  }
+  turn() {                                    // to another checkpoint: one path for all modes of a colour
+    const app = this.app, g = app.grid_values, last = 10 ** g[g.length - 1], k1 = app.info.k1, first = (i) => i < k1 || !k1;
+    this.e = app.row("excess");
+    this.shown = d3.range(this.e.length).filter((i) => Number.isFinite(this.e[i]) && this.e[i] < last);
+    this.groups = [["var(--ncib-muted)", this.shown.filter((i) => !first(i))], ["var(--ncib-strong)", this.shown.filter(first)]].filter(([, modes]) => modes.length);
+    this.own.selectAll("*").remove();
+    const path = (style, modes, d) => this.own.append("path").attr("class", "ncib-line").attr("stroke", style).attr("d", modes.map((i) => d(this.x(Math.max(g[0], Math.log10(this.e[i]))), i)).join(""));
+    for (const [style, modes] of this.groups) {
+      path(style, modes, (x, i) => `M${x},${this.y(0)}L${this.x1},${this.y(this.kept(i, last))}`);
+      path(style, modes, (x) => `M${x},${this.y0 - 5}V${this.y0 + 5}`);
     }
     this.corner();
-    this.line();
-    this.dots = this.shown.map((i) => this.svg.append("circle").attr("r", 3.5).attr("fill", style(i)));
+    this.dots.selectAll("*").remove();
+    this.marks = this.groups.map(([style]) => this.dots.append("path").attr("fill", style));
   }
   step() {
-    const app = this.app, v = app.grid_values[app.at];
+    const app = this.app, v = app.grid_values[app.at], x = this.x(v);
     this.move();
-    this.dots.forEach((d, j) => { const y = this.kept(this.shown[j], 10 ** v); d.attr("visibility", y > 0 ? null : "hidden").attr("cx", this.x(v)).attr("cy", this.y(y)); });
+    this.groups.forEach(([, modes], j) => this.marks[j].attr("d", modes.filter((i) => this.e[i] < 10 ** v).map((i) => dot(x, this.y(this.kept(i, 10 ** v)))).join("") || null));
     const k1 = app.info.k1;
     this.note.textContent = `${app.on()} of ${app.info.total} modes are on${k1 ? `; blue: the first K−1 = ${k1}` : ""}. Each gains half a nat for every factor e of β − 1.`;
     this.describe(this.note.textContent);
@@ -758,6 +772,10 @@ class Code extends Panel {
     this.pick.hidden = app.get("view") !== "modes";
     Object.assign(this, {side, left: middle - side / 2});
     this.labels = app.arrays.labels.values; this.reach = 0;
+    this.turn();
+  }
+  turn() {                                    // to another checkpoint
+    const app = this.app;
     this.variates = app.row("variates"); this.e = app.row("excess"); this.noise = app.arrays.noise.values;
     this.m = this.e.length;
     const axes = app.row("axes"), one = [app.get("mode_x") - 1, app.get("mode_y") - 1];
@@ -810,14 +828,20 @@ class Information extends OverBeta {
   constructor(app) { super(app, "What the code keeps and what it tells"); }
   draw() {
     const app = this.app, f = app.factor; this.scale();
-    this.v = ["ixt", "iyt"].map((n) => Array.from(app.row(n), (v) => v * f));
     this.y = d3.scaleLinear([0, Math.max(1e-6, d3.max(app.arrays.ixt.values) * f) * 1.05], [this.y0, this.y1]);
     this.axes(this.x, this.y, "log₁₀(β − 1)", `information (${app.get("unit")})`);
-    this.v.forEach((v, j) => this.svg.append("path").attr("class", "ncib-line").attr("stroke", [BLUE, RED][j]).attr("d", d3.line().x((i) => this.x(app.grid_values[i])).y((i) => this.y(v[i]))(d3.range(v.length))));
+    this.own = this.svg.append("g");
     ["I(X;T)", "I(T;Y)"].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label").attr("x", this.x0 + 10).attr("y", this.y1 + 14 + 17 * j).attr("style", `fill:${[app.ink("--ncib-strong"), RED][j]}`).text(`${["●", "■"][j]} ${t}`));
-    this.corner();
     this.line();
     this.dots = [BLUE, RED].map((c, j) => this.svg.append("path").attr("d", d3.symbol([d3.symbolCircle, d3.symbolSquare][j], 70)()).attr("fill", c));
+    this.turn();
+  }
+  turn() {                                    // to another checkpoint
+    const app = this.app, f = app.factor;
+    this.v = ["ixt", "iyt"].map((n) => Array.from(app.row(n), (v) => v * f));
+    this.own.selectAll("*").remove();
+    this.v.forEach((v, j) => this.own.append("path").attr("class", "ncib-line").attr("stroke", [BLUE, RED][j]).attr("d", d3.line().x((i) => this.x(app.grid_values[i])).y((i) => this.y(v[i]))(d3.range(v.length))));
+    this.corner();
   }
   step() {
     const i = this.app.at; this.move();
@@ -835,40 +859,45 @@ class Plane extends Panel {
   constructor(app) { super(app, "Information plane"); }
   corner() {                                  // on the curve, and enlarged where the plane is empty
     const c = this.app.corner, {x, y} = this;
-    if (!c.rate) { this.svg.append("text").attr("class", "ncib-label").attr("x", this.x1 - 4).attr("y", this.y0 - 10).attr("text-anchor", "end").text("no corner (see below)"); return; }
+    if (!c.rate) { this.own.append("text").attr("class", "ncib-label").attr("x", this.x1 - 4).attr("y", this.y0 - 10).attr("text-anchor", "end").text("no corner (see below)"); return; }
     const mark = (x, y) => {
-      this.svg.append("line").attr("class", "ncib-cursor").attr("x1", x(c.rate)).attr("x2", x(c.rate)).attr("y1", y(c.told)).attr("y2", y(c.best));
-      this.svg.append("path").attr("class", "ncib-down").attr("d", DOWN).attr("transform", `translate(${x(c.rate)},${y(c.told)})`);
-      this.svg.append("path").attr("class", "ncib-star").attr("d", STAR).attr("transform", `translate(${x(c.rate)},${y(c.best)})`);
+      this.own.append("line").attr("class", "ncib-cursor").attr("x1", x(c.rate)).attr("x2", x(c.rate)).attr("y1", y(c.told)).attr("y2", y(c.best));
+      this.own.append("path").attr("class", "ncib-down").attr("d", DOWN).attr("transform", `translate(${x(c.rate)},${y(c.told)})`);
+      this.own.append("path").attr("class", "ncib-star").attr("d", STAR).attr("transform", `translate(${x(c.rate)},${y(c.best)})`);
     };
     const wide = .5 * (this.x1 - this.x0), high = .44 * (this.y0 - this.y1), left = this.x1 - wide - 2, top = this.y0 - high - 6, reach = Math.max(c.best - c.told, .01 * c.best);
     const nx = d3.scaleLinear([c.rate - .5 * reach, c.rate + 2.5 * reach], [left, left + wide]), ny = d3.scaleLinear([c.best - 1.5 * reach, c.best + .9 * reach], [top + high, top]);
-    this.svg.append("line").attr("class", "ncib-when").attr("x1", x(c.rate)).attr("y1", y(c.best)).attr("x2", left).attr("y2", top);
-    this.svg.append("rect").attr("class", "ncib-inset").attr("x", left).attr("y", top).attr("width", wide).attr("height", high);
+    this.own.append("line").attr("class", "ncib-when").attr("x1", x(c.rate)).attr("y1", y(c.best)).attr("x2", left).attr("y2", top);
+    this.own.append("rect").attr("class", "ncib-inset").attr("x", left).attr("y", top).attr("width", wide).attr("height", high);
     const [a, b] = this.v, within = d3.range(61).map((i) => nx.domain()[0] + i / 60 * (nx.domain()[1] - nx.domain()[0])).map((r) => { const k = Math.max(1, Math.min(a.length - 1, a.findIndex((v) => v >= r))), s = (r - a[k - 1]) / (a[k] - a[k - 1] || 1); return [r, b[k - 1] + s * (b[k] - b[k - 1])]; });
-    this.svg.append("path").attr("class", "ncib-line").attr("stroke", "var(--ncib-strong)").attr("d", d3.line().defined(([, v]) => v >= ny.domain()[0] && v <= ny.domain()[1]).x(([r]) => nx(r)).y(([, v]) => ny(v))(within));
+    this.own.append("path").attr("class", "ncib-line").attr("stroke", "var(--ncib-strong)").attr("d", d3.line().defined(([, v]) => v >= ny.domain()[0] && v <= ny.domain()[1]).x(([r]) => nx(r)).y(([, v]) => ny(v))(within));
     mark(x, y); mark(nx, ny);
-    [c.short, `(${c.share})`].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label ncib-short").attr("x", nx(c.rate) + 12).attr("y", (ny(c.best) + ny(c.told)) / 2 + 10 + 15 * j).text(t));
-    this.svg.append("text").attr("class", "ncib-small").attr("x", left + 5).attr("y", top + 13).text("corner, enlarged");
+    [c.short, `(${c.share})`].forEach((t, j) => this.own.append("text").attr("class", "ncib-label ncib-short").attr("x", nx(c.rate) + 12).attr("y", (ny(c.best) + ny(c.told)) / 2 + 10 + 15 * j).text(t));
+    this.own.append("text").attr("class", "ncib-small").attr("x", left + 5).attr("y", top + 13).text("corner, enlarged");
   }
   draw() {
-    const app = this.app, f = app.factor, u = app.get("unit"); this.v = ["ixt", "iyt"].map((n) => Array.from(app.row(n), (v) => v * f));
+    const app = this.app, f = app.factor, u = app.get("unit");
     const top = d3.max(app.arrays.iyt.values) * f || 1, wide = d3.max(app.arrays.ixt.values) * f || 1;
     this.x = d3.scaleLinear([0, wide * 1.03], [this.x0, this.x1]); this.y = d3.scaleLinear([0, top * 1.08], [this.y0, this.y1]);
     this.axes(this.x, this.y, `I(X;T) (${u})`, `I(T;Y) (${u})`);
     const most = Math.min(wide, top * 1.08);
     this.svg.append("line").attr("class", "ncib-when").attr("x1", this.x(0)).attr("y1", this.y(0)).attr("x2", this.x(most)).attr("y2", this.y(most));
-    this.svg.append("path").attr("class", "ncib-line").attr("stroke", "var(--ncib-strong)").attr("d", d3.line().x((i) => this.x(this.v[0][i])).y((i) => this.y(this.v[1][i]))(d3.range(this.v[0].length)));
-    if (app.info.kind === "gaussian") {
-      const [a, b, e] = ["enter_ixt", "enter_iyt", "excess"].map((n) => app.row(n));
-      this.enter = d3.range(e.length).filter((i) => Number.isFinite(e[i]) && a[i] * f <= wide).map((i) => [this.x(a[i] * f), this.y(b[i] * f), i]);
-      for (const [x, y, i] of this.enter) this.svg.append("circle").attr("r", 3.5).attr("cx", x).attr("cy", y).attr("class", i < app.info.k1 ? "ncib-mode" : "ncib-mode ncib-further");
-      this.corner();
-    } else {
-      this.svg.append("line").attr("class", "ncib-chance").attr("x1", this.x0).attr("x2", this.x1).attr("y1", this.y(app.info.information * f)).attr("y2", this.y(app.info.information * f));
-      this.enter = [];
-    }
+    if (app.info.kind !== "gaussian") this.svg.append("line").attr("class", "ncib-chance").attr("x1", this.x0).attr("x2", this.x1).attr("y1", this.y(app.info.information * f)).attr("y2", this.y(app.info.information * f));
+    this.own = this.svg.append("g");
     this.tangent = this.svg.append("line").attr("class", "ncib-cursor"); this.dot = this.svg.append("circle").attr("r", 6).attr("fill", RED);
+    this.turn();
+  }
+  turn() {                                    // to another checkpoint
+    const app = this.app, f = app.factor, wide = this.x.domain()[1] / 1.03;
+    this.v = ["ixt", "iyt"].map((n) => Array.from(app.row(n), (v) => v * f));
+    this.own.selectAll("*").remove();
+    this.own.append("path").attr("class", "ncib-line").attr("stroke", "var(--ncib-strong)").attr("d", d3.line().x((i) => this.x(this.v[0][i])).y((i) => this.y(this.v[1][i]))(d3.range(this.v[0].length)));
+    this.enter = [];
+    if (app.info.kind !== "gaussian") return;
+    const [a, b, e] = ["enter_ixt", "enter_iyt", "excess"].map((n) => app.row(n));
+    this.enter = d3.range(e.length).filter((i) => Number.isFinite(e[i]) && a[i] * f <= wide).map((i) => [this.x(a[i] * f), this.y(b[i] * f), i]);
+    for (const further of [false, true]) this.own.append("path").attr("class", further ? "ncib-mode ncib-further" : "ncib-mode").attr("d", this.enter.filter(([, , i]) => further === i >= app.info.k1).map(([x, y]) => dot(x, y)).join("") || null);
+    this.corner();
   }
   step() {
     const app = this.app, i = app.at, [a, b] = [this.v[0][i], this.v[1][i]], slope = 1 / (1 + 10 ** app.grid_values[i]), run = .12 * this.x.domain()[1];
