@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from mpl_toolkits.mplot3d.proj3d import proj_transform
 from . import __version__
 from .arrays import ArrayRun
 from .base import tqdm
@@ -243,9 +242,12 @@ class _Names(Artist):
 
     def draw(self, renderer):
         ax, px = self.axes, renderer.points_to_pixels
-        at = np.stack(proj_transform(*self.points.T, ax.get_proj())[:2], 1) if self.points.shape[1] == 3 else self.points
+        at = self.points
+        if at.shape[1] == 3:
+            flat = np.c_[at, np.ones(len(at))] @ ax.get_proj().T              # as matplotlib projects a scene
+            at = flat[:, :2]/flat[:, 3:]
         at = ax.transData.transform(at)*(1, -1)                          # downwards, as `place_labels` counts
-        self.texts = [Text(*p, name, fontsize="x-small", fontweight="semibold", ha="center", va="center", figure=ax.figure) for p, name in zip(at, self.names)]
+        self.texts = [Text(*p, name, fontsize="x-small", fontweight="bold", ha="center", va="center", figure=ax.figure) for p, name in zip(at, self.names)]
         sizes = [(e.width, e.height) for e in (t.get_window_extent(renderer) for t in self.texts)]
         box = ax.bbox
         centres, led = place_labels(at, sizes, (box.x0, -box.y1, box.x1, -box.y0), px(3.6))

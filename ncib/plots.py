@@ -242,7 +242,7 @@ def plot_transitions(timeline: Timeline, # of a pair of runs
     shown = grid[np.isfinite(grid)]
     highest = np.log10(chance.max()) if np.isfinite(chance).all() else np.inf
     if len(shown): ax.set_ylim(shown.min() - .15, min(max(shown.max(), highest if lone and np.isfinite(highest) else -np.inf), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
-    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="x-small", ncols=2 if max(k1, m - k1) > dense else 3, loc="outside upper center", frameon=False)
+    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="small", ncols=2 if max(k1, m - k1) > dense else 3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
     ax_count.text(1, k1, f"K−1 = {k1}", transform=ax_count.get_yaxis_transform(), fontsize="x-small", va="bottom", ha="right")

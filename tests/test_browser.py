@@ -371,6 +371,16 @@ def test_lab_opens_on_the_explorers_and_runs_them(lab):
     assert not lab.problems
 
 
+def test_controls_stay_in_sight_in_the_lab(lab):
+    "Outputs of JupyterLab are places that could scroll; the head of an explorer sticks to the notebook's window all the same."
+    explorer = first_explorer(lab)
+    tops = lab.evaluate("""() => { const e = document.activeElement, root = [...document.querySelectorAll('.ncib')].find(n => n.getClientRects().length), outer = root.closest('.jp-WindowedPanel-outer');
+        outer.scrollTop += root.querySelector('.ncib-grid-of-panels').getBoundingClientRect().top - outer.getBoundingClientRect().top + 250;
+        const head = root.querySelector('.ncib-head').getBoundingClientRect(); return [head.top - outer.getBoundingClientRect().top, head.height, root.getBoundingClientRect().top - outer.getBoundingClientRect().top, getComputedStyle(root.querySelector('.ncib-head')).backgroundColor]; }""")
+    assert -2 < tops[0] < 30 and tops[1] > 60 and tops[2] < -150 and not tops[3].endswith(", 0)")
+    first_explorer(lab)
+
+
 def run_cell(page, source):
     "Runs `source` in a new last cell; returns the locator of its output."
     page.evaluate("""async (source) => { const panel = window.jupyterapp.shell.currentWidget, notebook = panel.content;
