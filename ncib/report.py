@@ -78,7 +78,7 @@ table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-num
 @media screen and (max-width:50rem){.wider{display:none}.sheet{width:46rem}.wide .cue{display:block}.settings table{width:100%}}
 @media (pointer:coarse){.open,.terms a{display:inline-flex;align-items:center;min-height:44px}}
 @media print{:root{color-scheme:light}html{scroll-padding:0}body{max-width:none;margin:0;padding:0;font-size:9.5pt;line-height:1.4}h1{font-size:14pt;margin:0 0 .2rem}h2{font-size:11.5pt;margin:.6rem 0 .2rem}h3{margin:.6rem 0 .2rem}p{margin:.3rem 0}.small{font-size:8.5pt}.verdict{margin:.2rem 0;padding-left:1rem;columns:2;column-gap:6mm;font-size:8.5pt;line-height:1.3}.verdict li{margin:0 0 .15rem}.verdict .plain{display:inline;font-size:7.5pt}
-.screen,.switch,.open,.cover,.close,.wide .cue{display:none!important}.picture:target{position:static}.picture .sheet{width:auto!important;padding:0!important}.scroll{overflow:visible;background:none}img{width:auto;max-width:100%;max-height:8.5cm;margin:0 auto}.central img{max-height:8.6cm}figcaption{font-size:8.5pt;line-height:1.3;margin:.2rem 0 0}.which{margin:0}table{font-size:8pt}a{color:inherit}abbr{text-decoration:none}}
+.screen,.switch,.open,.cover,.close,.wide .cue{display:none!important}.picture:target{position:static}.picture .sheet{width:auto!important;padding:0!important}.scroll{overflow:visible;background:none}img{width:auto;max-width:100%;max-height:8.5cm;margin:0 auto}.central img{max-height:7.8cm}figcaption{font-size:8.5pt;line-height:1.3;margin:.2rem 0 0}.which{margin:0}table{font-size:8pt}a{color:inherit}abbr{text-decoration:none}}
 @media not print{.paper{display:none}}"""
 
 def _image(figure, alt, name)->str: # name: of the picture, in links
