@@ -19,13 +19,13 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 from torch import Tensor
-from .base import tqdm
+from .base import short_names, tqdm
 from .core import InputError, check_features, check_labels, generator, resolve_device, to_bits
 from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs
 from .gib import CornerShortfall, GaussianIB, gaussian_ib_curve
 from .ib import DiscreteIB
-from .plots import colours, dense, _draw_corner, _figure, _tidy
+from .plots import colours, dense, _draw_corner, _figure, _percent, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
 from .timeline import Timeline, relevances
 
@@ -153,7 +153,7 @@ def corner_words(frames: BetaFrames, # of Gaussian bottlenecks
     rate, best, told = (float(frames.arrays[f"corner_{n}"][checkpoint])*scale for n in ("ixt", "best", "iyt"))
     if math.isnan(rate): return f"no corner: {frames.info['no_corner'][checkpoint]}"
     hidden = ", where noise would hide the next mode" if frames.info["corner_hidden"][checkpoint] else ""
-    return f"corner at {rate:.3g} {unit}{hidden}: class means {best - told:.2g} {unit} ({(best - told)/best:.1%}) short"
+    return f"corner at {rate:.3g} {unit}{hidden}: class means {best - told:.2g} {unit} ({_percent((best - told)/best)}) short"
 
 # %% ../nbs/api/19c_beta_frames.ipynb #bef23c40
 def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
@@ -185,7 +185,7 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
         else: fits.append(GaussianIB.fit_labels(x, y, copula=copula))
         xs.append(x)
     frames = gaussian_frames(fits, xs, y, runs[0].classes, epochs, limit=limit)
-    return BetaFrames(frames.info | {"relevance": relevance, "part": part, "side": side, "layer": layer}, frames.arrays)
+    return BetaFrames(frames.info | {"encoders": short_names([r.path for r in (runs if side == "a" else runs[::-1])]), "relevance": relevance, "part": part, "side": side, "layer": layer}, frames.arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #8375500b
 def track_clusters(encoder, # (b, x, t) p(t|x), β ascending

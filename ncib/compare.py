@@ -19,11 +19,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from . import __version__
-from .base import tqdm
+from .base import short_names, tqdm
 from .collapse import collapse_metrics_from_stats
 from .core import InputError, as_tensor, atomic_write, check_features, check_labels, read_json, write_json, write_text
 from .plots import plot_dendrogram, plot_matrices
-from .report import _image, _of_layer, _page, _switch, _terms_list, _write_page
+from .report import _explained, _image, _of_layer, _page, _switch, _table, _terms_list, _write_page
 from .runs import Run, load_tensors, save_tensors
 from .similarity import EncoderStats, cross_moments, pair_intervals, pair_measures, similarities
 from .similarity import measures as _measures
@@ -77,10 +77,8 @@ def _named(encoders)->dict[str, object]:
     if isinstance(encoders, (str, Path, Run)) or not hasattr(encoders, "__iter__"): raise InputError("encoders must be a list of runs or files, or a dict from names to runs, files or arrays")
     paths = [Path(e.path if isinstance(e, Run) else e) if isinstance(e, (str, Path, Run)) else None for e in encoders]
     if None in paths: raise InputError("arrays need names: give encoders as a dict from names to arrays")
-    label = lambda p: p.stem if p.suffix in (".npy", ".safetensors") else p.name
-    for depth in range(1, 1 + max(len(p.parts) for p in paths)):                             # as much of the path as tells them apart
-        names = ["/".join([*p.parts[-depth:-1], label(p)]) for p in paths]
-        if len(set(names)) == len(names): return dict(zip(names, encoders))
+    names = short_names(paths)
+    if len(set(names)) == len(names): return dict(zip(names, encoders))
     raise InputError(f"encoders must differ, got {next(n for n in names if names.count(n) > 1)} twice")
 
 def _sources(encoders, labels, layers, part, epoch, across)->tuple[list[_Source], Tensor, dict]:
@@ -366,27 +364,51 @@ def plot_comparison(comparison: Comparison, # of at least two encoders
     "A measure between all encoders, beside what labels alone give."
     return plot_matrices({title: comparison.matrix(measure, layer, alone) for title, alone in (("measured", False), ("labels alone", True))}, _measures[measure], logarithm=measure == "separation")
 
+def _seen(c: Comparison, measure: str, layer: str)->str:
+    "What a measure's picture shows, for those who cannot see it."
+    m, alone = (c.matrix(measure, layer, a).to_numpy(dtype=float, copy=True) for a in (False, True))
+    names = list(c.matrix(measure, layer).index)
+    between = ~np.eye(len(m), dtype=bool)
+    ends = lambda v: f"from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}" if np.isfinite(v[between]).any() else "nowhere known"
+    for v in (m, alone): v[~between] = np.nan
+    where = ""
+    if np.isfinite(m).any():
+        (a, b), (x, y) = ([names[i] for i in np.unravel_index(find(m), m.shape)] for find in (np.nanargmin, np.nanargmax))
+        where = f" Least between {a} and {b}, most between {x} and {y}."
+    return f"Two matrices of {len(m)} by {len(m)} encoders, {layer}: {_measures[measure]} is {ends(m)}; from labels alone {ends(alone)}.{where}"
+
+def _joined(c: Comparison, trees: "list[str]", layer: str)->str:
+    "Which encoders the trees join first."
+    out = []
+    for measure in trees:
+        names, m = list(c.matrix(measure, layer).index), c.matrix(measure, layer).to_numpy(dtype=float, copy=True)
+        np.fill_diagonal(m, -np.inf)
+        a, b = np.unravel_index(np.argmax(m), m.shape)
+        out.append(f"by {_measures[measure]} {names[a]} and {names[b]} are joined first, at {m[a, b]:.3g}")
+    return f"Trees of {len(c.names)} encoders, {layer}: " + "; ".join(out) + "."
+
 def comparison_html(comparison: Comparison, # of at least two encoders
                     title: str = "Encoders compared", # of the page
                     )->str: # the document
     "The comparison as one HTML document that needs no network and runs no script."
     c, e = comparison, html.escape
     per_layer = lambda make: "".join(_of_layer(c.layers, layer, make(layer)) for layer in c.layers)
-    sections = "".join(f"<section><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: _image(plot_comparison(c, m, layer), f'{_measures[m]}, {layer}'))}<figcaption>{e(_captions[m])}</figcaption></figure></section>" for m in c.measures)
+    named = lambda what, layer: f"{what}, {layer}" if len(c.layers) > 1 else what
+    sections = "".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: _image(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures)
     trees = [m for m in similarities if m in c.measures]
     if trees and len(c.names) > 2:
-        draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}), f"dendrograms, {layer}")
-        sections = f"<section><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders joined by similarity, those most alike first (average linkage). Where the trees disagree, the measures see different things: CCA every direction alike, the others the large ones.</figcaption></figure></section>" + sections
-    table = lambda t: f'<div class="scroll">{t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–")}</div>'
+        draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}), _joined(c, trees, layer), named("trees of similarity", layer))
+        sections = f'<section class="pictured"><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders joined by similarity, those most alike first (average linkage). Where the trees disagree, the measures see different things: CCA every direction alike, the others the large ones.</figcaption></figure></section>' + sections
+    table = lambda t, name: _table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
     short = c.short_table()
-    found = "".join(f"<li>{e(s)}</li>" for s in c.sentences())
+    found = "".join(f"<li>{s}</li>" for s in _explained(c.sentences()))
     intervals = f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images." if c.info["groups"] else ""
     return _page(title, f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
 <h2>What was found</h2><ul class="verdict">{found}</ul>
 {_switch(c.layers)}
 {sections}
-<section><h2>Encoders</h2>{table(c.encoders)}</section>
-<section><h2>Pairs</h2><p class="small">In brackets: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(short[c.table["layer"] == layer].drop(columns="layer", errors="ignore")))}</section>
+<section><h2>Encoders</h2>{table(c.encoders, "Encoders")}</section>
+<section><h2>Pairs</h2><p class="small">In brackets: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(short[c.table["layer"] == layer].drop(columns="layer", errors="ignore"), named("Pairs", layer)))}</section>
 <section><h2 id="terms">Terms</h2>{_terms_list(_terms)}</section>""")
 
 def write_comparison(comparison: Comparison, # as for `comparison_html`

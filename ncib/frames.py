@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from . import __version__
 from .arrays import ArrayRun
@@ -22,7 +25,7 @@ from .base import tqdm
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind
 from .gib import GaussianIB
-from .plots import colours, dense, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
+from .plots import colours, dense, place_labels, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
 from .timeline import Timeline, _bottlenecks, analyze, relevances
@@ -229,6 +232,29 @@ _names = {"twin": "twin encoder, same image", "paired": "twin encoder, other ima
 
 def _trained(frames)->bool: return "train/labels" in frames.arrays
 
+class _Names(Artist):
+    "Names beside the points of a picture, where they lie on no other name and on no point; to one that had to move away leads a thin line."
+    zorder = 7
+    def __init__(self, ax, points, names):
+        super().__init__()
+        self.points, self.names, self.texts = np.asarray(points), names, []
+        ax.add_artist(self); self.set_in_layout(False)
+
+    def draw(self, renderer):
+        ax, px = self.axes, renderer.points_to_pixels
+        at = self.points
+        if at.shape[1] == 3:
+            flat = np.c_[at, np.ones(len(at))] @ ax.get_proj().T              # as matplotlib projects a scene
+            at = flat[:, :2]/flat[:, 3:]
+        at = ax.transData.transform(at)*(1, -1)                          # downwards, as `place_labels` counts
+        self.texts = [Text(*p, name, fontsize="x-small", fontweight="bold", ha="center", va="center", figure=ax.figure) for p, name in zip(at, self.names)]
+        sizes = [(e.width, e.height) for e in (t.get_window_extent(renderer) for t in self.texts)]
+        box = ax.bbox
+        centres, led = place_labels(at, sizes, (box.x0, -box.y1, box.x1, -box.y0), px(3.6))
+        for text, p, c, far in zip(self.texts, at*(1, -1), centres*(1, -1), led):
+            if far: Line2D(*zip(p, c), color="black", linewidth=.5, figure=ax.figure).draw(renderer)
+            text.set_position(c); text.draw(renderer)
+
 def _draw_projection(fig, place, frames, i, part, side, view):
     "Samples, class means and the ideal simplex, in units of the class means' distance from their centre."
     key = f"{'chosen/' if view == 'chosen' else ''}{part}"
@@ -245,7 +271,7 @@ def _draw_projection(fig, place, frames, i, part, side, view):
         style = dict(color=palette[n % 7], marker="o^sD"[n//7 % 4], linewidths=0)
         ax.scatter(*p[y == c].T, s=4, alpha=.35, **style)
         ax.scatter(*m[n][:, None], s=26, **style | dict(linewidths=.6), edgecolors="black")
-        if len(shown) <= 20: ax.text(*m[n], f" {frames.classes[c]}", fontsize="x-small")
+    if len(shown) <= 20: _Names(ax, m, [frames.classes[c] for c in shown])
     reach = min(3.5, max(1.4, float(np.quantile(np.linalg.norm(p, axis=1), .98))))
     for axis in "xyz"[:max(2, dims)]: getattr(ax, f"set_{axis}lim")(-reach, reach)
     if dims == 3: ax.set_box_aspect((1, 1, 1)); ax.tick_params(labelsize="xx-small"); ax.set_xlabel("r.m.s. length of class means = 1", fontsize="x-small")
@@ -344,7 +370,7 @@ def _draw_sensitivity(fig, places, frames, i):
     if not series: fig.add_subplot(places[:]).text(.5, .5, "the separation by other estimates was not measured in this analysis", ha="center", fontsize="small")
     for j, (suffix, s) in enumerate(series.items()):
         ax = first = fig.add_subplot(places[j]) if first is None else fig.add_subplot(places[j], sharey=first)
-        if suffix: ax.plot(frames.epochs, series[""]["values"], color=series[""]["colour"], linewidth=.8, alpha=.5)
+        if suffix: ax.plot(frames.epochs, series[""]["values"], color=series[""]["colour"], linewidth=.8, linestyle="--")
         _draw_separation(ax, frames.epochs, s)
         ax.axvline(frames.epochs[i], color="black", linewidth=1); ax.plot(frames.epochs[i], s["values"][i], "o", ms=6, color=s["colour"], mec="black", mew=.8)
         ax.set_yscale("log")

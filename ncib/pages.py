@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
+from .base import short_names
 from .core import InputError
 from .beta_frames import BetaFrames
 from .frames import CheckpointFrames, checkpoint_frames, modes_shown
@@ -73,7 +74,7 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
             elif len(words) == 3 and words[2] in ("points", "means"): v = (v[:, rows[part]] if words[2] == "points" else v)/f.arrays[f"{part}/{words[1]}/unit"][:, None, None]
             out[key] = v
         series = separation_series(f.info["table"])
-        info = {k: v for k, v in f.info.items() if k != "runs"}                # where they lie is nobody's business on a page
+        info = {k: v for k, v in f.info.items() if k != "runs"} | {"encoders": short_names(f.info["runs"])}     # where they lie is nobody's business on a page
         parts.append((info | {"name": name, "estimates": [{"column": f"test_twin_separation{s}"} | {k: v[k] for k in ("name", "label", "colour")} for s, v in series.items()]}, out))
     return pack(parts)
 
@@ -122,8 +123,8 @@ def page_document(title: str, # plain text
                   )->str:
     "A whole HTML page around a fragment."
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-            f'<style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1rem auto;padding:0 1rem}}</style></head>\n'
-            f'<body><h1>{html.escape(title)}</h1>\n{fragment}\n</body></html>\n')
+            f'<style>:root{{color-scheme:light dark;--ncib-ground:#fff;background:#fff;color:#1b1b1b}}@media screen and (prefers-color-scheme:dark){{:root{{--ncib-ground:#121212;background:#121212;color:#e6e6e6}}}}body{{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1rem auto;padding:0 1rem}}@page{{margin:12mm}}@media print{{:root{{color-scheme:light}}body{{margin:0;padding:0;max-width:none}}}}</style></head>\n'
+            f'<body><main><h1>{html.escape(title)}</h1>\n{fragment}\n</main></body></html>\n')
 
 # %% ../nbs/api/19d_pages.ipynb #71ac96a6
 checkpoint_state = {"kind": "checkpoints", "epoch": 0, "part": "test", "encoder": "a", "layer": "backbone", "layers": ["backbone"], "relevance": "twin", "copula": False,

@@ -287,7 +287,10 @@ class Timeline:
                         f"separation of K−1{of}": own.table["test_twin_separation"], f"corner shortfall{of}": own.mean("test_shortfall")}
         return pd.DataFrame(columns)
 
-    def _repr_html_(self): return self.short_table().to_html(index=False, float_format="{:.3g}".format, border=0)
+    def _repr_html_(self): # accuracies and shortfalls in percent, as the verdict says them
+        t = self.short_table()
+        forms = {c: "{:.1%}".format if "accuracy" in c or "shortfall" in c else "{:.2f}".format if "ETF" in c else "{:.3g}".format for c in t if t[c].dtype.kind == "f"}
+        return t.to_html(index=False, border=0, formatters={c: lambda v, form=form: "–" if math.isnan(v) else form(v).replace("%", " %") for c, form in forms.items()})
 
     def __repr__(self):
         s = self.summary()

@@ -366,7 +366,7 @@ def test_the_corner_on_paper(runs, unit, factor):
     low, high = near.get_ylim()
     assert low < told < best < high and (best - told)/(high - low) > .3                       # large enough to be seen
     title = plane.get_title(loc="left").replace("\n", " ")
-    assert title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title and f"{(best - told)/best:.1%}" in title
+    assert title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title and f"{100*(best - told)/best:.1f} %" in title
 
 
 def test_why_there_is_no_corner(runs, tmp_path):

@@ -1,11 +1,47 @@
 // The explorers' rendering: all data is in the page, so that stepping needs no kernel. The name d3 is bound by d3.js, which stands before this text.
 
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#777777"];   // Okabe & Ito; shapes tell apart what repeats
-const BLUE = COLOURS[0], RED = COLOURS[1], ORANGE = COLOURS[3], GREY = COLOURS[6];
+const BLUE = "var(--ncib-strong)", RED = "var(--ncib-warm)", ORANGE = COLOURS[3];      // lines and texts: 3 : 1 and 4.5 : 1 against the page in both themes
 const SHAPES = [d3.symbolCircle, d3.symbolTriangle, d3.symbolSquare, d3.symbolDiamond];
 const colour = (c) => COLOURS[c % 7], shape = (c) => SHAPES[Math.floor(c / 7) % 4];
 const RELEVANCE = {twin: "twin encoder, same image", paired: "twin encoder, other image of the class", labels: "label"};
 const number = (v, digits = 3) => v === null || v === undefined || Number.isNaN(v) ? "none" : v === Infinity ? "∞" : String(Number(v.toPrecision(digits))).replace("-", "−");
+
+const percent = (v) => v === null || v === undefined || Number.isNaN(v) ? "none" : `${(100 * v).toFixed(1)} %`;
+
+const TERMS = [                               // what the status line and the notes speak of
+  ["NC1", /NC1/, "Spread of the features within the classes, relative to the spread between the means of the classes; 0 when every class has shrunk to a point."],
+  ["simplex ETF", /simplex ETF/, "The arrangement in which the class means are equally long and all equally far apart, as far as they can be."],
+  ["mode", /modes? are on/, "A direction of one encoder's features and its partner in the other's: the first mode is the one along which they agree most."],
+  ["β_c", /β_c/, "Critical β: how much a nat of what is told must be worth before the best code takes up a mode."],
+  ["transitions", /transitions/, "Modes that enter the best code before the largest gap of log(β_c − 1)."],
+  ["gap behind mode K−1", /gap behind mode \d+/, "Factor in β_c − 1 from the last of the K−1 first modes to the next one."],
+  ["I(X;T), I(T;Y)", /I\(X;T\)/, "I(X;T) is what the code T keeps of the features X; I(T;Y) is what it tells about the other encoder's features, Y."],
+];
+const SPOTS = new RegExp(TERMS.map(([, r]) => `(${r.source})`).join("|"));
+function explained(text) {                    // a text as nodes, its terms with what they mean under the pointer
+  const m = SPOTS.exec(text);
+  if (!m) return [text];
+  return [text.slice(0, m.index), h("abbr", {title: TERMS[m.slice(1).findIndex((v) => v !== undefined)][2]}, m[0]), ...explained(text.slice(m.index + m[0].length))];
+}
+
+const ANGLES = [-45, 0, -90, 45, -135, 90, 180, 135, -22.5, -67.5, 22.5, 67.5, -112.5, -157.5, 112.5, 157.5].map((a) => [Math.cos(a * Math.PI / 180), Math.sin(a * Math.PI / 180)]);
+export function placeLabels(points, sizes, [left, top, right, bottom], radius = 6) {      // centres of labels that lie on no other label and on no mark, as ncib.plots.place_labels
+  const taken = points.map(([x, y]) => [x - radius, y - radius, x + radius, y + radius]), reach = (u, half) => Math.sign(u) * Math.min(1, Math.abs(u) * 1.42) * half;
+  return points.map(([px, py], i) => {
+    const w = sizes[i][0] / 2, hgt = sizes[i][1] / 2;
+    let least = Infinity, best = null;
+    for (let ring = 0; ring < 8 && least > 1e-9; ring++) for (const [ux, uy] of ANGLES) {
+      const d = radius + 1 + 8 * ring, x = px + ux * d + reach(ux, w), y = py + uy * d + reach(uy, hgt), me = [x - w, y - hgt, x + w, y + hgt];
+      let cost = 1e3 * (Math.max(0, left - me[0]) + Math.max(0, top - me[1]) + Math.max(0, me[2] - right) + Math.max(0, me[3] - bottom));
+      for (const o of taken) { const ox = Math.min(me[2], o[2]) - Math.max(me[0], o[0]), oy = Math.min(me[3], o[3]) - Math.max(me[1], o[1]); if (ox > 0 && oy > 0) cost += ox * oy; }
+      if (cost < least - 1e-9) { least = cost; best = {x, y, led: ring > 0, me}; }
+      if (least <= 1e-9) break;
+    }
+    taken.push(best.me);
+    return best;
+  });
+}
 
 // ---------------------------------------------------------------- data
 
@@ -69,8 +105,8 @@ class Panel {                                 // a figure with a title, an SVG o
   size(place = this.box.clientWidth) {        // takes the place there is; true when it can be drawn
     this.w = Math.floor(place); this.h = Math.min(this.most, Math.max(190, Math.round(this.w * this.ratio)));
     if (this.w < 60) return false;
-    this.svg.attr("width", this.w).attr("height", this.h).selectAll("*").remove();
-    this.box.style.height = this.h + "px";
+    this.svg.attr("viewBox", `0 0 ${this.w} ${this.h}`).selectAll("*").remove();
+    this.box.style.aspectRatio = `${this.w} / ${this.h}`;       // on paper the whole picture shrinks, canvas and SVG alike
     if (this.canvas) {
       const d = window.devicePixelRatio || 1;
       Object.assign(this.canvas, {width: Math.round(this.w * d), height: Math.round(this.h * d)});
@@ -94,7 +130,33 @@ class Panel {                                 // a figure with a title, an SVG o
     const m = this.svg.append("path").attr("d", d3.symbol(shape(c), attributes.size || 90)()).attr("class", "ncib-mark").attr("fill", attributes.fill || colour(c));
     return m.attr("transform", `translate(${x},${y})`);
   }
-  describe(text) { this.svg.attr("aria-label", text); }
+  title(text, hint) { this.caption.replaceChildren(text, ...(hint ? [h("span", {class: "ncib-hint"}, ` (${hint})`)] : [])); }
+  describe(text) {
+    this.svg.attr("aria-label", text);
+    if (this.steered) this.svg.attr("aria-valuemin", 0).attr("aria-valuemax", this.steered.last()).attr("aria-valuenow", this.steered.now()).attr("aria-valuetext", this.steered.text());
+  }
+  steer(steered) {                            // arrow keys in the picture: now(), last(), go(i), text()
+    this.steered = steered;
+    this.svg.attr("role", "slider").attr("tabindex", 0).on("keydown", (e) => {
+      const last = steered.last(), at = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: Math.ceil(last / 10), PageDown: -Math.ceil(last / 10), Home: -Infinity, End: Infinity}[e.key];
+      if (!at || e.ctrlKey || e.metaKey || e.altKey) return;
+      steered.go(Math.max(0, Math.min(last, steered.now() + at)));
+      e.preventDefault(); e.stopPropagation();
+    });
+  }
+  follow(slider) { this.steer({now: () => slider.position(), last: () => slider.last, go: (i) => slider.go(i), text: () => slider.out.textContent}); }
+  name(marks, names) {                        // names of class means; `settle` places them
+    this.named = marks.map((g, i) => names[i] === null ? null : {line: g.append("line").attr("class", "ncib-leader"), text: g.append("text").attr("text-anchor", "middle").text(names[i])});
+    for (const n of this.named) if (n) n.size = [n.text.node().getComputedTextLength() || 7 * n.text.text().length, 14];
+  }
+  settle(points, box) {                       // points: pixels, or null where there is none
+    const shown = d3.range(points.length).filter((i) => points[i] && this.named[i]), places = placeLabels(shown.map((i) => points[i]), shown.map((i) => this.named[i].size), box);
+    shown.forEach((i, j) => {
+      const {x, y, led} = places[j], [px, py] = points[i], {text, line} = this.named[i];
+      text.attr("x", x - px).attr("y", y - py + 4.5);
+      line.attr("visibility", led ? null : "hidden").attr("x2", x - px).attr("y2", y - py);
+    });
+  }
 }
 
 const sprites = new Map();
@@ -129,12 +191,16 @@ class App {
     this.state = h("p", {class: "ncib-state", role: "status"});
     this.buttons = h("div", {class: "ncib-buttons"});
     this.tooltip = h("div", {class: "ncib-tip", role: "tooltip", hidden: true});
-    this.root.append(this.controls, this.sliders, this.said, this.grid, this.buttons, this.state, this.tooltip);
+    this.head = h("div", {class: "ncib-head"}, this.controls, this.sliders, this.said);          // stays in sight
+    this.meaning = h("dl");
+    this.words = h("details", {class: "ncib-words"}, h("summary", {}, "What the words mean"), this.meaning);
+    this.root.append(this.head, this.grid, this.buttons, this.state, this.words, this.tooltip);
     this.listen("status", () => this.tell(model.get("status")));
     model.on("msg:custom", this.received = (message, buffers) => this.receive(message, buffers));
     this.build();
     this.grid.classList.toggle("ncib-five", this.panels.filter((p) => !p.wide).length === 5);
     this.export();
+    for (const [term, , words] of TERMS) this.mean(term, words);
     this.observer = new ResizeObserver(() => { const w = this.root.clientWidth; if (w && w !== this.width) { this.width = w; this.draw(); } });
     this.observer.observe(this.root);
     const again = () => this.draw();
@@ -153,7 +219,7 @@ class App {
   set(key, value) {                           // the picture at once; ipywidgets holds messages back while the kernel is busy, and must know of every change or an echo would undo it
     this.model.set(key, value); this.model.save_changes();
   }
-  ink(name = "--ncib-ink") { return getComputedStyle(this.root).getPropertyValue(name).trim() || "#222"; }
+  mean(term, words) { if (words) this.meaning.append(h("dt", {}, term), h("dd", {}, words)); }
   tell(text) { this.state.textContent = text || ""; }
   tip(text, e) {
     this.tooltip.hidden = !text;
@@ -165,17 +231,19 @@ class App {
   }
   select(label, key, options, help = "") {    // options: [value, text, there]; help: what pointing at it says
     const away = "Not on this page: open the explorer in JupyterLab.";
-    const s = h("select", {"aria-label": label, onchange: () => this.set(key, options[s.selectedIndex][0])}, ...options.map(([v, t, there = true]) => h("option", {disabled: !there, title: there ? "" : away}, t)));
+    const s = h("select", {"aria-label": label, onchange: () => this.set(key, options[s.selectedIndex][0])}, ...options.map(([v, t, there = true]) => h("option", {value: String(v), disabled: !there, title: there ? "" : away}, t)));
+    this.mean(label, help);
     if (options.some(([, , there = true]) => !there)) help += (help ? " " : "") + "Grey: not on this page, but in JupyterLab.";
     const show = () => { s.selectedIndex = options.findIndex(([v]) => v === this.get(key)); };
     show(); this.listen(key, show);
+    if (help) s.title = help;
     this.controls.append(h("label", {title: help}, label, s));
     return s;
   }
   choice(label, key, options, help = "") {    // like select, for the few that should be seen at once
     const name = `ncib-${key}-${++App.count}`, buttons = options.map(([v, , there = true]) => h("input", {type: "radio", name, value: v, disabled: !there, onchange: () => this.set(key, v)}));
     const show = () => buttons.forEach((b) => { b.checked = b.value === this.get(key); });
-    show(); this.listen(key, show);
+    show(); this.listen(key, show); this.mean(label, help);
     const title = ([, , there = true, why = ""]) => there ? help : `${help}${help ? " " : ""}${why}`;
     this.controls.append(h("div", {class: "ncib-choice", role: "radiogroup", "aria-label": label}, h("span", {"aria-hidden": "true"}, label), h("div", {}, ...options.map((o, i) => h("label", {title: title(o)}, buttons[i], h("span", {}, o[1]))))));
   }
@@ -248,16 +316,17 @@ class Checkpoints extends App {
     this.pairs = Object.values(this.bundles)[0].length;
     const epochs = [...new Set(this.frames.flatMap((f) => f.info.epochs))].sort((a, b) => a - b);
     const parts = ["train", "test"].filter((p) => Object.keys(this.frames[0].arrays).some((k) => k.startsWith(p + "/")));
-    this.select("features of", "part", parts.map((p) => [p, p === "train" ? "training images" : parts.length > 1 ? "test images" : "given images"]));
-    this.select("encoder", "encoder", [["a", "A"], ["b", "B"]], "Whose features are seen, and compressed.");
+    this.select("features of", "part", parts.map((p) => [p, p === "train" ? "training images" : parts.length > 1 ? "test images" : "given images"]), "Whose features are seen: of the images that the encoders were trained on, or of new ones.");
+    this.select("encoder", "encoder", ["a", "b"].map((s, i) => [s, s.toUpperCase() + (this.pairs === 1 ? ` (${this.info(0).encoders[i].slice(0, 24)})` : "")]), "Which of the two encoders of the pair is X: its features are seen, and compressed. The other one is what the code should tell about.");
     this.given = parts.length < 2;                                  // no training features: everything is of the features given, accuracy held out
     this.layers((i) => there("features", i) || there("copula", i));
     this.select("relevant is", "relevance", Object.entries(RELEVANCE), "What the code should tell about: the other encoder's features of the same image; of another image of its class, so that the class is all they share; or the label itself.");
     this.select("marginals", "copula", [[false, "as they are", some("features")], [true, "normal scores (copula)", some("copula")]], "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.");
-    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/test/labels")) this.select("show", "view", [["all", "all classes"], ["chosen", "the chosen classes"]], "The chosen classes: four of them in three dimensions, where a simplex fits; at first those that the encoder keeps closest together at the end.");
+    if (this.frames[0].info.classes.length > 4 && this.array(0, "chosen/test/labels")) this.few = this.select("show", "view", [["all", "all classes"], ["chosen", ""]], "All classes on the plane of their simplex, or up to four of them in three dimensions, where a simplex of four fits; at first those that the encoder keeps closest together at the end." + (this.live ? " Choose others below." : "")).options[1];
     this.select("scale", "scale", [["own", "of each checkpoint"], ["common", "of the last checkpoint"]], "The unit of the picture of the classes: the r.m.s. length of the class means.");
     if (this.live && this.frames[0].info.classes.length > 4) this.chooser();
     this.main = this.slider("epoch", "epoch", () => epochs, (e) => `epoch ${e}`);
+    this.fewer();
     for (const kind of [Projection, Cosines, Spectrum, Modes, Curves, Sensitivity])
       for (let c = 0; c < this.pairs; c++) this.add(new kind(this, c));
     this.listen("epoch", () => this.step());
@@ -285,7 +354,8 @@ class Checkpoints extends App {
     if (this.bundles[now]) this.shown = now;
     return this.bundles[this.shown ||= Object.keys(this.bundles)[0]];
   }
-  refresh() { this.frames; this.draw(); this.say(); }
+  fewer() { if (this.few) { const names = this.classes(0, "chosen").map((c) => this.info(0).classes[c]); this.few.textContent = `only ${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`; } }
+  refresh() { this.frames; this.fewer(); this.draw(); this.say(); }
   info(c) { return this.frames[c].info; }
   index(c) { const e = this.info(c).epochs, now = this.get("epoch"); let i = 0; e.forEach((v, j) => { if (v <= now) i = j; }); return i; }
   array(c, name) {
@@ -301,10 +371,10 @@ class Checkpoints extends App {
     const say = (c) => {
       const i = this.index(c), part = this.get("part"), side = this.get("encoder"), k1 = this.info(c).classes.length - 1;
       const behind = this.mode(c, "gap").values[i];
-      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()}: ${this.given ? "held-out" : "test"} accuracy ${number(100 * this.column(c, `test_accuracy_${side}`)[i], 4)} %, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${this.given ? "given features" : part}), `
-        + `${this.mode(c, "count").values[i]} transitions before the largest gap (K−1 = ${k1}), gap behind mode ${k1}: ×${number(behind)}`;
+      return `${this.title(c, `epoch ${this.info(c).epochs[i]}`)}, encoder ${side.toUpperCase()} (${this.info(c).encoders[+(side === "b")]}): ${this.given ? "held-out" : "test"} accuracy ${percent(this.column(c, `test_accuracy_${side}`)[i])}, NC1 ${number(this.column(c, `${part}_nc1_${side}`)[i])} (${this.given ? "given features" : part}), `
+        + `${this.mode(c, "count").values[i]} transitions (K−1 = ${k1}), gap behind mode ${k1} ×${number(behind)}`;
     };
-    this.said.replaceChildren(...Array.from({length: this.pairs}, (_, c) => h("span", {}, say(c) + ". ")));
+    this.said.replaceChildren(...Array.from({length: this.pairs}, (_, c) => h("span", {}, ...explained(say(c) + ". "))));
   }
   csv() {
     const first = this.info(0), many = this.pairs > 1, names = Object.keys(first.table);
@@ -336,7 +406,7 @@ class Projection extends Panel {
     this.rotation.hidden = this.dims !== 3;
     this.box.style.touchAction = this.dims === 3 ? "none" : "";
     const who = this.prefix ? "Classes " + this.shown.map((c) => app.info(this.c).classes[c]).join(", ") : "Classes";
-    this.caption.textContent = app.title(this.c, who + (this.dims === 3 ? " in a tetrahedron (drag to turn)" : this.dims === 1 ? " on a line (height means nothing)" : " on the simplex"));
+    this.title(app.title(this.c, who + (this.dims === 3 ? " in a tetrahedron" : this.dims === 1 ? " on a line (height means nothing)" : " on the simplex")), this.dims === 3 && "drag to turn");
     const points = this.own("points"), n = this.labels.length, last = this.unit.length - 1;
     this.reach = 1.4;
     for (let i = 0; i <= last; i++) {
@@ -352,7 +422,8 @@ class Projection extends Panel {
     [this.x0, this.x1, this.y1] = keep;
     this.frame = this.svg.append("path").attr("class", "ncib-ideal");
     const g = this.svg.append("g");
-    this.marks = this.shown.map((c) => { const e = g.append("g").attr("class", "ncib-mean"); e.append("path").attr("d", d3.symbol(shape(c), 90)()).attr("fill", colour(c)); if (this.shown.length <= 26) e.append("text").attr("x", 8).attr("y", -6).text(app.info(this.c).classes[c]); return e; });
+    this.marks = this.shown.map((c) => { const e = g.append("g").attr("class", "ncib-mean"); e.append("path").attr("d", d3.symbol(shape(c), 90)()).attr("fill", colour(c)); return e; });
+    this.name(this.marks, this.shown.map((c) => this.shown.length <= 26 ? app.info(this.c).classes[c] : null));
     this.outline();
   }
   zoom(i) { return this.app.get("scale") === "own" ? 1 : this.unit[i] / this.unit[this.unit.length - 1]; }
@@ -383,6 +454,7 @@ class Projection extends Panel {
     }
     this.means = this.shown.map((_, j) => { const [a, b] = this.place(means, j); return [this.x(a * zoom), this.y(b * zoom)]; });
     this.marks.forEach((m, j) => m.attr("transform", `translate(${this.means[j]})`));
+    this.settle(this.means, [this.left + 2, 0, this.w, this.y0 - 2]);
     const sure = this.own("certainty").values[i];
     this.note.textContent = `${n} samples (dots) and class means; dashed: a perfect simplex. Classes that overlap here may lie apart in other directions.${outside ? ` ${outside} samples lie outside.` : ""}${sure < .05 ? " The class means hardly span a plane here: the view is completed from the next checkpoint." : ""}`;
     this.describe(`Projection at epoch ${this.app.info(this.c).epochs[i]}: ` + this.shown.slice(0, 20).map((c, j) => `class ${this.app.info(this.c).classes[c]} at ${number(this.place(means, j)[0] * zoom, 2)}, ${number(this.place(means, j)[1] * zoom, 2)}`).join("; "));
@@ -463,7 +535,10 @@ class Cosines extends Heat {
 }
 
 class Spectrum extends Panel {
-  constructor(app, c) { super(app, ""); this.c = c; }
+  constructor(app, c) {
+    super(app, ""); this.c = c;
+    this.steer({now: () => app.currentMode(c) - 1, last: () => app.mode(c, "excess").shape[1] - 1, go: (i) => app.set("mode", i + 1), text: () => this.say(app.currentMode(c) - 1)});
+  }
   draw() {
     const app = this.app, all = d3.range(app.pairs).flatMap((c) => finite(app.mode(c, "excess").values).filter((v) => v > 0)), thresholds = d3.range(app.pairs).flatMap((c) => finite(app.mode(c, "threshold").values));
     this.m = Math.max(...d3.range(app.pairs).map((c) => app.mode(c, "excess").shape[1])); this.k1 = app.info(this.c).classes.length - 1;
@@ -494,11 +569,12 @@ class Spectrum extends Panel {
     if (there(threshold)) { this.chance.attr("x1", this.x0).attr("x2", this.x1).attr("y1", y(threshold)).attr("y2", y(threshold)); this.chanceText.attr("y", y(threshold) - 4); }
     const mode = app.currentMode(this.c), place = this.places[mode - 1];
     this.ring.attr("visibility", place ? null : "hidden"); if (place) this.ring.attr("cx", place[0]).attr("cy", place[1]);
-    this.note.textContent = `Filled: modes 1 to ${k1} = K−1${this.m > k1 ? "; open: further modes" : ""}. Click a mode to see which classes it separates.`;
+    this.note.textContent = `Filled: modes 1 to ${k1} = K−1${this.m > k1 ? "; open: further modes" : ""}. Click a mode, or go there with the arrow keys, to see which classes it separates.`;
     this.describe(`Critical betas: mode 1 at β − 1 = ${number(e[0])}, mode ${k1} at ${number(e[k1 - 1])}, gap behind it a factor of ${number(gap)}`);
   }
   near(x, y) { let best = 324, found = null; this.places.forEach((p, i) => { if (p) { const d = (p[0] - x) ** 2 + (p[1] - y) ** 2; if (d < best) { best = d; found = i; } } }); return found; }
-  hover(x, y) { const i = this.near(x, y); if (i === null) return null; const e = at(this.app.mode(this.c, "excess"), this.app.index(this.c))[i]; return `mode ${i + 1}: β_c − 1 = ${number(e)}, canonical correlation ρ = ${number(1 / Math.sqrt(1 + e), 4)}`; }
+  hover(x, y) { const i = this.near(x, y); return i === null ? null : this.say(i); }
+  say(i) { const e = at(this.app.mode(this.c, "excess"), this.app.index(this.c))[i]; return `mode ${i + 1}: β_c − 1 = ${number(e)}, canonical correlation ρ = ${number(1 / Math.sqrt(1 + e), 4)}`; }
   click(x, y) { const i = this.near(x, y); if (i !== null) this.app.set("mode", i + 1); }
 }
 
@@ -519,7 +595,7 @@ class Modes extends Panel {
     const every = Math.ceil(k / Math.max(4, Math.floor((this.x1 - this.x0) / (9 + 7 * Math.min(8, Math.max(...names.map((n) => n.length)))))));
     this.axes(this.x, this.y, "class", "class mean (s.d.)");
     this.svg.select(".ncib-axes g").call(d3.axisBottom(this.x).tickValues(d3.range(0, k, every)).tickFormat((i) => names[i].slice(0, 8)).tickSizeOuter(0));
-    this.bars = names.map((_, c) => this.svg.append("rect").attr("x", this.x(c)).attr("width", this.x.bandwidth()).attr("fill", colour(c)));
+    this.bars = names.map((_, c) => this.svg.append("rect").attr("class", k > 40 ? "" : "ncib-mark").attr("x", this.x(c)).attr("width", this.x.bandwidth()).attr("fill", colour(c)));
     this.svg.append("line").attr("class", "ncib-zero").attr("x1", this.x0).attr("x2", this.x1).attr("y1", this.y(0)).attr("y2", this.y(0));
   }
   now() { const a = this.app.mode(this.c, "means"), k = a.shape[2], mode = this.app.currentMode(this.c); return at(a, this.app.index(this.c)).subarray((mode - 1) * k, mode * k); }
@@ -536,10 +612,10 @@ class Modes extends Panel {
 }
 
 class Curves extends Panel {
-  constructor(app, c) { super(app, "", {ratio: .8, most: 400, margin: {top: 8, right: 14, bottom: 42, left: 62}}); this.c = c; }
+  constructor(app, c) { super(app, "", {ratio: .8, most: 400, margin: {top: 8, right: 14, bottom: 42, left: 62}}); this.c = c; this.follow(app.main); }
   draw() {
     const app = this.app, c = this.c, {epochs, marks} = app.info(c), part = app.get("part"), own = app.get("encoder"), many = d3.range(app.pairs);
-    this.caption.textContent = app.title(c, "Accuracy and NC1 (click to go there)");
+    this.title(app.title(c, "Accuracy and NC1"), "click to go there");
     const last = d3.max(many.map((j) => d3.max(app.info(j).epochs))), middle = this.y1 + .52 * (this.y0 - this.y1);
     this.x = d3.scaleSymlog([0, Math.max(1, last)], [this.x0 + 8, this.x1 - 8]).constant(1);
     const ticks = []; for (const e of epochs) if (!ticks.length || this.x(e) - this.x(ticks[ticks.length - 1]) > 26) ticks.push(e);
@@ -552,28 +628,28 @@ class Curves extends Panel {
     Object.values(marks).forEach((epoch, i) => this.svg.append("line").attr("class", "ncib-when").style("stroke-dasharray", dashes[i][1]).attr("x1", this.x(epoch)).attr("x2", this.x(epoch)).attr("y1", this.y1).attr("y2", this.y0));
     for (const s of ["a", "b"]) for (const [name, y, hue, f] of [[`test_accuracy_${s}`, top, BLUE, 100], [`${part}_nc1_${s}`, low, RED, 1]]) {
       const v = app.column(c, name), d = d3.line().defined((i) => v[i] !== null && v[i] > 0).x((i) => this.x(epochs[i])).y((i) => y(f * v[i]));
-      this.svg.append("path").attr("class", "ncib-line").attr("stroke", hue).attr("opacity", s === own ? 1 : .35).attr("d", d(d3.range(epochs.length)));
+      this.svg.append("path").attr("class", "ncib-line").attr("stroke", hue).classed("ncib-other", s !== own).attr("d", d(d3.range(epochs.length)));
     }
     this.cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", this.y1).attr("y2", this.y0);
     this.dots = [[`test_accuracy_${own}`, top, BLUE, 100], [`${part}_nc1_${own}`, low, RED, 1]].map(([n, y, hue, f]) => ({v: app.column(c, n), y, f, dot: this.svg.append("circle").attr("r", 4.5).attr("fill", hue)}));
     const when = Object.entries(marks).map(([l, e], i) => ` ${dashes[i][0]}: ${l} at epoch ${e}.`).join("");
-    this.note.textContent = `Strong lines: encoder ${own.toUpperCase()}; pale: the other one.${when}`;
+    this.note.textContent = `Solid lines: encoder ${own.toUpperCase()}; dashed: the other one.${when}`;
   }
   step() {
     const i = this.app.index(this.c), e = this.app.info(this.c).epochs[i];
     this.cursor.attr("x1", this.x(e)).attr("x2", this.x(e));
     for (const {v, y, f, dot} of this.dots) dot.attr("cx", this.x(e)).attr("cy", v[i] > 0 ? y(f * v[i]) : -99);
-    this.describe(`At epoch ${e}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])}`);
+    this.describe(`At epoch ${e}: ${this.app.given ? "held-out" : "test"} accuracy ${percent(this.dots[0].v[i])}, NC1 ${number(this.dots[1].v[i])}`);
   }
   near(x) { const {epochs} = this.app.info(this.c); return d3.range(epochs.length).sort((a, b) => Math.abs(this.x(epochs[a]) - x) - Math.abs(this.x(epochs[b]) - x))[0]; }
-  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: ${this.app.given ? "held-out" : "test"} accuracy ${number(100 * this.dots[0].v[i], 4)} %, NC1 ${number(this.dots[1].v[i])} (${this.app.given ? "given features" : this.app.get("part")})`; }
+  hover(x, y) { if (x < this.x0 || y > this.y0) return null; const i = this.near(x); return `epoch ${this.app.info(this.c).epochs[i]}: ${this.app.given ? "held-out" : "test"} accuracy ${percent(this.dots[0].v[i])}, NC1 ${number(this.dots[1].v[i])} (${this.app.given ? "given features" : this.app.get("part")})`; }
   click(x) { this.app.set("epoch", this.app.info(this.c).epochs[this.near(x)]); }
 }
 
 class Sensitivity extends Panel {             // small multiples in one row: one estimate each, all on one scale
   constructor(app, c) {
     super(app, "", {margin: {top: 24, right: 10, bottom: 42, left: 62}}); Object.assign(this, {c, wide: true});
-    this.element.classList.add("ncib-wide");
+    this.element.classList.add("ncib-wide"); this.follow(app.main);
   }
   size() {                                    // two rows where one would be too narrow
     const narrow = this.box.clientWidth < 560;
@@ -582,7 +658,7 @@ class Sensitivity extends Panel {             // small multiples in one row: one
   }
   draw() {
     const app = this.app, {epochs, estimates, classes} = app.info(this.c), column = (name) => app.column(this.c, name) || [];
-    this.caption.textContent = app.title(this.c, `Sensitivity: how far the first ${classes.length - 1} modes stand apart, by four estimates (click to go there)`);
+    this.title(app.title(this.c, `Sensitivity: how far the first ${classes.length - 1} modes stand apart, by four estimates`), "click to go there");
     this.plots = [];
     if (!estimates.length) return;
     this.low = column("test_twin_separation_low"); this.high = column("test_twin_separation_high");
@@ -602,7 +678,8 @@ class Sensitivity extends Panel {             // small multiples in one row: one
       if (!j && this.low.length) d3.range(epochs.length - 1).filter((i) => [i, i + 1].every((k) => there(this.low[k]) && there(this.high[k]))).forEach((i) => {
         this.svg.append("path").attr("class", "ncib-band").attr("d", `M${x(epochs[i])},${y(this.low[i])}L${x(epochs[i + 1])},${y(this.low[i + 1])}L${x(epochs[i + 1])},${y(this.high[i + 1])}L${x(epochs[i])},${y(this.high[i])}Z`);
       });
-      if (j) this.svg.append("path").attr("class", "ncib-line").attr("stroke", estimates[0].colour).attr("opacity", .45).style("stroke-width", 1).attr("d", line(column(estimates[0].column)));
+      if (!j && this.low.length) for (const edge of [this.low, this.high]) this.svg.append("path").attr("class", "ncib-line ncib-edge").attr("d", line(edge));
+      if (j) this.svg.append("path").attr("class", "ncib-line ncib-other").attr("stroke", estimates[0].colour).attr("d", line(column(estimates[0].column)));
       this.svg.append("path").attr("class", "ncib-line").attr("stroke", s.colour).attr("d", line(values));
       this.svg.append("text").attr("class", "ncib-label").attr("x", x0 + 2).attr("y", y1 - 8).text(s.name);
       const cursor = this.svg.append("line").attr("class", "ncib-cursor").attr("y1", y1).attr("y2", y0), dot = this.svg.append("path").attr("d", d3.symbol(SHAPES[j % 4], 64)()).attr("class", "ncib-mark").attr("fill", s.colour);
@@ -616,7 +693,7 @@ class Sensitivity extends Panel {             // small multiples in one row: one
       cursor.attr("x1", x(e)).attr("x2", x(e));
       dot.attr("visibility", there(values[i]) ? null : "hidden"); if (there(values[i])) dot.attr("transform", `translate(${x(e)},${y(values[i])})`);
     }
-    this.note.textContent = `At epoch ${e}, ${this.app.given ? "given" : "test"} images, twin encoder: ${this.plots.map((p) => this.tell(p, i)).join(", ")}. A factor of β_c − 1 between the first K−1 modes and those behind. Band: 95 % interval; pale line: the default.`;
+    this.note.textContent = `At epoch ${e}, ${this.app.given ? "given" : "test"} images, twin encoder: ${this.plots.map((p) => this.tell(p, i)).join(", ")}. A factor of β_c − 1 between the first K−1 modes and those behind. Band: 95 % interval; dashed line: the default.`;
     this.describe(this.note.textContent);
   }
   tell(p, i) {
@@ -644,8 +721,8 @@ class Sweep extends App {
     const keys = ["data", ...this.get("layers").map((_, i) => `features_${i}`)];
     for (const key of keys) this.load(key);
     if (this.info.layer) this.layers((i) => this.live || !!this.bundles[`features_${i}`]);
-    this.select("information in", "unit", [["nats", "nats"], ["bits", "bits"]]);
-    if (this.info.kind === "gaussian") this.select("code seen", "view", [["plane", "in the plane of the classes", this.info.classes.length > 1], ["modes", "along two modes"]]);
+    this.select("information in", "unit", [["nats", "nats"], ["bits", "bits"]], "Unit of information: a nat is 1.44 bits.");
+    if (this.info.kind === "gaussian") this.select("code seen", "view", [["plane", "in the plane of the classes", this.info.classes.length > 1], ["modes", "along two modes"]], "From which side the code T is seen: in the plane in which the classes lie nearest to a regular polygon, or along two modes of your choice.");
     if (this.info.epochs?.length > 1) this.epochs = this.slider("epoch", "epoch", () => this.info.epochs, (e) => `epoch ${e}`);
     this.main = this.slider("β", "log_excess", () => this.grid_values, (v) => `β = 1 + ${number(10 ** v)}`);
     if (this.info.layer) {
@@ -679,7 +756,7 @@ class Sweep extends App {
     const of = (name) => this.arrays[`corner_${name}`]?.values[this.checkpoint] ?? NaN, f = this.factor, u = this.get("unit"), why = this.info.no_corner?.[this.checkpoint];
     const [rate, best, told, at] = [f * of("ixt"), f * of("best"), f * of("iyt"), of("log_excess")];
     if (!Number.isFinite(rate)) return {words: `No corner: ${why}.`};
-    const short = `${number(best - told, 2)} ${u} short`, share = `${number(100 * (best - told) / best, 2)} %`, hidden = this.info.corner_hidden[this.checkpoint] ? ", where noise would hide the next mode" : "";
+    const short = `${number(best - told, 2)} ${u} short`, share = percent((best - told) / best), hidden = this.info.corner_hidden[this.checkpoint] ? ", where noise would hide the next mode" : "";
     return {rate, best, told, at, short, share, words: `Corner at I(X;T) = ${number(rate)} ${u}${hidden}: the best code (★) tells ${number(best)} ${u}, the class means' code (▼) ${number(told)}: ${short}, ${share} of the best.`};
   }
   get at() { const v = this.get("log_excess"); let best = 0; this.grid_values.forEach((x, i) => { if (Math.abs(x - v) < Math.abs(this.grid_values[best] - v)) best = i; }); return best; }
@@ -691,7 +768,7 @@ class Sweep extends App {
     const i = this.at, u = this.get("unit"), f = this.factor, both = `I(X;T) = ${number(f * this.row("ixt")[i])} ${u}, I(T;Y) = ${number(f * this.row("iyt")[i])} ${u}`;
     const what = this.info.kind === "gaussian" ? `${this.on()} of ${this.info.total} modes are on` : `${at(this.arrays.weight, i).filter((w) => w > 1e-6).length} clusters of ${this.info.names_x.length} x`;
     if (this.toCorner) { const c = this.corner; this.toCorner.disabled = !c.rate; this.toCorner.title = c.words; }
-    this.said.replaceChildren(h("span", {}, `β = 1 + ${number(10 ** this.grid_values[i])}: ${what}; ${both}.`), ...(this.info.notes || []).map((n) => h("span", {}, n + ".")));
+    this.said.replaceChildren(h("span", {}, ...explained(`${this.info.encoders ? `X: encoder ${this.info.side.toUpperCase()} (${this.info.encoders[+(this.info.side === "b")]}). ` : ""}β = 1 + ${number(10 ** this.grid_values[i])}: ${what}; ${both}.`)), ...(this.info.notes || []).map((n) => h("span", {}, n + ".")));
   }
   csv() {
     const table = [[...(this.info.epochs ? ["epoch"] : []), "log10_beta_minus_1", "beta", "ixt_nats", "iyt_nats"]];
@@ -701,6 +778,7 @@ class Sweep extends App {
 }
 
 class OverBeta extends Panel {                // a panel whose abscissa is the slider's
+  constructor(app, ...rest) { super(app, ...rest); this.follow(app.main); }
   scale() { const g = this.app.grid_values; this.x = d3.scaleLinear([g[0], g[g.length - 1]], [this.x0, this.x1]); }
   corner() {                                  // where the corner is on the axis, in `own`
     const c = this.app.info.kind === "gaussian" && this.app.corner;
@@ -718,7 +796,7 @@ class OverBeta extends Panel {                // a panel whose abscissa is the s
 const dot = (x, y, r = 3.5) => `M${x - r},${y}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`;      // a circle as part of a path
 
 class Growth extends OverBeta {
-  constructor(app) { super(app, "Modes switch on at their critical β (click to go there)"); }
+  constructor(app) { super(app, ""); this.title("Modes switch on at their critical β", "click to go there"); }
   kept(i, e) { return Math.max(0, Math.log(e / this.e[i]) / 2) * this.app.factor; }
   draw() {
     const app = this.app, g = app.grid_values, last = g[g.length - 1], k1 = app.info.k1;
@@ -789,7 +867,8 @@ class Code extends Panel {
     this.axes(this.x, this.y, "T (standard deviations of the noise)", "");
     [this.x0, this.x1, this.y1] = keep;
     this.ellipse = this.svg.append("path").attr("class", "ncib-ideal");
-    this.marks = this.app.info.classes.map((name, c) => { const e = this.svg.append("g").attr("class", "ncib-mean"); e.append("path").attr("d", d3.symbol(shape(c), 80)()).attr("fill", colour(c)); if (this.app.info.classes.length > 1 && this.app.info.classes.length < 27) e.append("text").attr("x", 8).attr("y", -6).text(name); return e; });
+    this.marks = this.app.info.classes.map((name, c) => { const e = this.svg.append("g").attr("class", "ncib-mean"); e.append("path").attr("d", d3.symbol(shape(c), 80)()).attr("fill", colour(c)); return e; });
+    this.name(this.marks, this.app.info.classes.map((name, _, all) => all.length > 1 && all.length < 27 ? name : null));
   }
   step() {
     const app = this.app, e = 10 ** app.grid_values[app.at], m = this.m, n = this.labels.length, k = app.info.classes.length;
@@ -808,6 +887,7 @@ class Code extends Panel {
     Object.assign(this, {px, py});
     this.means = sums.map(([a, b, c]) => c ? [a / c, b / c] : null);
     this.marks.forEach((g, c) => g.attr("visibility", this.means[c] && k > 1 ? null : "hidden").attr("transform", this.means[c] ? `translate(${this.x(this.means[c][0])},${this.y(this.means[c][1])})` : null));
+    this.settle(this.means.map((m) => m && k > 1 ? [this.x(m[0]), this.y(m[1])] : null), [this.left + 2, 0, this.w, this.y0 - 2]);
     let [xx, xy, yy] = [0, 0, 0];             // covariance of the noise in the picture: 1 in every direction only once all modes that span it are on
     for (const i of active) { xx += ax[i] ** 2; xy += ax[i] * ay[i]; yy += ay[i] ** 2; }
     const det = Math.sqrt(Math.max(0, xx * yy - xy * xy)), root = Math.sqrt(xx + yy + 2 * det) || 1;
@@ -831,7 +911,7 @@ class Information extends OverBeta {
     this.y = d3.scaleLinear([0, Math.max(1e-6, d3.max(app.arrays.ixt.values) * f) * 1.05], [this.y0, this.y1]);
     this.axes(this.x, this.y, "log₁₀(β − 1)", `information (${app.get("unit")})`);
     this.own = this.svg.append("g");
-    ["I(X;T)", "I(T;Y)"].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label").attr("x", this.x0 + 10).attr("y", this.y1 + 14 + 17 * j).attr("style", `fill:${[app.ink("--ncib-strong"), RED][j]}`).text(`${["●", "■"][j]} ${t}`));
+    ["I(X;T)", "I(T;Y)"].forEach((t, j) => this.svg.append("text").attr("class", "ncib-label").attr("x", this.x0 + 10).attr("y", this.y1 + 14 + 17 * j).attr("style", `fill:${[BLUE, RED][j]}`).text(`${["●", "■"][j]} ${t}`));
     this.line();
     this.dots = [BLUE, RED].map((c, j) => this.svg.append("path").attr("d", d3.symbol([d3.symbolCircle, d3.symbolSquare][j], 70)()).attr("fill", c));
     this.turn();
@@ -847,7 +927,7 @@ class Information extends OverBeta {
     const i = this.app.at; this.move();
     this.dots.forEach((d, j) => d.attr("transform", `translate(${this.x(this.app.grid_values[i])},${this.y(this.v[j][i])})`));
     const [a, b] = this.v, u = this.app.get("unit");
-    this.note.textContent = a[i] > 0 ? `${number(100 * b[i] / a[i])} % of what the code keeps is about Y.` : "Nothing is kept yet.";
+    this.note.textContent = a[i] > 0 ? `${percent(b[i] / a[i])} of what the code keeps is about Y.` : "Nothing is kept yet.";
     this.describe(`I(X;T) ${number(a[i])} ${u}, I(T;Y) ${number(b[i])} ${u}`);
   }
   hover(x) { const i = this.app.grid_values.indexOf(this.near(x)), u = this.app.get("unit"); return x < this.x0 ? null : `β = 1 + ${number(10 ** this.app.grid_values[i])}: I(X;T) = ${number(this.v[0][i])} ${u}, I(T;Y) = ${number(this.v[1][i])} ${u}`; }
@@ -910,7 +990,7 @@ class Plane extends Panel {
 }
 
 class Tree extends OverBeta {
-  constructor(app) { super(app, "Clusters split along β (click to go there)", {ratio: .8, most: 400, canvas: true, margin: {top: 8, right: 12, bottom: 42, left: 62}}); }
+  constructor(app) { super(app, "", {ratio: .8, most: 400, canvas: true, margin: {top: 8, right: 12, bottom: 42, left: 62}}); this.title("Clusters split along β", "click to go there"); }
   draw() {
     const app = this.app, hard = app.arrays.hard, [g, k] = hard.shape; this.scale();
     this.rows = k; this.order = app.arrays.order.values;
