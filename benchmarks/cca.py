@@ -2,11 +2,13 @@
 
     OMP_NUM_THREADS=2 python benchmarks/cca.py [--rows 5000] [--dim 512] [--repeats 5] [--big]
 
-Peers are timed if they can be imported (`pip install cca-zoo`); scikit-learn's iterative CCA is asked for 1 mode only, because it takes seconds per mode. All run in this
-process, interleaved, on the same float64 arrays; the best of `--repeats` counts, and the ratio is to ncib's correlations alone. `--big` adds n = 50,000, d = 2048 in float32 (about 6 GB, minutes).
-The unavoidable work is timed with the same libraries: two symmetric products, one product, two Cholesky factorisations, one set of singular values. The three products alone, which
-even a single mode needs, bound every ratio: no exact method in float64 is faster than another by more than the other's time over theirs. `--cpu-time` counts processor seconds, with
-OMP_NUM_THREADS=1 indifferent to other programs.
+Peers are timed if they can be imported (`pip install cca-zoo`); scikit-learn's iterative CCA is asked for 1 mode only,
+because it takes seconds per mode. All run in this process, interleaved, on the same float64 arrays; the best of
+`--repeats` counts, and the ratio is to ncib's correlations alone. `--big` adds n = 50,000, d = 2048 in float32 (about 6
+GB, minutes). The unavoidable work is timed with the same libraries: two symmetric products, one product, two Cholesky
+factorisations, one set of singular values. The three products alone, which even a single mode needs, bound every ratio:
+no exact method in float64 is faster than another by more than the other's time over theirs. `--cpu-time` counts
+processor seconds, with OMP_NUM_THREADS=1 indifferent to other programs.
 """
 import argparse, os, platform, time
 
@@ -27,7 +29,8 @@ clock = time.perf_counter
 
 
 def best(calls: dict, repeats: int)->dict:
-    "Best time of each call, interleaved so that a busy machine is busy for all; a rest before each lets the waiting threads of the library before it (NumPy's, torch's) fall asleep."
+    """Best time of each call, interleaved so that a busy machine is busy for all; a rest before each lets the waiting
+    threads of the library before it (NumPy's, torch's) fall asleep."""
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -67,11 +70,13 @@ def main():
     args = p.parse_args()
     if args.cpu_time: clock = time.process_time
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; torch {torch.__version__}, numpy {np.__version__}")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; "
+          f"torch {torch.__version__}, numpy {np.__version__}")
     x, y = features(args.rows, args.dim, np.float64)
     def with_directions(): canonical_correlations(x, y, shrinkage=None).weights_x
     calls = {"ncib": lambda: canonical_correlations(x, y, shrinkage=None), "ncib, directions too": with_directions,
-             "ncib, default shrinkage": lambda: canonical_correlations(x, y), "unavoidable matrix work": lambda: unavoidable(x, y),
+             "ncib, default shrinkage": lambda: canonical_correlations(x, y),
+             "unavoidable matrix work": lambda: unavoidable(x, y),
              "its three products alone": lambda: products(x, y)}
     expected = canonical_correlations(x, y, shrinkage=None).rho
     try:
@@ -90,7 +95,8 @@ def main():
     report(f"n = {args.rows}, d = {args.dim}, float64, best of {args.repeats} (scikit-learn: one run)", times, "ncib")
     if args.big:
         x, y = features(50_000, 2048, np.float32)
-        calls = {"unavoidable matrix work": lambda: unavoidable(x, y), "ncib": lambda: canonical_correlations(x, y, shrinkage=None),
+        calls = {"unavoidable matrix work": lambda: unavoidable(x, y),
+                 "ncib": lambda: canonical_correlations(x, y, shrinkage=None),
                  "ncib, default shrinkage": lambda: canonical_correlations(x, y)}
         report("n = 50,000, d = 2048, float32, best of 2", best(calls, 2), "unavoidable matrix work")
 

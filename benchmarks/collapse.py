@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Time and peak memory of all collapse metrics, against rhubarbwu/neural-collapse and against the two matrix products that cannot be avoided.
+"""Time and peak memory of all collapse metrics, against rhubarbwu/neural-collapse and against the two matrix products
+that cannot be avoided.
 
     git clone https://github.com/rhubarbwu/neural-collapse /tmp/neural-collapse
     python benchmarks/collapse.py --rival /tmp/neural-collapse --out collapse.json
@@ -7,9 +8,11 @@
 Float32 features in memory, Gaussian classes, a random classifier with bias, the same process and threads for all three:
   ncib   collapse_metrics(features, labels, weight, bias): every metric, errors of input checked
   floor  one_hotᵀ·features (class sums) and features·meansᵀ (samples on class means), float32, nothing else
-  rival  its accumulators (means, within-class covariance, norms of variance, decisions) and its measures (NC1 by pinv and quotient, CDNV, ETF error, GNC2, NC3, NC4), batches of --batch
-The three take turns, so that a busy machine is as busy for each; the least and the median time of the turns are given. Without --rival, and where the package cannot be
-imported, its column is left out. Peak memory is the growth of the resident set in a fresh process (sampled every 2 ms), the features not counted. NC1 is also compared with a float64 evaluation.
+rival  its accumulators (means, within-class covariance, norms of variance, decisions) and its measures (NC1 by pinv and
+quotient, CDNV, ETF error, GNC2, NC3, NC4), batches of --batch The three take turns, so that a busy machine is as busy
+for each; the least and the median time of the turns are given. Without --rival, and where the package cannot be
+imported, its column is left out. Peak memory is the growth of the resident set in a fresh process (sampled every 2 ms),
+the features not counted. NC1 is also compared with a float64 evaluation.
 """
 import argparse, json, os, platform, statistics, subprocess, sys, threading, time
 
@@ -45,25 +48,32 @@ def rival(folder, x, y, weight, batch):
         mean = MeanAccumulator(K, d)
         for p in parts: mean.accumulate(x[p], y[p])
         means, centre = mean.compute()
-        norms, covariance, decisions = VarNormAccumulator(K, d, M=means), CovarAccumulator(K, d, M=means), DecAccumulator(K, d, M=means, W=weight)
+        norms, covariance, decisions = (VarNormAccumulator(K, d, M=means), CovarAccumulator(K, d, M=means),
+                                        DecAccumulator(K, d, M=means, W=weight))
         for p in parts:
             norms.accumulate(x[p], y[p], means)
             covariance.accumulate(x[p], y[p], means)
             decisions.accumulate(x[p], y[p], weight, means)
         within, (v, _), tile = covariance.compute(), norms.compute(), 64 if K > 64 else None
-        return dict(nc1=covariance_ratio(within, means, centre), quotient=covariance_ratio(within, means, centre, "quotient"), cdnv=variability_cdnv(v, means, tile_size=tile),
-                    etf=simplex_etf_error(means, centre), gnc2=kernel_stats(means, centre, kernel=log_kernel, tile_size=tile), nc3=self_duality_error(weight, means, centre),
+        return dict(nc1=covariance_ratio(within, means, centre),
+                    quotient=covariance_ratio(within, means, centre, "quotient"),
+                    cdnv=variability_cdnv(v, means, tile_size=tile),
+                    etf=simplex_etf_error(means, centre),
+                    gnc2=kernel_stats(means, centre, kernel=log_kernel, tile_size=tile),
+                    nc3=self_duality_error(weight, means, centre),
                     nc4=clf_ncc_agreement(decisions))
     return run
 
 def candidates(a, size):
     x, y, weight, bias = problem(*size)
-    runs = {"ncib": lambda: collapse_metrics(x, y, weight, bias), "floor": floor(x, y, torch.randn(size[2], size[1])), "rival": rival(a.rival, x, y, weight, a.batch)}
+    runs = {"ncib": lambda: collapse_metrics(x, y, weight, bias), "floor": floor(x, y, torch.randn(size[2], size[1])),
+            "rival": rival(a.rival, x, y, weight, a.batch)}
     return x, y, {k: r for k, r in runs.items() if r}
 
 def peak(a, name, size):
     "Growth of the resident set in a fresh process, MB."
-    command = [sys.executable, __file__, "--peak", name, "--sizes", ",".join(map(str, size)), "--threads", str(a.threads), "--batch", str(a.batch)] + (["--rival", a.rival] if a.rival else [])
+    command = [sys.executable, __file__, "--peak", name, "--sizes", ",".join(map(str, size)), "--threads",
+               str(a.threads), "--batch", str(a.batch)] + (["--rival", a.rival] if a.rival else [])
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 def main():
@@ -74,7 +84,9 @@ def main():
     p.add_argument("--batch", type=int, default=2048, help="rows per batch for the rival")
     p.add_argument("--sizes", nargs="*", help="n,d,K …; default: the four of the documentation")
     p.add_argument("--no-memory", action="store_true", help="times only")
-    p.add_argument("--cpu-time", action="store_true", help="count processor seconds in place of elapsed ones: with --threads 1, indifferent to other programs")
+    p.add_argument("--cpu-time", action="store_true",
+                   help="count processor seconds in place of elapsed ones: with --threads 1, indifferent to other "
+                        "programs")
     p.add_argument("--out", help="JSON file for the results")
     p.add_argument("--peak", help=argparse.SUPPRESS)
     a = p.parse_args()
@@ -93,7 +105,9 @@ def main():
         done.set()
         watcher.join()
         return print(max(seen))
-    results = dict(machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {a.threads} threads", clock="processor" if a.cpu_time else "elapsed", torch=torch.__version__, python=platform.python_version(), turns=a.turns, sizes=[])
+    results = dict(machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {a.threads} threads",
+                   clock="processor" if a.cpu_time else "elapsed", torch=torch.__version__,
+                   python=platform.python_version(), turns=a.turns, sizes=[])
     print(results)
     for size in sizes:
         x, y, runs = candidates(a, size)
@@ -106,9 +120,12 @@ def main():
                 times[k].append(clock() - start)
                 if k == "rival": theirs = out["nc1"]
         ours, exact = (collapse_metrics(f, y).nc1 for f in (x, x.double()))
-        row = dict(n=size[0], d=size[1], K=size[2], least={k: min(t) for k, t in times.items()}, median={k: statistics.median(t) for k, t in times.items()}, nc1_error=abs(ours/exact - 1))
+        row = dict(n=size[0], d=size[1], K=size[2], least={k: min(t) for k, t in times.items()},
+                   median={k: statistics.median(t) for k, t in times.items()}, nc1_error=abs(ours/exact - 1))
         row["over_floor"] = row["least"]["ncib"]/row["least"]["floor"]
-        if "rival" in runs: row["rival_over_ncib"], row["rival_nc1_error"] = row["least"]["rival"]/row["least"]["ncib"], abs(theirs/exact - 1)
+        if "rival" in runs:
+            row["rival_over_ncib"], row["rival_nc1_error"] = (row["least"]["rival"]/row["least"]["ncib"],
+                                                              abs(theirs/exact - 1))
         del x, y, runs
         if not a.no_memory: row["peak_mb"] = {k: peak(a, k, size) for k in times}
         results["sizes"].append(row)

@@ -1,8 +1,11 @@
-"""How long both explorers and the report take to answer, in a real JupyterLab (the report: as a file) with headless Chromium: key press → painted picture over 50 steps of each slider, switch of the layer → painted picture once both are there, and the time from starting a cell to the first picture with the analysis cached.
+"""How long both explorers and the report take to answer, in a real JupyterLab (the report: as a file) with headless
+Chromium: key press → painted picture over 50 steps of each slider, switch of the layer → painted picture once both are
+there, and the time from starting a cell to the first picture with the analysis cached.
 
     python benchmarks/explore.py [--classes 10 100] [--points 2000] [--checkpoints 16] [--dim 64]
 
-Needs Chromium and the development extras. The page measures itself: from the key event to the first message after the next animation frame, when the new picture has been handed to the compositor.
+Needs Chromium and the development extras. The page measures itself: from the key event to the first message after the
+next animation frame, when the new picture has been handed to the compositor.
 """
 import argparse
 import json
@@ -30,7 +33,8 @@ from ncib.runs import Run
 from ncib.timeline import analyze
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 MEASURE = """(label) => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), slider = e.querySelector(`input[type=range][aria-label="${label}"]`), channel = new MessageChannel(); let start = 0; window.steps = [];
     slider.addEventListener('keydown', () => { start = performance.now(); }, true);
     slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
@@ -63,8 +67,10 @@ def start(page, source):
     page.evaluate("""async (source) => { const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1;
         await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", source)
     first = page.evaluate(WAIT)
-    page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await n.scrollToItem(n.widgets.length - 1, 'start'); }")
-    page.wait_for_timeout(1000)                                                # JupyterLab gives the focus to the notebook when a cell is done
+    page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await "
+                  "n.scrollToItem(n.widgets.length - 1, 'start'); }")
+    # JupyterLab gives the focus to the notebook when a cell is done
+    page.wait_for_timeout(1000)
     return first
 
 
@@ -81,27 +87,40 @@ def measure(page, label, steps=50):
 
 
 def line(name, times):
-    return f"{name}: median {statistics.median(times):.0f} ms, 95th percentile {times[min(len(times) - 1, int(.95*len(times)))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)})"
+    return (f"{name}: median {statistics.median(times):.0f} ms, 95th percentile "
+            f"{times[min(len(times) - 1, int(.95*len(times)))]:.0f} ms, most {times[-1]:.0f} ms (n = {len(times)})")
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--classes", type=int, nargs="+", default=[10, 100]); p.add_argument("--points", type=int, default=2000); p.add_argument("--checkpoints", type=int, default=16); p.add_argument("--dim", type=int, default=64)
+    p.add_argument("--classes", type=int, nargs="+", default=[10, 100])
+    p.add_argument("--points", type=int, default=2000); p.add_argument("--checkpoints", type=int, default=16)
+    p.add_argument("--dim", type=int, default=64)
     a = p.parse_args()
     folder = Path(tempfile.mkdtemp())
     pairs = {k: simulated_pair(folder, k, a.checkpoints, a.points, a.dim) for k in a.classes}
     reports = {}
-    for k, paths in pairs.items():                                             # the analysis of both layers is cached from here on
+    # the analysis of both layers is cached from here on
+    for k, paths in pairs.items():
         CheckpointExplorer(*paths).layer = "head"
         reports[k] = write_report(analyze(*paths), folder/f"report-{k}.html")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import BetaSweep, CheckpointExplorer")], metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}), folder/"bench.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import BetaSweep, "
+                                                                             "CheckpointExplorer")],
+                                            metadata={"kernelspec": {"display_name": "python3", "language": "python",
+                                                                     "name": "python3"}}), folder/"bench.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
-    token, env = secrets.token_hex(8), {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}, "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")}
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
+    token, env = (secrets.token_hex(8),
+                  {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")},
+                   "JUPYTERLAB_SETTINGS_DIR": str(folder/"settings"),
+                   "JUPYTERLAB_WORKSPACES_DIR": str(folder/"workspaces")})
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}",
+                               f"--IdentityProvider.token={token}", "--allow-root", "--ServerApp.ip=127.0.0.1",
+                               f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
                               env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(240):
-            try: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)); break
+            try:
+                json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)); break
             except OSError: time.sleep(.5)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
@@ -109,14 +128,20 @@ def main():
             page.set_default_timeout(180_000)
             page.goto(f"http://127.0.0.1:{port}/lab/tree/bench.ipynb?token={token}", wait_until="domcontentloaded")
             page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel")
-            page.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await s.ready; await s.session.kernel.info; await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-            print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load {os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} features")
+            page.evaluate("async () => { const s = window.jupyterapp.shell.currentWidget.sessionContext; await "
+                          "s.ready; await s.session.kernel.info; await "
+                          "window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+            print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Chromium {browser.version}, load "
+                  f"{os.getloadavg()[0]:.1f}; {a.checkpoints} checkpoints, {a.points} samples per part, {a.dim} "
+                  f"features")
             for k, paths in pairs.items():
                 pair = ", ".join(repr(str(p)) for p in paths)
-                for name, source, sliders in (("CheckpointExplorer", f"CheckpointExplorer({pair})", ("epoch",)), ("BetaSweep", f"BetaSweep([{pair}])", ("epoch", "β"))):
+                for name, source, sliders in (("CheckpointExplorer", f"CheckpointExplorer({pair})", ("epoch",)),
+                                              ("BetaSweep", f"BetaSweep([{pair}])", ("epoch", "β"))):
                     first = start(page, source)
                     for label in sliders: print(line(f"K = {k:3}, {name}, {label}", measure(page, label)), flush=True)
-                    print(line(f"K = {k:3}, {name}, layer", sorted(page.evaluate(SWITCH))) + f"; first picture {first/1e3:.2f} s after the cell started", flush=True)
+                    print(line(f"K = {k:3}, {name}, layer", sorted(page.evaluate(SWITCH)))
+                          + f"; first picture {first/1e3:.2f} s after the cell started", flush=True)
                 report = browser.new_page(viewport={"width": 1400, "height": 1000})
                 report.goto(reports[k].as_uri())
                 report.wait_for_selector(".ncib svg")
@@ -125,7 +150,8 @@ def main():
                 report.close()
             browser.close()
     finally:
-        for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}", timeout=5)):
+        for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}",
+                                                        timeout=5)):
             urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}", method="DELETE"), timeout=10)
         server.send_signal(signal.SIGTERM)
         try: server.wait(20)

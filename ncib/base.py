@@ -20,7 +20,8 @@ def read_json(path: "str|Path", # a .json file
     "Reads a JSON file; `InputError` that names the file if it is missing or damaged."
     try: return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as e: raise InputError(f"{path} is damaged: not valid JSON ({e})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise InputError(f"{path} is damaged: not valid JSON ({e})") from None
 
 # %% ../nbs/api/00_base.ipynb #84f4c864
 def short_names(paths: Iterable, # of files or folders, or what they are called
@@ -47,10 +48,13 @@ class OrOwn(tuple):
     def __contains__(self, name)->bool: return super().__contains__(name) or isinstance(name, str) and ":" in name
 
 # %% ../nbs/api/00_base.ipynb #1a233faa
-def _duration(seconds: float)->str: return f"{seconds:.0f} s" if seconds < 120 else f"{seconds/60:.0f} min" if seconds < 7200 else f"{seconds/3600:.1f} h"
+def _duration(seconds: float)->str:
+    return (f"{seconds:.0f} s" if seconds < 120 else f"{seconds/60:.0f} min" if seconds < 7200
+            else f"{seconds/3600:.1f} h")
 
 class ProgressLines:
-    "What is used of tqdm's bar, as whole lines on the error stream: one at each tenth of the way, and one whenever ten seconds have passed."
+    """What is used of tqdm's bar, as whole lines on the error stream: one at each tenth of the way, and one whenever
+    ten seconds have passed."""
     def __init__(self, iterable: "Iterable|None" = None, # what to go through
                  desc: "str|None" = None, # what is being done
                  total: "int|None" = None, # number of steps; `None`: the length of `iterable`, if it has one
@@ -58,7 +62,10 @@ class ProgressLines:
                  unit: str = "it", # what a step is called
                  disable: bool = False, # say nothing
                  **_): # what only a bar understands
-        self.iterable, self.desc, self.total, self.n, self.unit, self.disable = iterable, desc, len(iterable) if total is None and hasattr(iterable, "__len__") else total, initial, unit, disable
+        self.iterable, self.desc, self.total, self.n, self.unit, self.disable = (iterable, desc,
+                                                                                 len(iterable) if total is None
+                                                                                 and hasattr(iterable, "__len__")
+                                                                                 else total, initial, unit, disable)
         self.initial, self.began, self.said, self.postfix = initial, time.monotonic(), time.monotonic(), ""
 
     def __enter__(self)->"ProgressLines": return self
@@ -96,14 +103,17 @@ class ProgressLines:
         if self.disable: return
         self.said = time.monotonic()
         took, done = self.said - self.began, self.n - self.initial
-        left = f", about {_duration(took/done*(self.total - self.n))} to go" if self.total and done and self.n < self.total else ""
+        left = (f", about {_duration(took/done*(self.total - self.n))} to go" if self.total and done
+                and self.n < self.total else "")
         unit = "" if self.unit == "it" else f" {self.unit}{'' if (self.total or self.n) == 1 else 's'}"
-        print(f"{self.desc + ': ' if self.desc else ''}{self.n}{f' of {self.total}' if self.total else ''}{unit}, {_duration(took)}{left}{self.postfix}", file=sys.stderr, flush=True)
+        print(f"{self.desc + ': ' if self.desc else ''}{self.n}{f' of {self.total}' if self.total else ''}{unit}, "
+              f"{_duration(took)}{left}{self.postfix}", file=sys.stderr, flush=True)
 
 def tqdm(*args, # as tqdm takes them: first of all, what to go through
          **kwargs, # as tqdm takes them: desc, total, initial, unit, disable, …
          )->"ProgressLines": # or the bar, which is used in the same way
     "tqdm's bar on a terminal and in a notebook, otherwise `ProgressLines`."
-    if kwargs.get("disable") or not ("ipykernel" in sys.modules or sys.stderr and sys.stderr.isatty()): return ProgressLines(*args, **kwargs)
+    if kwargs.get("disable") or not ("ipykernel" in sys.modules or sys.stderr and sys.stderr.isatty()):
+        return ProgressLines(*args, **kwargs)
     from tqdm.auto import tqdm as bar
     return bar(*args, **kwargs)

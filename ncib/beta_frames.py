@@ -32,12 +32,16 @@ from .timeline import Timeline, relevances
 # %% ../nbs/api/19c_beta_frames.ipynb #345e9100
 @dataclass(frozen=True)
 class BetaFrames:
-    """What a sweep shows: `arrays` by name (float64), `info` with `kind` (gaussian or discrete), epochs, classes, what is relevant, notes.
+    """What a sweep shows: `arrays` by name (float64), `info` with `kind` (gaussian or discrete), epochs, classes, what
+    is relevant, notes.
 
     Both kinds: `log_excess` (g,) the slider's values of log₁₀(β − 1); `ixt`, `iyt` (c, g) nats, c checkpoints or 1.
-    Gaussian: `excess`, `enter_ixt`, `enter_iyt` (c, m) of every mode shown; `variates` (c, n, m),
-    `noise` (n, m), `labels` (n,), `axes` (c, m, 2), and the corner (`CornerShortfall`), NaN where there is none: `corner_ixt` its rate, `corner_best` and `corner_iyt` what the best code
-    and the class-mean code tell there, nats, `corner_log_excess` where the slider stands at that rate, (c,) each, with the reasons in `info["no_corner"]`; `info["corner_hidden"]`: it is where noise would hide the next mode. Discrete: `encoder` (g, x, t), `decoder` (g, t, y), `weight` (g, t), `hard` (g, x), `order` (x,)."""
+    Gaussian: `excess`, `enter_ixt`, `enter_iyt` (c, m) of every mode shown; `variates` (c, n, m), `noise` (n, m),
+    `labels` (n,), `axes` (c, m, 2), and the corner (`CornerShortfall`), NaN where there is none: `corner_ixt` its rate,
+    `corner_best` and `corner_iyt` what the best code and the class-mean code tell there, nats, `corner_log_excess`
+    where the slider stands at that rate, (c,) each, with the reasons in `info["no_corner"]`; `info["corner_hidden"]`:
+    it is where noise would hide the next mode. Discrete: `encoder` (g, x, t), `decoder` (g, t, y), `weight` (g, t),
+    `hard` (g, x), `order` (x,)."""
     info: dict # kind, epochs, classes, relevance, notes
     arrays: dict[str, Tensor] # by name, see above
 
@@ -56,12 +60,14 @@ def _plane(v, labels, k)->Tensor:
     if k < 2: return eye
     means = torch.stack([v[labels == c].mean(0) for c in range(k)])
     corners = simplex_vertices(k)
-    return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)], eye)[0])
+    return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)],
+                                              eye)[0])
 
 def _corner(g, x, labels)->CornerShortfall: # all NaN, and `why` says so, where there is none
     "The corner of one checkpoint; x None: there are no features, labels None: no classes."
     nothing = lambda why: CornerShortfall(*[math.nan]*6, 0, why=why)
-    if g.relevance in ("labels", "class-paired"): return nothing("labels alone carry at most K−1 modes, no further one is about to enter")
+    if g.relevance in ("labels", "class-paired"):
+        return nothing("labels alone carry at most K−1 modes, no further one is about to enter")
     if labels is None: return nothing("without labels there are no class modes")
     if x is None: return nothing("without features there is no class-mean code")
     try: return g.corner_shortfall(x, labels, groups=0)
@@ -76,28 +82,35 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
                     limit: int = 600, # most samples
                     seed: int = 0, # of the draw of samples and of the noise
                     )->BetaFrames:
-    "A sweep over Gaussian bottlenecks. `InputError` where a mode is perfectly correlated: its information is infinite at every β > 1."
+    """A sweep over Gaussian bottlenecks. `InputError` where a mode is perfectly correlated: its information is infinite
+    at every β > 1."""
     gs = bottlenecks if isinstance(bottlenecks, (list, tuple)) else [bottlenecks]
     xs = features if isinstance(features, (list, tuple)) else [features]*len(gs)
-    if len(xs) != len(gs): raise InputError(f"features must be one for each bottleneck: wanted {len(gs)}, got {len(xs)}")
+    if len(xs) != len(gs):
+        raise InputError(f"features must be one for each bottleneck: wanted {len(gs)}, got {len(xs)}")
     es = [torch.as_tensor(g.excess, dtype=torch.float64).cpu() for g in gs]
-    if any((e == 0).any() for e in es): raise InputError("a mode is perfectly correlated (ρ = 1): its information is infinite at every β > 1, there is nothing to sweep")
+    if any((e == 0).any() for e in es):
+        raise InputError("a mode is perfectly correlated (ρ = 1): its information is infinite at every β > 1, there is "
+                         "nothing to sweep")
     es = [e[torch.isfinite(e)] for e in es]
-    if not any(len(e) for e in es): raise InputError("a bottleneck has no mode at all (every ρ is 0): there is nothing to sweep")
+    if not any(len(e) for e in es):
+        raise InputError("a bottleneck has no mode at all (every ρ is 0): there is nothing to sweep")
     real = xs[0] is not None and gs[0].cca is not None
     if real:
         n = len(check_features(xs[0]))
         every = torch.zeros(n, dtype=torch.int64) if labels is None else check_labels(labels, n).cpu()
         rows = stratified_rows(every, limit, seed)
         y = every[rows]
-        if classes is None: seen, y = y.unique(return_inverse=True)                          # numbers may leave some out
+        if classes is None:
+            seen, y = y.unique(return_inverse=True)                          # numbers may leave some out
     else: y = torch.zeros(limit, dtype=torch.int64)
     k = int(y.max()) + 1
     m = max(2, min(modes_shown(k) if k > 1 else 20, max(map(len, es))))
     rng = generator(seed, 1)
     noise = torch.randn(len(y), m, generator=rng, dtype=torch.float64)
     model = torch.randn(len(y), m, generator=rng, dtype=torch.float64)
-    excess, variates = torch.full((len(gs), m), torch.inf, dtype=torch.float64), torch.zeros(len(gs), len(y), m, dtype=torch.float64)
+    excess, variates = (torch.full((len(gs), m), torch.inf, dtype=torch.float64),
+                        torch.zeros(len(gs), len(y), m, dtype=torch.float64))
     for i, (g, x, e) in enumerate(zip(gs, xs, es)):
         here = min(m, len(e))
         excess[i, :here] = e[:here]
@@ -108,8 +121,10 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
         else: variates[i, :, :here] = model[:, :here]
     shown = torch.cat([e[e < g.chance_excess] for g, e in zip(gs, es)])
     shown = shown if len(shown) else torch.cat(es)
-    grid = torch.linspace(math.log10(float(shown.min())) - .4, math.log10(float(shown.max())) + .6, steps, dtype=torch.float64)
-    es = [e if len(e) else torch.full((1,), torch.inf, dtype=torch.float64) for e in es]       # a checkpoint whose modes noise hides: its code stays empty
+    grid = torch.linspace(math.log10(float(shown.min())) - .4, math.log10(float(shown.max())) + .6, steps,
+                          dtype=torch.float64)
+    # a checkpoint whose modes noise hides: its code stays empty
+    es = [e if len(e) else torch.full((1,), torch.inf, dtype=torch.float64) for e in es]
     curves = [gaussian_ib_curve(e, 10**grid) for e in es]
     enter = [gaussian_ib_curve(e, torch.where(torch.isfinite(v), v, 1.)) for e, v in zip(es, excess)]
     both = lambda curves: (torch.stack(v) for v in zip(*curves))
@@ -118,11 +133,16 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     corners = [_corner(g, x if real else None, known) for g, x in zip(gs, xs)]
     rate, best, told = torch.tensor([[c.rate, c.optimum, c.iyt] for c in corners], dtype=torch.float64).T
     stand = torch.stack([torch.as_tensor(np.interp(float(r), v.numpy(), grid.numpy())) for r, v in zip(rate, ixt)])
-    arrays = {"corner_ixt": rate, "corner_best": best, "corner_iyt": told, "corner_log_excess": stand.where(rate.isfinite(), math.nan),
-              "log_excess": grid, "ixt": ixt, "iyt": iyt, "excess": excess, "enter_ixt": enter_ixt, "enter_iyt": enter_iyt,
-              "variates": variates, "noise": noise, "labels": y, "axes": torch.stack([_plane(v, y, k) for v in variates])}
-    info = {"kind": "gaussian", "epochs": epochs, "classes": list(classes or map(str, seen.tolist() if real else range(k))),
-            "no_corner": [c.why for c in corners], "corner_hidden": [c.hidden for c in corners], "relevance": gs[0].relevance, "total": max(map(len, es)), "simulated": not real, "k1": max(0, k - 1)}
+    arrays = {"corner_ixt": rate, "corner_best": best, "corner_iyt": told,
+              "corner_log_excess": stand.where(rate.isfinite(), math.nan),
+              "log_excess": grid, "ixt": ixt, "iyt": iyt, "excess": excess, "enter_ixt": enter_ixt,
+              "enter_iyt": enter_iyt,
+              "variates": variates, "noise": noise, "labels": y,
+              "axes": torch.stack([_plane(v, y, k) for v in variates])}
+    info = {"kind": "gaussian", "epochs": epochs,
+            "classes": list(classes or map(str, seen.tolist() if real else range(k))),
+            "no_corner": [c.why for c in corners], "corner_hidden": [c.hidden for c in corners],
+            "relevance": gs[0].relevance, "total": max(map(len, es)), "simulated": not real, "k1": max(0, k - 1)}
     return BetaFrames(info, arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #bdf0a9b9
@@ -153,7 +173,8 @@ def corner_words(frames: BetaFrames, # of Gaussian bottlenecks
     rate, best, told = (float(frames.arrays[f"corner_{n}"][checkpoint])*scale for n in ("ixt", "best", "iyt"))
     if math.isnan(rate): return f"no corner: {frames.info['no_corner'][checkpoint]}"
     hidden = ", where noise would hide the next mode" if frames.info["corner_hidden"][checkpoint] else ""
-    return f"corner at {rate:.3g} {unit}{hidden}: class means {best - told:.2g} {unit} ({_percent((best - told)/best)}) short"
+    return (f"corner at {rate:.3g} {unit}{hidden}: class means {best - told:.2g} {unit} "
+            f"({_percent((best - told)/best)}) short")
 
 # %% ../nbs/api/19c_beta_frames.ipynb #bef23c40
 def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
@@ -168,7 +189,8 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
                     )->BetaFrames:
     "Sweeps over the bottleneck of every checkpoint, on one grid of β. `InputError` if the features are gone."
     if part not in ("train", "test") or side not in ("a", "b") or relevance not in relevances:
-        raise InputError(f"part must be train or test, side a or b, relevance one of {', '.join(relevances)}; got {part!r}, {side!r}, {relevance!r}")
+        raise InputError(f"part must be train or test, side a or b, relevance one of {', '.join(relevances)}; got "
+                         f"{part!r}, {side!r}, {relevance!r}")
     timeline = pair if isinstance(pair, Timeline) else None
     if timeline: copula = timeline.info["copula"]
     runs = timeline_runs(timeline) if timeline else find_runs(pair)
@@ -185,7 +207,8 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
         else: fits.append(GaussianIB.fit_labels(x, y, copula=copula))
         xs.append(x)
     frames = gaussian_frames(fits, xs, y, runs[0].classes, epochs, limit=limit)
-    return BetaFrames(frames.info | {"encoders": short_names([r.path for r in (runs if side == "a" else runs[::-1])]), "relevance": relevance, "part": part, "side": side, "layer": layer}, frames.arrays)
+    return BetaFrames(frames.info | {"encoders": short_names([r.path for r in (runs if side == "a" else runs[::-1])]),
+                                     "relevance": relevance, "part": part, "side": side, "layer": layer}, frames.arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #8375500b
 def track_clusters(encoder, # (b, x, t) p(t|x), β ascending
@@ -234,10 +257,12 @@ def discrete_frames(pxy, # (x, y) joint distribution, or a `DiscreteIB`
     ib = pxy if isinstance(pxy, DiscreteIB) else DiscreteIB(pxy, device)
     for names, n, what in ((names_x, len(ib.px), "names_x"), (names_y, len(ib.py), "names_y")):
         if names is not None and len(names) != n: raise InputError(f"{what} must be {n} names, got {len(names)}")
-    if not ib.mutual_information > 1e-12: raise InputError("x and y are independent: at every β the best code says nothing")
+    if not ib.mutual_information > 1e-12:
+        raise InputError("x and y are independent: at every β the best code says nothing")
     onset = math.log10(max(ib.critical_beta - 1, 1e-2))
     grid = torch.linspace(onset - .5, max(onset + 2.5, 2.), steps, dtype=torch.float64)
-    with warnings.catch_warnings(record=True) as caught, tqdm(total=1, desc=f"{steps} β in one batch", disable=not progress) as bar:
+    with warnings.catch_warnings(record=True) as caught, tqdm(total=1, desc=f"{steps} β in one batch",
+                                                              disable=not progress) as bar:
         warnings.simplefilter("always")
         curve = ib.curve(1 + 10**grid)
         bar.update()
@@ -247,21 +272,27 @@ def discrete_frames(pxy, # (x, y) joint distribution, or a `DiscreteIB`
     ids = torch.as_tensor(track_clusters(enc, px))
     t = int(ids.max()) + 1
     place = torch.where(ids >= 0, ids, t)
-    scatter = lambda v, axis, index: v.new_zeros(*v.shape[:axis], t + 1, *v.shape[axis + 1:]).scatter_add_(axis, index.expand_as(v), v).narrow(axis, 0, t)
+    scatter = lambda v, axis, index: v.new_zeros(*v.shape[:axis], t + 1,
+                                                 *v.shape[axis + 1:]).scatter_add_(axis, index.expand_as(v),
+                                                                                   v).narrow(axis, 0, t)
     enc, dec = scatter(enc, 2, place[:, None]), scatter(dec, 1, place[..., None])
     hard = enc.argmax(2)
-    order = torch.as_tensor(_by_splits(hard[:, (shown := px.argsort(descending=True)[:limit].sort().values)].numpy())).long()
+    order = torch.as_tensor(_by_splits(hard[:,
+                                            (shown := px.argsort(descending=True)[:limit].sort().values)].numpy())).long()
     order = shown[order]
     info = {"kind": "discrete", "epochs": None, "names_x": [str(v) for v in (names_x or range(len(ib.px)))],
             "names_y": [str(v) for v in (names_y or range(len(ib.py)))], "information": ib.mutual_information,
-            "notes": sorted({str(w.message) for w in caught}), "certified": int(torch.as_tensor(curve.converged).sum()), "critical": ib.critical_beta}
+            "notes": sorted({str(w.message) for w in caught}), "certified": int(torch.as_tensor(curve.converged).sum()),
+            "critical": ib.critical_beta}
     arrays = {"log_excess": grid, "ixt": tensor(curve.ixt)[None], "iyt": tensor(curve.iyt)[None],
-              "encoder": enc[:, order], "decoder": dec, "weight": (enc*px[:, None]).sum(1), "hard": hard[:, order], "order": order}
+              "encoder": enc[:, order], "decoder": dec, "weight": (enc*px[:, None]).sum(1), "hard": hard[:, order],
+              "order": order}
     return BetaFrames(info, arrays)
 
 # %% ../nbs/api/19c_beta_frames.ipynb #502dbfa7
 def _corner_on_curve(plane, frames, c, unit):
-    "Marks the corner in the information plane and enlarges it where the plane is empty; or the reason why there is none."
+    """Marks the corner in the information plane and enlarges it where the plane is empty; or the reason why there is
+    none."""
     scale, arrays = 1. if unit == "nats" else to_bits(1.), frames.arrays
     rate, best, told = (float(arrays[f"corner_{n}"][c])*scale for n in ("ixt", "best", "iyt"))
     plane.set_title(textwrap.fill(corner_words(frames, c, unit), 46), fontsize="small", loc="left")
@@ -271,24 +302,29 @@ def _corner_on_curve(plane, frames, c, unit):
     for ax in (plane, near): _draw_corner(ax, rate, best, told, unit)
     near.plot(*(arrays[n][c].numpy()*scale for n in ("ixt", "iyt")), color=colours["blue"])
     near.set_xlim(rate - 1.1*reach, rate + 1.1*reach); near.set_ylim(best - 1.5*reach, best + .7*reach)
-    near.tick_params(labelsize="xx-small"); near.xaxis.set_major_locator(MaxNLocator(3)); near.yaxis.set_major_locator(MaxNLocator(3))
+    near.tick_params(labelsize="xx-small"); near.xaxis.set_major_locator(MaxNLocator(3))
+    near.yaxis.set_major_locator(MaxNLocator(3))
     plane.indicate_inset_zoom(near, edgecolor="black", alpha=.5)
 
 def _curves(fig, places, frames, i, c, unit):
     "Information against β, and the information plane, with the position on both."
     scale = (lambda v: v) if unit == "nats" else to_bits
-    grid, ixt, iyt = frames.arrays["log_excess"].numpy(), scale(frames.arrays["ixt"][c].numpy()), scale(frames.arrays["iyt"][c].numpy())
+    grid, ixt, iyt = (frames.arrays["log_excess"].numpy(), scale(frames.arrays["ixt"][c].numpy()),
+                      scale(frames.arrays["iyt"][c].numpy()))
     ax, plane = (fig.add_subplot(p) for p in places)
     for v, name, colour in ((ixt, "I(X;T)", "blue"), (iyt, "I(T;Y)", "vermillion")):
         ax.plot(grid, v, color=colours[colour], label=name); ax.plot(grid[i], v[i], "o", color=colours[colour])
     ax.axvline(grid[i], color="black", linewidth=.8)
-    if "corner_log_excess" in frames.arrays and np.isfinite(at := float(frames.arrays["corner_log_excess"][c])): ax.axvline(at, color=colours["vermillion"], linestyle=":", linewidth=1.2, label="corner")
+    if "corner_log_excess" in frames.arrays and np.isfinite(at := float(frames.arrays["corner_log_excess"][c])):
+        ax.axvline(at, color=colours["vermillion"], linestyle=":", linewidth=1.2, label="corner")
     ax.legend(fontsize="x-small")
     _tidy(ax, r"$\log_{10}(\beta - 1)$", f"information ({unit})")
-    plane.plot(ixt, iyt, color=colours["blue"]); plane.plot([0, iyt.max()], [0, iyt.max()], ":", color="black", linewidth=.7)
+    plane.plot(ixt, iyt, color=colours["blue"])
+    plane.plot([0, iyt.max()], [0, iyt.max()], ":", color="black", linewidth=.7)
     if "enter_ixt" in frames.arrays:
         x, y = (scale(frames.arrays[f"enter_{n}"][c].numpy()) for n in ("ixt", "iyt"))
-        plane.plot(x[x <= ixt.max()], y[x <= ixt.max()], "o", ms=3, mfc="white", color=colours["blue"], label="a mode enters")
+        plane.plot(x[x <= ixt.max()], y[x <= ixt.max()], "o", ms=3, mfc="white", color=colours["blue"],
+                   label="a mode enters")
         _corner_on_curve(plane, frames, c, unit)
         handles, labels = plane.get_legend_handles_labels()
         plane.legend(handles, [l.split(",")[0] for l in labels], fontsize="xx-small", loc="upper left")
@@ -316,23 +352,32 @@ def plot_sweep(frames: BetaFrames, # of either kind
         for j, v in enumerate(np.log10(a["excess"][c].numpy())):
             kept = np.clip((x - v)*math.log(10)/2, 0, None)*(1 if unit == "nats" else to_bits(1.))
             colour = colours["blue" if j < k1 or not k1 else "grey"]
-            if np.isfinite(v): ax.plot(x[kept > 0], kept[kept > 0], color=colour, linewidth=1); ax.plot(v, 0, "|", ms=9, color=colour)
-        ax.axvline(e, color="black", linewidth=.8); _tidy(ax, r"$\log_{10}(\beta - 1)$", f"kept by each mode, I(X;T) ({unit})")
+            if np.isfinite(v):
+                ax.plot(x[kept > 0], kept[kept > 0], color=colour, linewidth=1); ax.plot(v, 0, "|", ms=9, color=colour)
+        ax.axvline(e, color="black", linewidth=.8)
+        _tidy(ax, r"$\log_{10}(\beta - 1)$", f"kept by each mode, I(X;T) ({unit})")
         t, on = frame_code(frames, e, c)
         t, y, palette = t.numpy(), a["labels"].numpy(), list(colours.values())
-        if len(frames.info["classes"]) > dense: right.hexbin(*t.T, gridsize=45, cmap="Greys", mincnt=1, bins="log", linewidths=0)
-        for n, name in enumerate(frames.info["classes"] if len(frames.info["classes"]) <= dense else ()): right.plot(*t[y == n].T, "o^sD"[n//7 % 4], ms=2, alpha=.5, color=palette[n % 7])
+        if len(frames.info["classes"]) > dense:
+            right.hexbin(*t.T, gridsize=45, cmap="Greys", mincnt=1, bins="log", linewidths=0)
+        for n, name in enumerate(frames.info["classes"] if len(frames.info["classes"]) <= dense else ()):
+            right.plot(*t[y == n].T, "o^sD"[n//7 % 4], ms=2, alpha=.5, color=palette[n % 7])
         right.plot(*_noise_ellipse(frames, e, c), color="black", linewidth=.8)
-        right.set_aspect("equal", adjustable="datalim"); _tidy(right, f"code T, {on} modes on (ellipse: noise s.d.)", "")
+        right.set_aspect("equal", adjustable="datalim")
+        _tidy(right, f"code T, {on} modes on (ellipse: noise s.d.)", "")
     else:
-        ax.imshow(a["hard"].numpy().T % 7, aspect="auto", cmap=ListedColormap(list(colours.values())), vmin=0, vmax=6, interpolation="nearest",
+        ax.imshow(a["hard"].numpy().T % 7, aspect="auto", cmap=ListedColormap(list(colours.values())), vmin=0, vmax=6,
+                  interpolation="nearest",
                   extent=(float(a["log_excess"][0]), float(a["log_excess"][-1]), len(a["order"]), 0))
-        ax.axvline(e, color="black", linewidth=1); ax.set_xlabel(r"$\log_{10}(\beta - 1)$"); ax.set_ylabel("x, ordered by splits")
+        ax.axvline(e, color="black", linewidth=1); ax.set_xlabel(r"$\log_{10}(\beta - 1)$")
+        ax.set_ylabel("x, ordered by splits")
         ax.set_title("most probable cluster", fontsize="small", loc="left")
         names = [frames.info["names_x"][j] for j in a["order"]]
         some = range(len(names)) if len(names) <= 26 else []
-        ax.set_yticks([j + .5 for j in some], [names[j] for j in some], fontsize="x-small"); right.set_yticks(some, [names[j] for j in some], fontsize="x-small")
-        fig.colorbar(right.imshow(a["encoder"][i].numpy(), aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"), ax=right, label="p(t|x)")
+        ax.set_yticks([j + .5 for j in some], [names[j] for j in some], fontsize="x-small")
+        right.set_yticks(some, [names[j] for j in some], fontsize="x-small")
+        fig.colorbar(right.imshow(a["encoder"][i].numpy(), aspect="auto", cmap="Blues", vmin=0, vmax=1,
+                                  interpolation="nearest"), ax=right, label="p(t|x)")
         right.set_xlabel("cluster t"); right.set_ylabel("x"); right.xaxis.set_major_locator(MaxNLocator(integer=True))
     _curves(fig, (grid[1, 0], grid[1, 1]), frames, i, c, unit)
     return fig

@@ -32,7 +32,8 @@ def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anyth
 
 def ledoit_wolf_shrinkage(z, # (n, p) rows, each column centred
                           )->float: # in [0, 1]
-    "Ledoit & Wolf (2004) shrinkage towards a multiple of the identity, from the rows themselves: it needs fourth moments."
+    """Ledoit & Wolf (2004) shrinkage towards a multiple of the identity, from the rows themselves: it needs fourth
+    moments."""
     z = as_tensor(z).double()
     n, p = z.shape
     gram = z.T@z/n
@@ -65,7 +66,8 @@ def _whiten(sigma: Tensor, # (d, d) float64
         factor, failed = torch.linalg.cholesky_ex((1 - alpha)*sigma + alpha*eye)
         if not failed:
             w = torch.linalg.solve_triangular(factor.T, eye, upper=True)
-            low, high = (values[-1], values[0]) if alpha else (1/w.square().sum(), sigma.abs().sum(1).max())      # bounds of the eigenvalues
+            # bounds of the eigenvalues
+            low, high = (values[-1], values[0]) if alpha else (1/w.square().sum(), sigma.abs().sum(1).max())
             if low > tolerance*high: return w, (1 - alpha)*values/((1 - alpha)*values + alpha)
     values, vectors = (v.flip(-1) for v in torch.linalg.eigh(sigma))
     r = max(1, int((values > tolerance*values[0]).sum()))
@@ -77,11 +79,13 @@ def _whiten(sigma: Tensor, # (d, d) float64
 _TRACY_WIDOM_95 = 0.9793        # 95 % point of the Tracy–Widom law of order 1 (Johnstone 2008, table 1)
 
 def _chi(u: float, t: np.ndarray, n: int)->float:
-    "Inverse of psi(z) = sum(z t/(1 − z t))/n on (0, 1/max t): Newton's method in y = logit(z max t), where log psi is almost a straight line."
+    """Inverse of psi(z) = sum(z t/(1 − z t))/n on (0, 1/max t): Newton's method in y = logit(z max t), where log psi is
+    almost a straight line."""
     top = t.max()
     t, y = t/top, math.log(u*n/t.sum()*top)
     for _ in range(50):
-        s, rest = 1/(1 + math.exp(-y)), (1 - t) + t/(1 + math.exp(y))              # z max t, and 1 − z t without cancellation
+        # z max t, and 1 − z t without cancellation
+        s, rest = 1/(1 + math.exp(-y)), (1 - t) + t/(1 + math.exp(y))
         terms = t*s/rest
         step = math.log(terms.sum()/(n*u))*terms.sum()/((terms/rest).sum()*(1 - s))
         y -= step
@@ -117,7 +121,8 @@ def _squared_sines(u: Tensor, # (n, k) leading canonical variates of x, ρ desce
                    )->Tensor: # (k,) 1 − ρ², ascending
     "1 − ρ² from sines, accurate to rounding in the sine itself."
     qu, qv = (torch.linalg.qr(m).Q for m in (u, v))
-    for _ in range(2): qv = qv - qu@(qu.T@qv)                                       # the second time removes what rounding left
+    for _ in range(2):
+        qv = qv - qu@(qu.T@qv)                                       # the second time removes what rounding left
     return torch.linalg.svdvals(qv).flip(0).square().clamp(max=1)
 
 # %% ../nbs/api/11_cca.ipynb #5f09c609
@@ -138,7 +143,8 @@ class _Rows:
         return self.centred if self.centred is not None else torch.cat(list(self))
 
     def along(self, block: _Block, w: Tensor)->Tensor: # (n, r): w lives on the varying, scaled columns
-        return torch.cat([part[:, block.alive]@(w/block.scale) if not block.alive.all() else part@(w/block.scale) for part in self])
+        return torch.cat([part[:, block.alive]@(w/block.scale) if not block.alive.all() else part@(w/block.scale)
+                          for part in self])
 
     @classmethod
     def of(cls, x: Tensor, large: bool)->"_Rows":
@@ -148,7 +154,8 @@ class _Rows:
         return cls(x, sum(double(part, device).sum(0) for part in parts)/len(x))
 
 def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]: # Σ_x, Σ_xy, Σ_y, and the rows
-    "Covariances of the rows of x and y, in two passes over them. Memory: two float64 copies up to `in_one_piece` numbers, two blocks above."
+    """Covariances of the rows of x and y, in two passes over them. Memory: two float64 copies up to `in_one_piece`
+    numbers, two blocks above."""
     n, large = len(x), _large(x, y)
     of_x, of_y = _Rows.of(x, large), _Rows.of(y, large)
     if not large: return _gram(of_x.centred)/n, of_x.centred.T@of_y.centred/n, _gram(of_y.centred)/n, of_x, of_y
@@ -163,8 +170,8 @@ def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]:
 def _invert_spike(complement: Tensor, # 1 − ρ̂² of the sample
                   c_x: float, c_y: float, # dimensions over sample size
                   )->Tensor: # 1 − ρ² of the population; 1 where noise alone reaches ρ̂
-    """ρ̂² = r(1 − c_x + c_x/r)(1 − c_y + c_y/r) solved for r = ρ² (Bao et al. 2017), in t = 1 − r and s = 1 − ρ̂², so that nothing cancels near ρ = 1:
-    (1 − c_x)(1 − c_y) t² − (1 − c_x − c_y + s) t + s = 0."""
+    """ρ̂² = r(1 − c_x + c_x/r)(1 − c_y + c_y/r) solved for r = ρ² (Bao et al. 2017), in t = 1 − r and s = 1 − ρ̂², so
+    that nothing cancels near ρ = 1: (1 − c_x)(1 − c_y) t² − (1 − c_x − c_y + s) t + s = 0."""
     a, b = (1 - c_x)*(1 - c_y), 1 - c_x - c_y + complement
     if c_x + c_y >= 1: return torch.ones_like(complement)
     discriminant, edge2 = b.square() - 4*a*complement, c_x + c_y - 2*c_x*c_y + 2*math.sqrt(c_x*c_y*a)
@@ -172,7 +179,8 @@ def _invert_spike(complement: Tensor, # 1 − ρ̂² of the sample
     return torch.where((discriminant >= 0) & (1 - complement > edge2), t.clamp(0, 1), 1.)
 
 def _hidden_excess(c_x: float, c_y: float)->float: # 0 where n ≤ dimensions: then nothing can be told
-    "β_c − 1 of the weakest population mode that samples can show: ρ² = √(c_x c_y/((1 − c_x)(1 − c_y))) (Bao et al. 2017)."
+    """β_c − 1 of the weakest population mode that samples can show: ρ² = √(c_x c_y/((1 − c_x)(1 − c_y))) (Bao et al.
+    2017)."""
     if c_x + c_y >= 1: return 0.
     return math.inf if c_x*c_y == 0 else max(0., math.sqrt((1 - c_x)*(1 - c_y)/(c_x*c_y)) - 1)
 
@@ -185,7 +193,8 @@ def _tails(a: Tensor, b: Tensor, # (n,) leverages of rows on both sides
 def _leverages_without(h: Tensor, # (n,) leverages among all rows
                        stay: Tensor, # (n',) numbers of the rows that stay
                        )->Tensor: # (n',) leverages among those, about
-    "h/(1 − h) is what a row adds to a direction beside all others; where rows go it grows by one factor for all, so that leverages still add up to the rank."
+    """h/(1 − h) is what a row adds to a direction beside all others; where rows go it grows by one factor for all, so
+    that leverages still add up to the rank."""
     odds, rank, log_c = (h/(1 - h).clamp_min(1e-12))[stay], float(h.sum()), 0.
     for _ in range(30):                                                            # Newton's method
         there = 1/(1 + 1/(math.exp(log_c)*odds).clamp_min(1e-300))
@@ -197,8 +206,9 @@ def _leverages_without(h: Tensor, # (n,) leverages among all rows
 
 @dataclass(frozen=True)
 class CanonicalCorrelations:
-    """Canonical correlations of x and y, largest first, with the canonical directions and what the sample size says about them.
-    Arrays are float64 of the kind (NumPy or torch) of the input; m = min(rank_x, rank_y). Directions are computed when first asked for."""
+    """Canonical correlations of x and y, largest first, with the canonical directions and what the sample size says
+    about them. Arrays are float64 of the kind (NumPy or torch) of the input; m = min(rank_x, rank_y). Directions are
+    computed when first asked for."""
     rho: np.ndarray                                # (m,) canonical correlations in [0, 1], largest first
     one_minus_rho2: np.ndarray                     # (m,) 1 − ρ², not by subtraction where that would lose digits and rows are there
     n: "int|None"                                  # sample size; `None`: a population covariance
@@ -252,7 +262,8 @@ class CanonicalCorrelations:
             if ridge: s.diagonal().add_(self.shrinkage)
             out[a.alive.nonzero(), b.alive.nonzero().T] = s*a.scale*b.scale
             return self._kind(out)
-        return block(self._x.sigma, self._x, self._x, True), block(self._cross, self._x, self._y, False), block(self._y.sigma, self._y, self._y, True)
+        return block(self._x.sigma, self._x, self._x, True), block(self._cross, self._x, self._y,
+                                                                   False), block(self._y.sigma, self._y, self._y, True)
 
     @property
     def significant(self):
@@ -266,8 +277,8 @@ class CanonicalCorrelations:
 
     @property
     def debiased(self):
-        """(m,) estimates of the population ρ: the inflation by finite samples taken out (Bao, Hu, Pan & Zhou 2017); 0 where noise alone explains it.
-        With shrinkage an approximation, by effective degrees of freedom."""
+        """(m,) estimates of the population ρ: the inflation by finite samples taken out (Bao, Hu, Pan & Zhou 2017); 0
+        where noise alone explains it. With shrinkage an approximation, by effective degrees of freedom."""
         return self._kind((1 - torch.as_tensor(self.debiased_one_minus_rho2)).sqrt())
 
     @property
@@ -284,16 +295,20 @@ class CanonicalCorrelations:
     def with_tails(self, x, # (n, d_x) the rows that were fitted
                    y, # (n, d_y) their partners
                    )->"CanonicalCorrelations": # with `tails`, noise edge and threshold of these rows
-        """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for Gaussian rows of these correlations, for whitened z. Light tails count as
-        Gaussian. In elliptical families all variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
+        """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for
+        Gaussian rows of these correlations, for whitened z. Light tails count as Gaussian. In elliptical families all
+        variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
         return self.with_leverages(self.leverages_x(x), self.leverages_y(y))
 
     def with_leverages(self, of_x, # (n,) `leverages_x` of the rows that were fitted
                        of_y, # (n,) `leverages_y`
                        )->"CanonicalCorrelations":
-        "The same as `with_tails` from leverages alone, where rows are not at hand. They are those of each side by itself, and serve for every partner that is not cut."
+        """The same as `with_tails` from leverages alone, where rows are not at hand. They are those of each side by
+        itself, and serve for every partner that is not cut."""
         a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (of_x, of_y))
-        if not a.shape == b.shape == (self.n,): raise InputError(f"leverages must be ({self.n},), one for each row, got {tuple(a.shape)} and {tuple(b.shape)}")
+        if not a.shape == b.shape == (self.n,):
+            raise InputError(f"leverages must be ({self.n},), one for each row, got {tuple(a.shape)} and "
+                             f"{tuple(b.shape)}")
         tails = _tails(a, b, float(torch.as_tensor(self.rho).square().sum()))
         edge, threshold = noise_edge(self._x.shares, self._y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, threshold=threshold)
@@ -310,11 +325,13 @@ class CanonicalCorrelations:
 
     def _leverages(self, rows, name, block)->Tensor:
         f = check_features(rows, name)
-        return torch.cat([((part[:, block.alive]/block.scale)@block.w).square().sum(1) for part in _Rows.of(f, _large(f))])/self.n
+        return torch.cat([((part[:, block.alive]/block.scale)@block.w).square().sum(1)
+                          for part in _Rows.of(f, _large(f))])/self.n
 
     def swapped(self)->"CanonicalCorrelations":
         "The same with x and y exchanged."
-        return replace(self, rank_x=self.rank_y, rank_y=self.rank_x, dof_x=self.dof_y, dof_y=self.dof_x, dead_x=self.dead_y, dead_y=self.dead_x, _x=self._y, _y=self._x, _cross=self._cross.T)
+        return replace(self, rank_x=self.rank_y, rank_y=self.rank_x, dof_x=self.dof_y, dof_y=self.dof_x,
+                       dead_x=self.dead_y, dead_y=self.dead_x, _x=self._y, _y=self._x, _cross=self._cross.T)
 
     def transform_x(self, x, # (n, d_x) features
                     )->"Tensor|np.ndarray": # (n, m) canonical variates, of the kind of x
@@ -329,7 +346,8 @@ class CanonicalCorrelations:
     def score(self, x, # (n, d_x) features that were not fitted
               y, # (n, d_y) their partners
               )->"Tensor|np.ndarray": # (m,) correlations in [−1, 1], of the kind of x
-        "Correlation of each pair of canonical variates on other data: what is left of ρ when nothing is fitted any more. 0 for a variate that does not vary."
+        """Correlation of each pair of canonical variates on other data: what is left of ρ when nothing is fitted any
+        more. 0 for a variate that does not vary."""
         x_, y_ = _check_pair(x, y)
         u, v = _centred(torch.as_tensor(self.transform_x(x_)))[1], _centred(torch.as_tensor(self.transform_y(y_)))[1]
         norms = (u.square().sum(0)*v.square().sum(0)).sqrt()
@@ -338,8 +356,11 @@ class CanonicalCorrelations:
     def __repr__(self):
         lead = ", ".join(f"{r:.4g}" for r in self.rho[:10]) + (", …" if len(self.rho) > 10 else "")
         dead = f", dead columns {len(self.dead_x)} + {len(self.dead_y)}" if len(self.dead_x) + len(self.dead_y) else ""
-        tail = "population" if self.n is None else f"n={self.n}, {self.num_significant} above the noise (edge {self.noise_edge:.3f}, 95 % {self.threshold:.3f})"
-        return f"CanonicalCorrelations(rho=[{lead}], ranks {self.rank_x} and {self.rank_y}{dead}, shrinkage={self.shrinkage:.3g}, {tail})"
+        tail = ("population" if self.n is None
+                else f"n={self.n}, {self.num_significant} above the noise (edge {self.noise_edge:.3f}, 95 % "
+                     f"{self.threshold:.3f})")
+        return (f"CanonicalCorrelations(rho=[{lead}], ranks {self.rank_x} and {self.rank_y}{dead}, "
+                f"shrinkage={self.shrinkage:.3g}, {tail})")
 
 def _project(x, mean, weights, name):
     f = check_features(x, name)
@@ -354,40 +375,53 @@ def _alpha(shrinkage, n, joint, rows)->float:
     "α from what the caller asked for; `joint` and `rows` make the scaled covariance and rows when they are needed."
     if shrinkage is None: return 0.
     if not isinstance(shrinkage, str):
-        if not isinstance(shrinkage, (int, float)) or not 0 <= shrinkage < 1: raise InputError(f"{_SHRINKAGE}, got {shrinkage!r}")
+        if not isinstance(shrinkage, (int, float)) or not 0 <= shrinkage < 1:
+            raise InputError(f"{_SHRINKAGE}, got {shrinkage!r}")
         return float(shrinkage)
     if shrinkage not in ("auto", "oas", "ledoit-wolf"): raise InputError(f"{_SHRINKAGE}, got {shrinkage!r}")
     if n is None: raise InputError(f"shrinkage={shrinkage!r} needs the sample size n, got None")
-    if shrinkage == "ledoit-wolf" and rows is None: raise InputError("shrinkage='ledoit-wolf' needs the rows (fourth moments), got a covariance; use auto, oas or a number")
+    if shrinkage == "ledoit-wolf" and rows is None:
+        raise InputError("shrinkage='ledoit-wolf' needs the rows (fourth moments), got a covariance; use auto, oas or "
+                         "a number")
     if shrinkage == "auto": return 10/(n + 10)
-    return min(.999, oas_shrinkage(joint(), n) if shrinkage == "oas" else ledoit_wolf_shrinkage(rows()))      # α = 1 would leave nothing to correlate
+    # α = 1 would leave nothing to correlate
+    return min(.999, oas_shrinkage(joint(), n) if shrinkage == "oas" else ledoit_wolf_shrinkage(rows()))
 
 def _solve(sx: Tensor, sxy: Tensor, sy: Tensor, # float64 joint covariance
            mean_x: Tensor, mean_y: Tensor, n, shrinkage, rank, tolerance, like,
            rows=None, # makes, when they are needed, `_Rows` of x and of y, centred: their covariance is that of rowsᵀ rows/n
            of_data: bool = True, # a covariance of data is positive semi-definite but for rounding; one that is given may not be
            )->CanonicalCorrelations:
-    if rank is not None and (int(rank) != rank or rank < 1): raise InputError(f"rank must be a positive integer or None, got {rank!r}")
+    if rank is not None and (int(rank) != rank or rank < 1):
+        raise InputError(f"rank must be a positive integer or None, got {rank!r}")
     sides = []
     for s, mean, name in ((sx, mean_x, "x"), (sy, mean_y, "y")):
         v = s.diagonal()
-        alive = v > torch.maximum(1e-24*mean.square(), 1e-20*v.max())          # more than rounding: of the mean, and beside the other columns
-        if not alive.any(): raise InputError(f"{name} must have at least one column that varies, got {len(v)} constant columns")
+        # more than rounding: of the mean, and beside the other columns
+        alive = v > torch.maximum(1e-24*mean.square(), 1e-20*v.max())
+        if not alive.any():
+            raise InputError(f"{name} must have at least one column that varies, got {len(v)} constant columns")
         sides.append((alive, v[alive].mean().sqrt()))
     (ax, scale_x), (ay, scale_y) = sides
     cut = lambda s, a, b: s if a.all() and b.all() else s[a][:, b]
     sx, sxy, sy = cut(sx, ax, ax)/scale_x**2, cut(sxy, ax, ay)/(scale_x*scale_y), cut(sy, ay, ay)/scale_y**2
     joint = lambda: torch.cat([torch.cat([sx, sxy], 1), torch.cat([sxy.T, sy], 1)])
-    alpha = _alpha(shrinkage, n, joint, rows and (lambda: torch.cat([r.all()[:, a]/s for r, (a, s) in zip(rows(), sides)], 1)))
+    alpha = _alpha(shrinkage, n, joint,
+                   rows and (lambda: torch.cat([r.all()[:, a]/s for r, (a, s) in zip(rows(), sides)], 1)))
     x = _Block(sx, mean_x, ax, scale_x, *_whiten(sx, alpha, rank, tolerance))
     y = _Block(sy, mean_y, ay, scale_y, *_whiten(sy, alpha, rank, tolerance))
     rho = torch.linalg.svdvals((1 - alpha)*(x.w.T@sxy@y.w))
-    if not of_data and rho[0] > 1 + 1e-6: raise InputError(f"sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix, got a correlation of {float(rho[0]):.6g}")
+    if not of_data and rho[0] > 1 + 1e-6:
+        raise InputError(f"sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix, got a "
+                         f"correlation of {float(rho[0]):.6g}")
     rho = rho.clamp(max=1)
-    edge, threshold = (0., 64*torch.finfo(torch.float64).eps*max(len(ax), len(ay))) if n is None else noise_edge(x.shares, y.shares, n)
+    edge, threshold = ((0., 64*torch.finfo(torch.float64).eps*max(len(ax), len(ay))) if n is None
+                       else noise_edge(x.shares, y.shares, n))
     kind = lambda v: same_kind(v, like=like)
-    cc = CanonicalCorrelations(rho=kind(rho), one_minus_rho2=kind((1 - rho)*(1 + rho)), n=n, shrinkage=alpha, rank_x=x.w.shape[1], rank_y=y.w.shape[1], dof_x=float(x.shares.sum()),
-        dof_y=float(y.shares.sum()), dead_x=kind((~ax).nonzero()[:, 0]), dead_y=kind((~ay).nonzero()[:, 0]), noise_edge=edge, threshold=threshold, _x=x, _y=y, _cross=sxy)
+    cc = CanonicalCorrelations(rho=kind(rho), one_minus_rho2=kind((1 - rho)*(1 + rho)), n=n, shrinkage=alpha,
+                               rank_x=x.w.shape[1], rank_y=y.w.shape[1], dof_x=float(x.shares.sum()),
+        dof_y=float(y.shares.sum()), dead_x=kind((~ax).nonzero()[:, 0]), dead_y=kind((~ay).nonzero()[:, 0]),
+                               noise_edge=edge, threshold=threshold, _x=x, _y=y, _cross=sxy)
     near = int(((1 - rho)*(1 + rho) < 1e-6).sum())
     if not near or rows is None: return cc
     a, b = x.w@cc._rotations[0][:, :near], y.w@cc._rotations[1][:, :near]
@@ -407,23 +441,29 @@ def cca_from_covariance(sigma_x, # (d_x, d_x)
                         rank: "int|None" = None, # keep at most so many leading principal directions of each side
                         rank_tolerance: float = 1e-10, # cut directions with less than this share of the largest variance
                         )->CanonicalCorrelations:
-    """Canonical correlations of a joint covariance with mean 0. `InputError` if it is not symmetric and positive semi-definite.
-    1 − ρ² is known to about 1e-15: a covariance says no more."""
-    sx, sxy, sy = (check_features(s, name) for s, name in ((sigma_x, "sigma_x"), (sigma_xy, "sigma_xy"), (sigma_y, "sigma_y")))
+    """Canonical correlations of a joint covariance with mean 0. `InputError` if it is not symmetric and positive
+    semi-definite. 1 − ρ² is known to about 1e-15: a covariance says no more."""
+    sx, sxy, sy = (check_features(s, name) for s, name in ((sigma_x, "sigma_x"), (sigma_xy, "sigma_xy"),
+                                                           (sigma_y, "sigma_y")))
     sx, sxy, sy = (double(s, sx.device) for s in (sx, sxy, sy))
     d_x, d_y = len(sx), len(sy)
     for s, name, shape in ((sx, "sigma_x", (d_x, d_x)), (sy, "sigma_y", (d_y, d_y)), (sxy, "sigma_xy", (d_x, d_y))):
         if tuple(s.shape) != shape: raise InputError(f"{name} must be {shape}, got shape {tuple(s.shape)}")
     for s, name in ((sx, "sigma_x"), (sy, "sigma_y")):
         skew = float((s - s.T).abs().max())
-        if skew > 1e-6*float(s.abs().max()): raise InputError(f"{name} must be symmetric, got an asymmetry of {skew:.3g}")
-        if s.diagonal().min() < 0: raise InputError(f"{name} must have variances on its diagonal, got {float(s.diagonal().min()):.3g}")
-    return _solve(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, shrinkage, rank, rank_tolerance, like=sigma_x, of_data=False)
+        if skew > 1e-6*float(s.abs().max()):
+            raise InputError(f"{name} must be symmetric, got an asymmetry of {skew:.3g}")
+        if s.diagonal().min() < 0:
+            raise InputError(f"{name} must have variances on its diagonal, got {float(s.diagonal().min()):.3g}")
+    return _solve(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, shrinkage, rank, rank_tolerance,
+                  like=sigma_x, of_data=False)
 
 # %% ../nbs/api/11_cca.ipynb #172c48d0
 def _check_pair(x, y)->tuple[Tensor, Tensor]:
     x, y = check_features(x, "x"), check_features(y, "y")
-    if len(x) != len(y): raise InputError(f"x and y must have the same number of rows (the same inputs in the same order), got {len(x)} and {len(y)}")
+    if len(x) != len(y):
+        raise InputError(f"x and y must have the same number of rows (the same inputs in the same order), got {len(x)} "
+                         f"and {len(y)}")
     if len(x) < 3: raise InputError(f"x and y must have at least 3 rows, got {len(x)}")
     return x, y.to(x.device)
 
@@ -434,8 +474,8 @@ def _centred(x: Tensor)->tuple[Tensor, Tensor]:
     return mean, x - mean
 
 def _gram(x: Tensor)->Tensor: # (d, d)
-    """xᵀx by blocks of columns, the upper triangle only: little more than half the work of a full product. With a single thread NumPy's symmetric product, a quarter faster; with more, its waiting
-    threads would slow torch's."""
+    """xᵀx by blocks of columns, the upper triangle only: little more than half the work of a full product. With a
+    single thread NumPy's symmetric product, a quarter faster; with more, its waiting threads would slow torch's."""
     if x.device.type == "cpu" and torch.get_num_threads() == 1:
         rows = x.numpy()
         return torch.from_numpy(rows.T@rows)
@@ -458,4 +498,5 @@ def canonical_correlations(x, # (n, d_x) features, any float dtype; or a `JointS
         return _solve(*x.covariance(), x.mean_x, x.mean_y, x.n, shrinkage, rank, rank_tolerance, like=x.mean_x)
     f, g = _check_pair(x, y)
     *covariance, of_x, of_y = _moments(f, g)
-    return _solve(*covariance, of_x.mean, of_y.mean, len(f), shrinkage, rank, rank_tolerance, like=x, rows=lambda: (of_x, of_y))
+    return _solve(*covariance, of_x.mean, of_y.mean, len(f), shrinkage, rank, rank_tolerance, like=x,
+                  rows=lambda: (of_x, of_y))

@@ -438,7 +438,8 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--out", required=True, metavar="DIR", help="folder for everything; the same command again goes on")
     p.add_argument("--layer", choices=("backbone", "head"), default="backbone",
                    help="layer whose features are analysed (default: %(default)s)")
-    p.add_argument("--copula", action="store_true", help="take normal scores of every feature first: the meta-Gaussian bottleneck")
+    p.add_argument("--copula", action="store_true",
+                   help="take normal scores of every feature first: the meta-Gaussian bottleneck")
     p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS",
                    help="run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this "
                         "machine")

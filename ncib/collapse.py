@@ -20,7 +20,8 @@ from .stats import ClassStats, counted_rows, double, nearest_class_mean, within_
 # %% ../nbs/api/06_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
 class CollapseMetrics:
-    "Neural-collapse metrics of one set of features; every NC number is 0 at perfect collapse. Arrays are of the kind (NumPy or torch) of the features, in float64."
+    """Neural-collapse metrics of one set of features; every NC number is 0 at perfect collapse. Arrays are of the kind
+    (NumPy or torch) of the features, in float64."""
     nc1: float # tr(Σ_W Σ_B⁺), divided by K unless nc1_convention is "trace"
     nc1_quotient: float # tr Σ_W / tr Σ_B
     cdnv: float # mean over pairs of classes of (v_i + v_j)/(2‖μ_i − μ_j‖²)
@@ -54,7 +55,8 @@ class CollapseMetrics:
         return self.class_means - self.centre
     @property
     def cosines(self): # (K, K)
-        "Cosines between the centred class means, 1 on the diagonal; a class mean at the global mean has no direction and gets cosine 0 with all others."
+        """Cosines between the centred class means, 1 on the diagonal; a class mean at the global mean has no direction
+        and gets cosine 0 with all others."""
         return same_kind(_cosines(torch.as_tensor(self.centred_means)), self.class_means)
 
     def nearest_class_mean(self, features, # (m, d) any float dtype: held-out samples too
@@ -68,17 +70,20 @@ class CollapseMetrics:
 
     def __repr__(self):
         ignored = f" ({self.ignored} ignored)" if self.ignored else ""
-        head = (f"CollapseMetrics: {len(self.classes)} classes, {int(self.counts.sum())} samples{ignored}, {self.class_means.shape[1]} features "
+        head = (f"CollapseMetrics: {len(self.classes)} classes, {int(self.counts.sum())} samples{ignored}, "
+                f"{self.class_means.shape[1]} features "
                 f"(nc1: {self.nc1_convention}, global mean: {self.global_mean})")
         return "\n".join([head] + [f"  {k:20}" + ("–" if v is None else f"{v:.6g}") for k, v in self.to_dict().items()])
 
     def _repr_markdown_(self):
         head, *rows = repr(self).splitlines()
-        return "\n".join([head, "", "| metric | value |", "|---|---|"] + ["| {} | {} |".format(*r.split()) for r in rows])
+        return "\n".join([head, "", "| metric | value |", "|---|---|"] + ["| {} | {} |".format(*r.split())
+                                                                          for r in rows])
 
 # %% ../nbs/api/06_collapse.ipynb #311586e9
 def _span(means: Tensor, share: Tensor, size: float)->tuple[Tensor, Tensor, Tensor]: # M (K, d), eigenvalues of Σ_B (q,), basis (d, q)
-    "Σ_B = Σ_k share_k M_k M_kᵀ through the SVD of √share·M, cut at rank K−1 and at the rounding error of means of length `size`."
+    """Σ_B = Σ_k share_k M_k M_kᵀ through the SVD of √share·M, cut at rank K−1 and at the rounding error of means of
+    length `size`."""
     M = means - share@means
     M = M - share@M
     _, s, vt = torch.linalg.svd(M*share.sqrt()[:, None], full_matrices=False)
@@ -109,7 +114,8 @@ def _class_sums(x: Tensor, y: Tensor, origin: Tensor, num_classes: int, some: bo
     sums = origin.new_zeros(num_classes, len(origin))
     buffer = None
     for c, k in _chunks(x, y, len(origin), some):
-        if buffer is None or len(buffer) < len(c): buffer = torch.empty(c.shape, dtype=torch.float64, device=origin.device)
+        if buffer is None or len(buffer) < len(c):
+            buffer = torch.empty(c.shape, dtype=torch.float64, device=origin.device)
         sums.index_add_(0, k, buffer[:len(c)].copy_(c).sub_(origin))
     return sums
 
@@ -123,21 +129,25 @@ def _second_pass(batches, # pairs of (n, d) features and (n,) int64 rows of `mea
     "What needs every sample again once the class means are known."
     (K, d), q = means.shape, basis.shape[1]
     centres = (origin + means).to(dtype)
-    rest = (origin - centres.double()) + means                              # what rounding the centres to `dtype` left out
+    # what rounding the centres to `dtype` left out
+    rest = (origin - centres.double()) + means
     coordinates = (means - means.mean(0))@basis
     half = (squared/2 + (rest@basis)@coordinates.T).to(dtype)
     maps = basis.T
     if weight is not None:
         maps = torch.cat([maps, weight])
-        table = centres.double()@weight.T + bias                             # logits of the centres; only differences within a row matter
+        # logits of the centres; only differences within a row matter
+        table = centres.double()@weight.T + bias
         table = (table - table.amax(1, keepdim=True)).to(dtype)
     maps, coordinates = maps.to(dtype).contiguous(), coordinates.to(dtype)
-    counts, seen = torch.zeros(K, dtype=torch.int64, device=means.device), torch.zeros(2, dtype=torch.int64, device=means.device)
+    counts, seen = (torch.zeros(K, dtype=torch.int64, device=means.device),
+                    torch.zeros(2, dtype=torch.int64, device=means.device))
     class_scatter, scatter, buffers = means.new_zeros(K), means.new_zeros(q, q), None
     for batch in batches:
         for x, k in _chunks(*batch, max(K, d), False):
             x = x.to(means.device, dtype)
-            if buffers is None or len(x) > len(buffers[0]): buffers = [torch.empty(len(x), w, dtype=dtype, device=x.device) for w in (d, d, len(maps))]
+            if buffers is None or len(x) > len(buffers[0]):
+                buffers = [torch.empty(len(x), w, dtype=dtype, device=x.device) for w in (d, d, len(maps))]
             r, c, z = (b[:len(x)] for b in buffers)
             torch.sub(x, torch.index_select(centres, 0, k, out=c), out=r)
             torch.mm(r, maps.T, out=z)
@@ -155,7 +165,8 @@ def _second_pass(batches, # pairs of (n, d) features and (n,) int64 rows of `mea
 
 # %% ../nbs/api/06_collapse.ipynb #ad4917bd
 def _check_options(nc1_convention, global_mean):
-    for name, value, wanted in [("nc1_convention", nc1_convention, ("papyan", "trace")), ("global_mean", global_mean, ("classes", "samples"))]:
+    for name, value, wanted in [("nc1_convention", nc1_convention, ("papyan", "trace")),
+                                ("global_mean", global_mean, ("classes", "samples"))]:
         if value not in wanted: raise InputError(f"{name} must be {' or '.join(map(repr, wanted))}, got {value!r}")
 
 def _check_classifier(weight, bias, dim, device)->tuple[Tensor|None, Tensor|None]: # float64 weight and bias
@@ -163,11 +174,14 @@ def _check_classifier(weight, bias, dim, device)->tuple[Tensor|None, Tensor|None
         if bias is not None: raise InputError("bias needs a weight, got weight=None")
         return None, None
     weight = check_features(weight, "weight")
-    if weight.shape[1] != dim: raise InputError(f"weight must be (K, {dim}) as the features have {dim} columns, got {tuple(weight.shape)}")
+    if weight.shape[1] != dim:
+        raise InputError(f"weight must be (K, {dim}) as the features have {dim} columns, got {tuple(weight.shape)}")
     weight = double(weight, device)
     if bias is None: return weight, weight.new_zeros(len(weight))
     bias = as_tensor(bias)
-    if bias.shape != weight.shape[:1]: raise InputError(f"bias must be ({len(weight)},) as weight is {tuple(weight.shape)}, got shape {tuple(bias.shape)}")
+    if bias.shape != weight.shape[:1]:
+        raise InputError(f"bias must be ({len(weight)},) as weight is {tuple(weight.shape)}, got shape "
+                         f"{tuple(bias.shape)}")
     return weight, double(check_features(bias[None], "bias")[0], device)
 
 def _select(counts: Tensor, classes)->Tensor: # int64 labels of the classes to measure
@@ -175,14 +189,17 @@ def _select(counts: Tensor, classes)->Tensor: # int64 labels of the classes to m
     if classes is None: keep = torch.arange(len(counts), device=counts.device)
     else:
         keep = check_labels(classes, None, len(counts), name="classes", device=counts.device)
-        if len(keep.unique()) < len(keep): raise InputError(f"classes must be different from each other, got {keep.tolist()}")
+        if len(keep.unique()) < len(keep):
+            raise InputError(f"classes must be different from each other, got {keep.tolist()}")
     if empty := keep[counts[keep] == 0].tolist():
-        raise InputError(f"labels have no sample of class {named_classes(empty)}; leave empty classes out with classes=, or number the others with numpy.unique(labels, return_inverse=True)[1]")
+        raise InputError(f"labels have no sample of class {named_classes(empty)}; leave empty classes out with "
+                         f"classes=, or number the others with numpy.unique(labels, return_inverse=True)[1]")
     if len(keep) < 2: raise InputError(f"collapse needs at least two classes, got {len(keep)}")
     return keep
 
 # %% ../nbs/api/06_collapse.ipynb #f6bf9ebb
-def _assemble(like, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean, ignored)->CollapseMetrics:
+def _assemble(like, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen,
+              nc1_convention, global_mean, ignored)->CollapseMetrics:
     K, n = len(M), counts.sum()
     known, alone = within_is_known(counts, keep), counts == 1
     if not known: class_scatter, scatter = class_scatter*torch.nan, scatter*torch.nan
@@ -197,19 +214,25 @@ def _assemble(like, keep, counts, class_means, M, between, squared, class_scatte
     mean_energy = energy.mean()
     kind = lambda t: same_kind(t, like)
     return CollapseMetrics(
-        nc1=float(ratio/K if nc1_convention == "papyan" else ratio), nc1_quotient=float(class_scatter.sum()/n/between.sum()),
+        nc1=float(ratio/K if nc1_convention == "papyan" else ratio),
+        nc1_quotient=float(class_scatter.sum()/n/between.sum()),
         cdnv=math.nan if alone.any() else float(pairs.nan_to_num(math.inf, math.inf).mean()),
         equinorm=float(norms.std(correction=0)/norms.mean()), equiangular=float(cos[off].std(correction=0)),
         max_angle_gap=float((cos[off] + 1/(K - 1)).abs().mean()), etf_error=float((gram/gram.norm() - etf).norm()),
-        gnc2=float((energy - mean_energy).square().mean()) if mean_energy < math.inf else math.inf, gnc2_mean=float(mean_energy),
+        gnc2=float((energy - mean_energy).square().mean()) if mean_energy < math.inf else math.inf,
+        gnc2_mean=float(mean_energy),
         nc3=None if weight is None else float((weight/weight.norm() - M/M.norm()).square().sum()),
-        nc4=None if weight is None or seen is None else int(seen[1])/int(seen[2]), ncc_accuracy=None if seen is None else int(seen[0])/int(seen[2]),
+        nc4=None if weight is None or seen is None else int(seen[1])/int(seen[2]),
+        ncc_accuracy=None if seen is None else int(seen[0])/int(seen[2]),
         participation_ratio=float(between.sum().square()/between.square().sum()), between_spectrum=kind(between),
-        within_spectrum=kind(torch.linalg.eigvalsh(within).flip(0).clamp(min=0) if known else within.diagonal()), classes=kind(keep), counts=kind(counts), class_means=kind(class_means),
-        centre=kind((class_means - M).mean(0)), nc1_convention=nc1_convention, global_mean=global_mean, ignored=int(ignored))
+        within_spectrum=kind(torch.linalg.eigvalsh(within).flip(0).clamp(min=0) if known else within.diagonal()),
+        classes=kind(keep), counts=kind(counts), class_means=kind(class_means),
+        centre=kind((class_means - M).mean(0)), nc1_convention=nc1_convention, global_mean=global_mean,
+        ignored=int(ignored))
 
 def _share(counts, global_mean)->Tensor: # (K,) weights of the classes in the global mean
-    return counts/counts.sum().double() if global_mean == "samples" else torch.full(counts.shape, 1/len(counts), dtype=torch.float64, device=counts.device)
+    return (counts/counts.sum().double() if global_mean == "samples"
+            else torch.full(counts.shape, 1/len(counts), dtype=torch.float64, device=counts.device))
 
 # %% ../nbs/api/06_collapse.ipynb #fba4f181
 def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
@@ -223,8 +246,9 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
                      )->CollapseMetrics:
     """All collapse metrics of features in memory, in two passes over them.
 
-    Σ_W is pooled over the classes. Those of a single sample tell nothing of it: a warning names them, and cdnv, which needs the variance of every class, is NaN; where no class has two
-    samples, NC1, its quotient and the spectrum of Σ_W are NaN too."""
+    Σ_W is pooled over the classes. Those of a single sample tell nothing of it: a warning names them, and cdnv, which
+    needs the variance of every class, is NaN; where no class has two samples, NC1, its quotient and the spectrum of Σ_W
+    are NaN too."""
     _check_options(nc1_convention, global_mean)
     x = check_features(features, finite=False)
     device = torch.device("cpu") if x.device.type == "mps" else x.device
@@ -252,7 +276,8 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
         chunks = _chunks(x, y, max(M.shape), ignored > 0 or classes is not None)
         class_scatter, scatter, seen = _second_pass(chunks, origin, means, basis, squared, weight, bias, dtype)
         if scatter.diagonal().min() >= 1e-9*class_scatter.sum(): break
-    return _assemble(features, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen, nc1_convention, global_mean, ignored)
+    return _assemble(features, keep, counts, class_means, M, between, squared, class_scatter, scatter, weight, seen,
+                     nc1_convention, global_mean, ignored)
 
 # %% ../nbs/api/06_collapse.ipynb #254812eb
 def collapse_metrics_from_stats(stats: ClassStats, # of the features, from one pass
@@ -267,24 +292,31 @@ def collapse_metrics_from_stats(stats: ClassStats, # of the features, from one p
     "The collapse metrics of streamed features. Classes of a single sample as for `collapse_metrics`."
     _check_options(nc1_convention, global_mean)
     weight, bias = _check_classifier(weight, bias, stats.dim, stats.device)
-    if weight is not None and len(weight) != stats.num_classes: raise InputError(f"weight must have {stats.num_classes} rows, got {len(weight)}")
+    if weight is not None and len(weight) != stats.num_classes:
+        raise InputError(f"weight must have {stats.num_classes} rows, got {len(weight)}")
     keep = _select(stats.counts, classes)
     counts, class_means = stats.counts[keep], stats.means[keep]
-    if counts.sum() != stats.n: raise InputError("classes must hold every class with samples: a pooled scatter cannot leave one out afterwards")
+    if counts.sum() != stats.n:
+        raise InputError("classes must hold every class with samples: a pooled scatter cannot leave one out afterwards")
     if weight is not None: weight, bias = weight[keep], bias[keep]
     origin = class_means.mean(0)
     means = class_means - origin
     M, between, basis = _span(means, _share(counts, global_mean), float(class_means.norm(dim=1).max()))
-    m = _assemble(stats.means, keep, counts, class_means, M, between, _distances(means).square(), stats.class_scatter[keep], basis.T@stats.scatter@basis, weight, None,
+    m = _assemble(stats.means, keep, counts, class_means, M, between, _distances(means).square(),
+                  stats.class_scatter[keep], basis.T@stats.scatter@basis, weight, None,
                   nc1_convention, global_mean, stats.ignored)
-    return m if batches is None else _with_tally(m, sum((_tally(m, f, l, weight, bias, ignore_index) for f, l in batches), torch.zeros(3, dtype=torch.int64, device=stats.device)), weight)
+    return (m if batches is None
+            else _with_tally(m, sum((_tally(m, f, l, weight, bias, ignore_index) for f, l in batches),
+                                    torch.zeros(3, dtype=torch.int64, device=stats.device)), weight))
 
 def _tally(m: CollapseMetrics, features, labels, weight, bias, ignore_index)->Tensor: # [NCC hits, disagreements, samples] of a batch
     x = check_features(features, finite=False)
     x, y, _ = counted_rows(x, check_labels(labels, len(x), device=m.class_means.device, ignore_index=ignore_index))
     if not len(y): return torch.zeros(3, dtype=torch.int64, device=y.device)
     x = double(x, y.device)
-    if not torch.isin(y, m.classes).all(): raise InputError(f"batches must hold only classes that were measured, got class {int(y[~torch.isin(y, m.classes)][0])}")
+    if not torch.isin(y, m.classes).all():
+        raise InputError(f"batches must hold only classes that were measured, got class "
+                         f"{int(y[~torch.isin(y, m.classes)][0])}")
     nearest = m.nearest_class_mean(x)
     decided = nearest if weight is None else m.classes[(x@weight.T + bias).argmax(1)]
     return torch.stack([(nearest == y).sum(), (nearest != decided).sum(), torch.tensor(len(y), device=y.device)])

@@ -45,9 +45,12 @@ class _Source:
     def rows(self)->Tensor: # (n, d), mapped where it is a file
         if self.file is None: return as_tensor(self.array)
         if self.key is not None: return load_tensors(self.file, names=[self.key])[0][self.key]
-        try: return as_tensor(np.load(self.file, mmap_mode="c", allow_pickle=False))          # "c": torch does not take a read-only array; nothing is written back
+        try:
+            # "c": torch does not take a read-only array; nothing is written back
+            return as_tensor(np.load(self.file, mmap_mode="c", allow_pickle=False))
         except FileNotFoundError: raise InputError(f"{self.file}: no such file") from None
-        except (ValueError, OSError, EOFError) as e: raise InputError(f"{self.file} is damaged or not a .npy file of numbers ({e})") from None
+        except (ValueError, OSError, EOFError) as e:
+            raise InputError(f"{self.file} is damaged or not a .npy file of numbers ({e})") from None
 
     def stamp(self)->list:
         s = self.file.stat()
@@ -55,26 +58,34 @@ class _Source:
 
 def _of_file(name, file: Path, part)->tuple[list[_Source], "Tensor|None"]:
     if file.suffix == ".npy": return [_Source(name, "features", file)], None
-    if file.suffix != ".safetensors": raise InputError(f"{name}: features are a run directory, a .safetensors or a .npy file, got {file}")
+    if file.suffix != ".safetensors":
+        raise InputError(f"{name}: features are a run directory, a .safetensors or a .npy file, got {file}")
     tensors, _ = load_tensors(file)
-    named = {"backbone": part, "head": f"{part}_head"} if part in tensors else {k: k for k, v in tensors.items() if v.ndim == 2 and v.is_floating_point()}
-    return [_Source(name, layer, file, key) for layer, key in named.items() if key in tensors], tensors.get(f"{part}_labels", tensors.get("labels"))
+    named = ({"backbone": part, "head": f"{part}_head"} if part in tensors
+             else {k: k for k, v in tensors.items() if v.ndim == 2 and v.is_floating_point()})
+    return ([_Source(name, layer, file, key) for layer, key in named.items() if key in tensors],
+            tensors.get(f"{part}_labels", tensors.get("labels")))
 
 def _of_encoder(name: str, encoder, part: str, epoch)->tuple[list[_Source], "Tensor|None", "str|None"]: # layers, labels, fingerprint of the images
     if isinstance(encoder, (str, Path)) and not Path(encoder).is_dir():
-        if not Path(encoder).is_file(): raise InputError(f"{name}: {encoder} is neither a run directory nor a file of features")
+        if not Path(encoder).is_file():
+            raise InputError(f"{name}: {encoder} is neither a run directory nor a file of features")
         return *_of_file(name, Path(encoder), part), None
     if isinstance(encoder, (str, Path, Run)):
         run = encoder if isinstance(encoder, Run) else Run(encoder)
         if not run.epochs: raise InputError(f"{run.path} has no features")
-        run.features(chosen := run.epochs[-1] if epoch == "last" else epoch)                 # names the epochs that are there
+        # names the epochs that are there
+        run.features(chosen := run.epochs[-1] if epoch == "last" else epoch)
         return *_of_file(name, run.file("features", chosen), part), run.data.get("fingerprint")
-    of = lambda layer, v: _Source(name, str(layer), Path(v)) if isinstance(v, (str, Path)) else _Source(name, str(layer), array=v)
-    return [of(layer, v) for layer, v in (encoder if isinstance(encoder, dict) else {"features": encoder}).items()], None, None
+    of = lambda layer, v: _Source(name, str(layer),
+                                  Path(v)) if isinstance(v, (str, Path)) else _Source(name, str(layer), array=v)
+    return ([of(layer, v) for layer, v in (encoder if isinstance(encoder, dict) else {"features": encoder}).items()],
+            None, None)
 
 def _named(encoders)->dict[str, object]:
     if isinstance(encoders, dict): return {str(k): v for k, v in encoders.items()}
-    if isinstance(encoders, (str, Path, Run)) or not hasattr(encoders, "__iter__"): raise InputError("encoders must be a list of runs or files, or a dict from names to runs, files or arrays")
+    if isinstance(encoders, (str, Path, Run)) or not hasattr(encoders, "__iter__"):
+        raise InputError("encoders must be a list of runs or files, or a dict from names to runs, files or arrays")
     paths = [Path(e.path if isinstance(e, Run) else e) if isinstance(e, (str, Path, Run)) else None for e in encoders]
     if None in paths: raise InputError("arrays need names: give encoders as a dict from names to arrays")
     names = short_names(paths)
@@ -89,22 +100,34 @@ def _sources(encoders, labels, layers, part, epoch, across)->tuple[list[_Source]
     if labels is None and not own: raise InputError("labels must be given: none of the encoders has them")
     first = next(iter(own), None)
     if labels is None:
-        if other := [n for n in own if not torch.equal(own[n], own[first])]: raise InputError(f"{first} and {other[0]} have different labels: all encoders need the same images in the same order")
+        if other := [n for n in own if not torch.equal(own[n], own[first])]:
+            raise InputError(f"{first} and {other[0]} have different labels: all encoders need the same images in the "
+                             f"same order")
         labels = own[first]
     prints = {name: p for name, (_, _, p) in found.items() if p is not None}
     if len(set(prints.values())) > 1:
         one = next(iter(prints))
-        raise InputError(f"{one} and {next(n for n in prints if prints[n] != prints[one])} saw different images: all encoders need the same ones in the same order")
+        raise InputError(f"{one} and {next(n for n in prints if prints[n] != prints[one])} saw different images: all "
+                         f"encoders need the same ones in the same order")
     there = {name: {s.layer: s for s in sources} for name, (sources, _, _) in found.items()}
     for name, have in there.items():
-        if missing := [l for l in layers or () if l not in have and not across]: raise InputError(f"{name} has no layer {missing[0]!r}; there is {', '.join(have) or 'none'}")
-    common = [l for l in next(iter(there.values())) if all(l in have for have in there.values())] if layers is None else list(layers)
-    if across: sources = [_Source(s.name, "all", s.file, s.key, s.array) for have in there.values() for l, s in have.items() if layers is None or l in layers]
-    elif not common: raise InputError("encoders have no layer in common: name the layers alike, or compare across layers; there is " + "; ".join(f"{n}: {', '.join(have)}" for n, have in there.items()))
+        if missing := [l for l in layers or () if l not in have and not across]:
+            raise InputError(f"{name} has no layer {missing[0]!r}; there is {', '.join(have) or 'none'}")
+    common = ([l for l in next(iter(there.values())) if all(l in have for have in there.values())] if layers is None
+              else list(layers))
+    if across:
+        sources = [_Source(s.name, "all", s.file, s.key, s.array) for have in there.values() for l, s in have.items()
+                   if layers is None or l in layers]
+    elif not common:
+        raise InputError("encoders have no layer in common: name the layers alike, or compare across layers; there is "
+                         + "; ".join(f"{n}: {', '.join(have)}" for n, have in there.items()))
     else: sources = [have[l] for l in common for have in there.values()]
     unknown = [n for n in found if n not in prints]
-    told = "the same images, by their fingerprint" if not unknown else f"taken to be the same images in the same order: {', '.join(unknown) if len(unknown) <= 4 else f'{len(unknown)} encoders'} cannot tell"
-    return sources, check_labels(labels, np.shape(labels)[0] if np.ndim(labels) else 0, device="cpu"), {"part": part, "images": told}
+    told = ("the same images, by their fingerprint" if not unknown
+            else f"taken to be the same images in the same order: "
+                 f"{', '.join(unknown) if len(unknown) <= 4 else f'{len(unknown)} encoders'} cannot tell")
+    return (sources, check_labels(labels, np.shape(labels)[0] if np.ndim(labels) else 0, device="cpu"),
+            {"part": part, "images": told})
 
 # %% ../nbs/api/22a_compare.ipynb #1fc28ff4
 def _digest(*parts)->str: return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -116,24 +139,28 @@ def _load_stats(file)->tuple[EncoderStats, str]:
 
 def _stats_task(source: _Source, labels: Tensor, folds: int, store: Path)->str: # the file
     y = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
-    stamp = None if source.file is None or source.file.is_relative_to(store) else _digest(source.stamp(), y, folds, __version__)
+    stamp = (None if source.file is None or source.file.is_relative_to(store)
+             else _digest(source.stamp(), y, folds, __version__))
     if stamp and (file := store/"encoders"/f"{stamp[:24]}.safetensors").is_file():
         with contextlib.suppress(InputError):
             _load_stats(file)                                                                # is it whole?
             return str(file)
     s = EncoderStats.of(source.rows(), labels, folds, source.name)
-    content = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes() for v in (s.counts, s.sums, s.grams.diagonal(dim1=1, dim2=2)))).hexdigest()
+    content = hashlib.sha256(b"".join(v.contiguous().numpy().tobytes()
+                                      for v in (s.counts, s.sums, s.grams.diagonal(dim1=1, dim2=2)))).hexdigest()
     file = store/"encoders"/f"{(stamp or content)[:24]}.safetensors"
     save_tensors(file, {f.name: getattr(s, f.name) for f in fields(s)}, content=content)
     return str(file)
 
-def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: int, store: Path, file_a: str, file_b: str)->dict[str, float]:
+def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: int, store: Path, file_a: str,
+               file_b: str)->dict[str, float]:
     (sa, one), (sb, two) = _load_stats(file_a), _load_stats(file_b)
     if one == two: raise InputError(f"{a.name} and {b.name} hold the same features")
     key = _digest(one, two, wanted, groups, __version__)
     file = store/"pairs"/f"{key[:24]}.json"
     with contextlib.suppress(InputError):
-        if (kept := read_json(file)).get("key") == key: return {k: math.nan if v is None else math.inf if v == "inf" else v for k, v in kept["values"].items()}
+        if (kept := read_json(file)).get("key") == key:
+            return {k: math.nan if v is None else math.inf if v == "inf" else v for k, v in kept["values"].items()}
     x, y = a.rows(), b.rows()
     values = pair_measures(sa, sb, cross_moments(x, y, sa, sb), wanted)
     if groups: values |= pair_intervals(x, y, labels, groups)
@@ -143,7 +170,8 @@ def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: in
 def _alone(call: Callable, i: int, needs: list)->tuple[int, object]: # in a process of its own
     torch.set_num_threads(1)
     try: return i, call(*needs)
-    except Exception as e: return i, e if isinstance(e, InputError) else RuntimeError("".join(traceback.format_exception(e)))
+    except Exception as e:
+        return i, e if isinstance(e, InputError) else RuntimeError("".join(traceback.format_exception(e)))
 
 def _in_processes(tasks, workers: int)->Iterator[tuple[int, object]]:
     results = {}
@@ -152,24 +180,32 @@ def _in_processes(tasks, workers: int)->Iterator[tuple[int, object]]:
         broken = {i: e for i in ready for j in tasks[i].needs if isinstance(e := results[j], Exception)}
         yield from broken.items()
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            done = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(joblib.delayed(_alone)(tasks[i].call, i, [results[j] for j in tasks[i].needs]) for i in ready if i not in broken)
+            done = joblib.Parallel(n_jobs=workers,
+                                   return_as="generator_unordered")(joblib.delayed(_alone)(tasks[i].call, i,
+                                                                                           [results[j]
+                                                                                            for j in tasks[i].needs])
+                                                                    for i in ready if i not in broken)
             for i, result in done:
                 results[i] = result
                 yield i, result
 
 def _how_many(workers, sources, n, pairs)->int: # processes
     if workers is not None:
-        if int(workers) != workers or workers < 1: raise InputError(f"workers must be a positive integer or None, got {workers!r}")
+        if int(workers) != workers or workers < 1:
+            raise InputError(f"workers must be a positive integer or None, got {workers!r}")
         return min(int(workers), max(len(sources), pairs))
     widths = [s.rows().shape[-1] for s in sources]
-    work = pairs*n*np.mean(widths)**2 + 30*pairs*np.mean(widths)**3                          # multiplications; a process starts in the time of some 10¹¹
+    # multiplications; a process starts in the time of some 10¹¹
+    work = pairs*n*np.mean(widths)**2 + 30*pairs*np.mean(widths)**3
     return int(min(joblib.cpu_count(), pairs, max(1, work//1e11)))
 
 # %% ../nbs/api/22a_compare.ipynb #270b4ad5
 def _read_table(file: Path)->pd.DataFrame:
     try: t = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as e: raise InputError(f"{file} is missing or damaged ({e})") from None
-    try: return t.assign(**{c: pd.Series([float(v or "nan") for v in t[c]], dtype=float) for c in t if c not in ("encoder", "layer", "a", "b")})
+    try:
+        return t.assign(**{c: pd.Series([float(v or "nan") for v in t[c]], dtype=float)
+                           for c in t if c not in ("encoder", "layer", "a", "b")})
     except ValueError as e: raise InputError(f"{file} is damaged ({e})") from None
 
 @dataclass(frozen=True)
@@ -196,16 +232,21 @@ class Comparison:
                layer: "str|None" = None, # `None`: the first
                labels_alone: bool = False, # what labels alone give, instead
                )->pd.DataFrame: # (N, N), named by encoder; NaN where nothing was measured
-        "A measure between all encoders. Similarities have 1 on the diagonal; row i, column j of `shortfall` is that of encoder i's class-mean code, telling about encoder j."
+        """A measure between all encoders. Similarities have 1 on the diagonal; row i, column j of `shortfall` is that
+        of encoder i's class-mean code, telling about encoder j."""
         layer = self.layers[0] if layer is None else layer
-        if measure not in self.measures: raise InputError(f"measure {measure!r} was not taken; there is {', '.join(self.measures)}")
-        if layer not in self.layers: raise InputError(f"layer {layer!r} was not compared; there is {', '.join(self.layers)}")
+        if measure not in self.measures:
+            raise InputError(f"measure {measure!r} was not taken; there is {', '.join(self.measures)}")
+        if layer not in self.layers:
+            raise InputError(f"layer {layer!r} was not compared; there is {', '.join(self.layers)}")
         names = [n for n, l in zip(self.encoders["encoder"], self.encoders["layer"]) if l == layer]
         out = pd.DataFrame(np.nan, names, names)
-        if measure in similarities: np.fill_diagonal(wide := out.to_numpy(copy=True), 1.); out = pd.DataFrame(wide, names, names)
+        if measure in similarities:
+            np.fill_diagonal(wide := out.to_numpy(copy=True), 1.); out = pd.DataFrame(wide, names, names)
         column = measure + "_labels"*labels_alone
         ways = (f"{column}_a", f"{column}_b") if measure == "shortfall" else (column, column)
-        for _, row in self.table[self.table["layer"] == layer].iterrows(): out.loc[row["a"], row["b"]], out.loc[row["b"], row["a"]] = (row[w] for w in ways)
+        for _, row in self.table[self.table["layer"] == layer].iterrows():
+            out.loc[row["a"], row["b"]], out.loc[row["b"], row["a"]] = (row[w] for w in ways)
         return out
 
     def to_pandas(self)->pd.DataFrame:
@@ -225,7 +266,8 @@ class Comparison:
             (out/"comparison.json").unlink(missing_ok=True)           # written last: without it nothing is read
             self.to_csv(out/"comparison.csv")
             with atomic_write(out/"encoders.csv") as tmp: self.encoders.to_csv(tmp, index=False)
-            write_json(out/"comparison.json", {"info": self.info, "encoders": self.encoders.to_dict("records"), "pairs": self.table.to_dict("records"), "sentences": self.sentences()})
+            write_json(out/"comparison.json", {"info": self.info, "encoders": self.encoders.to_dict("records"),
+                                               "pairs": self.table.to_dict("records"), "sentences": self.sentences()})
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
 
     @classmethod
@@ -233,7 +275,8 @@ class Comparison:
              )->"Comparison":
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
-        if not isinstance(info := read_json(out/"comparison.json").get("info"), dict): raise InputError(f"{out/'comparison.json'} is damaged: it lacks info")
+        if not isinstance(info := read_json(out/"comparison.json").get("info"), dict):
+            raise InputError(f"{out/'comparison.json'} is damaged: it lacks info")
         return cls(_read_table(out/"comparison.csv"), _read_table(out/"encoders.csv"), info)
 
     def sentences(self)->list[str]:
@@ -245,29 +288,41 @@ class Comparison:
         t, out = self.table, self.table[[c for c in ("layer", "a", "b") if c != "layer" or len(self.layers) > 1]].copy()
         show = lambda v: "–" if math.isnan(v) else f"{v:.3g}"
         for m in self.measures:
-            for side in ("_a", "_b") if m == "shortfall" else ("",): out[m + side] = [f"{show(v)} ({show(w)})" for v, w in zip(t[m + side], t[f"{m}_labels{side}"])]
+            for side in ("_a", "_b") if m == "shortfall" else ("",):
+                out[m + side] = [f"{show(v)} ({show(w)})" for v, w in zip(t[m + side], t[f"{m}_labels{side}"])]
         return out
 
     def _repr_html_(self): return self.short_table().to_html(index=False, border=0)
-    def __repr__(self): return f"Comparison({len(self.names)} encoders, layers {', '.join(self.layers)}, {len(self.table)} pairs, {self.info['num_classes']} classes)"
+    def __repr__(self):
+        return (f"Comparison({len(self.names)} encoders, layers {', '.join(self.layers)}, {len(self.table)} pairs, "
+                f"{self.info['num_classes']} classes)")
 
 def _range(v: pd.Series, form="{:.2f}")->str: # "0.31 to 0.62 (median 0.5)"
     v = v.dropna()
-    return form.format(v.iloc[0]) if v.nunique() == 1 else f"{form.format(v.min())} to {form.format(v.max())} (median {form.format(v.median())})"
+    return (form.format(v.iloc[0]) if v.nunique() == 1
+            else f"{form.format(v.min())} to {form.format(v.max())} (median {form.format(v.median())})")
 
 def _sentences(c: Comparison, layer: str)->list[str]:
     t, k1, out = c.table[c.table["layer"] == layer], c.info["num_classes"] - 1, []
     where, pairs = f"{layer}: " if len(c.layers) > 1 else "", f"of {len(t)} pairs" if len(t) > 1 else "of the one pair"
     if "separation" in c.measures and (seen := t["separation"].notna()).any():
-        out.append(f"{where}{int(seen.sum())} {pairs} have K − 1 = {k1} modes that can be told from noise; they lie a factor of {_range(t['separation'], '{:.3g}')} in β_c − 1 below those behind.")
-    elif "separation" in c.measures: out.append(f"{where}none {pairs} has K − 1 = {k1} modes that can be told from noise.")
-    if "shortfall" in c.measures and len(both := pd.concat([t["shortfall_a"], t["shortfall_b"]]).dropna()): out.append(f"{where}the class-mean codes fall {_range(100*both, '{:.1f}')} % short of the optimum at the corner.")
+        out.append(f"{where}{int(seen.sum())} {pairs} have K − 1 = {k1} modes that can be told from noise; they lie a "
+                   f"factor of {_range(t['separation'], '{:.3g}')} in β_c − 1 below those behind.")
+    elif "separation" in c.measures:
+        out.append(f"{where}none {pairs} has K − 1 = {k1} modes that can be told from noise.")
+    if "shortfall" in c.measures and len(both := pd.concat([t["shortfall_a"], t["shortfall_b"]]).dropna()):
+        out.append(f"{where}the class-mean codes fall {_range(100*both, '{:.1f}')} % short of the optimum at the "
+                   f"corner.")
     for m in (m for m in similarities if m in c.measures):
         best, worst = t.loc[t[m].idxmax()], t.loc[t[m].idxmin()]
         above = int((t[m] > t[f"{m}_labels"]).sum())
-        ends = f"; most alike are {best['a']} and {best['b']}, least {worst['a']} and {worst['b']}" if len(t) > 1 else ""
-        out.append(f"{where}{_measures[m]} is {_range(t[m])}, labels alone give {_range(t[f'{m}_labels'])}; above its labels alone in {above} {pairs}{ends}.")
-    if "cut" in t and t["cut"].any(): out.append(f"{where}in {int(t['cut'].sum())} {pairs} there are too few images for the width of the features: only leading principal directions were compared, so their correlations are lower bounds.")
+        ends = (f"; most alike are {best['a']} and {best['b']}, least {worst['a']} and {worst['b']}" if len(t) > 1
+                else "")
+        out.append(f"{where}{_measures[m]} is {_range(t[m])}, labels alone give {_range(t[f'{m}_labels'])}; above its "
+                   f"labels alone in {above} {pairs}{ends}.")
+    if "cut" in t and t["cut"].any():
+        out.append(f"{where}in {int(t['cut'].sum())} {pairs} there are too few images for the width of the features: "
+                   f"only leading principal directions were compared, so their correlations are lower bounds.")
     return [s[0].upper() + s[1:] if not where else s for s in out]
 
 # %% ../nbs/api/22a_compare.ipynb #d1a51eb4
@@ -284,21 +339,27 @@ def compare(encoders, # runs, run directories or feature files; or a dict from n
             ray: "bool|str" = False, # on a Ray cluster, as for `sweep`; `out` must then be a folder that all its machines see
             progress: bool = True, # show a progress bar
             )->Comparison:
-    """Every pair of encoders in every layer. Writes comparison.csv, encoders.csv, comparison.json and report.html into `out`, if it is given.
+    """Every pair of encoders in every layer. Writes comparison.csv, encoders.csv, comparison.json and report.html into
+    `out`, if it is given.
 
-    Raises `InputError` if the encoders saw different images or have different labels, share no layer, hold the same features twice, or if a file is damaged; and at the end, when all
-    the rest is done, if a pair failed."""
+    Raises `InputError` if the encoders saw different images or have different labels, share no layer, hold the same
+    features twice, or if a file is damaged; and at the end, when all the rest is done, if a pair failed."""
     wanted = tuple(_measures if measures is None else (m for m in _measures if m in measures))
-    if measures is not None and (unknown := [m for m in measures if m not in _measures]): raise InputError(f"measures must be some of {', '.join(_measures)}, got {unknown[0]!r}")
+    if measures is not None and (unknown := [m for m in measures if m not in _measures]):
+        raise InputError(f"measures must be some of {', '.join(_measures)}, got {unknown[0]!r}")
     if not wanted: raise InputError("measures must be at least one, got none")
-    if int(groups) != groups or groups < 0 or groups == 1: raise InputError(f"groups must be 0 or an integer of at least 2, got {groups!r}")
+    if int(groups) != groups or groups < 0 or groups == 1:
+        raise InputError(f"groups must be 0 or an integer of at least 2, got {groups!r}")
     if ray and out is None: raise InputError("out must be given with Ray: a folder that all its machines see")
     sources, y, info = _sources(encoders, labels, layers, part, epoch, across)
     for s in sources:
         if (rows := s.rows()).ndim != 2: check_features(rows, s.name)
-        if len(rows) != len(y): raise InputError(f"{s.name} has {len(rows)} rows, labels have {len(y)}: all encoders need the same images in the same order")
+        if len(rows) != len(y):
+            raise InputError(f"{s.name} has {len(rows)} rows, labels have {len(y)}: all encoders need the same images "
+                             f"in the same order")
     with contextlib.ExitStack() as stack:
-        store = Path(out).resolve() if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
+        store = (Path(out).resolve() if out is not None
+                 else Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve())
         try: store.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
         pairs = [(i, j) for i, j in combinations(range(len(sources)), 2) if sources[i].layer == sources[j].layer]
@@ -306,12 +367,17 @@ def compare(encoders, # runs, run directories or feature files; or a dict from n
         if ray or workers > 1: sources = [_spilled(s, store, i) for i, s in enumerate(sources)]
         folds = 5 if "held_out_cca" in wanted else 1
         tasks = [_Task(s.name, functools.partial(_stats_task, s, y, folds, store)) for s in sources]
-        tasks += [_Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}", functools.partial(_pair_task, sources[i], sources[j], y, wanted, int(groups), store), (i, j)) for i, j in pairs]
+        tasks += [_Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}",
+                        functools.partial(_pair_task, sources[i], sources[j], y, wanted, int(groups), store), (i, j))
+                  for i, j in pairs]
         results = _work(tasks, workers, ray, progress)
         if failed := {i: r for i, r in results.items() if isinstance(r, Exception)}: _tell(tasks, failed, out)
-        rows = [{"layer": sources[i].layer, "a": sources[i].encoder, "b": sources[j].encoder} | results[len(sources) + p] for p, (i, j) in enumerate(pairs)]
+        rows = [{"layer": sources[i].layer, "a": sources[i].encoder, "b": sources[j].encoder}
+                | results[len(sources) + p] for p, (i, j) in enumerate(pairs)]
         described = [_described(s, results[i]) for i, s in enumerate(sources)]
-    comparison = Comparison(pd.DataFrame(rows), pd.DataFrame(described), info | {"measures": list(wanted), "num_classes": len(y.unique()), "n": len(y), "groups": int(groups)})
+    comparison = Comparison(pd.DataFrame(rows), pd.DataFrame(described),
+                            info | {"measures": list(wanted), "num_classes": len(y.unique()), "n": len(y),
+                                    "groups": int(groups)})
     if out is not None:
         comparison.save(store)
         write_comparison(comparison, store/"report.html")
@@ -321,12 +387,14 @@ def _spilled(s: _Source, store: Path, i: int)->_Source: # what other processes c
     if s.file is not None: return _Source(s.encoder, s.layer, s.file.resolve(), s.key)
     file = store/"arrays"/f"{i}.npy"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as tmp, open(tmp, "wb") as f: np.save(f, as_tensor(s.array).cpu().numpy(), allow_pickle=False)
+    with atomic_write(file) as tmp, open(tmp, "wb") as f:
+        np.save(f, as_tensor(s.array).cpu().numpy(), allow_pickle=False)
     return _Source(s.encoder, s.layer, file)
 
 def _work(tasks, workers, ray, progress)->dict[int, object]:
     with tqdm(total=len(tasks), desc="compare", unit="task", disable=not progress) as bar:
-        done = _on_ray(tasks, None if ray is True else ray, {}, False) if ray else _in_processes(tasks, workers) if workers > 1 else _in_turn(tasks, bar.set_description)
+        done = (_on_ray(tasks, None if ray is True else ray, {}, False) if ray else _in_processes(tasks, workers)
+                if workers > 1 else _in_turn(tasks, bar.set_description))
         results = {}
         with contextlib.closing(done):
             for i, r in done: results[i] = r; bar.update()
@@ -336,8 +404,11 @@ def _tell(tasks, failed, out):
     own = {i: e for i, e in sorted(failed.items()) if not any(j in failed for j in tasks[i].needs)}
     first = own[min(own)]
     if len(own) == 1 and isinstance(first, InputError): raise InputError(str(first)) from first
-    told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}" for i, e in own.items())
-    raise InputError(f"{len(own)} of {len(tasks)} tasks failed" + (f"; what is done is kept in {out}, and the same call again does only the rest" if out else "") + f":{told}") from first
+    told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}"
+                   for i, e in own.items())
+    raise InputError(f"{len(own)} of {len(tasks)} tasks failed"
+                     + (f"; what is done is kept in {out}, and the same call again does only the rest" if out else "")
+                     + f":{told}") from first
 
 def _described(s: _Source, file: str)->dict:
     stats = _load_stats(file)[0]
@@ -346,36 +417,54 @@ def _described(s: _Source, file: str)->dict:
 
 # %% ../nbs/api/22a_compare.ipynb #2851eae1
 _captions = {
-    "significant": "Modes of the Gaussian information bottleneck between two encoders that can be told from noise at this number of images. Labels alone have at most K − 1.",
-    "separation": "How far the first K − 1 modes lie below those behind, as a factor of β_c − 1. If collapse makes the classes what two encoders share first, it is large. For labels alone nothing lies behind but the noise: the factor says how far off that is.",
-    "shortfall": "What the class-mean code of the encoder in the row leaves out of what the best code of the same rate tells about the encoder in the column, at the rate where the K − 1 class modes are in. 0: the class means are an optimal code.",
-    "held_out_cca": "Mean canonical correlation on images that were not fitted. Invertible linear maps do not change it; directions of small variance count as much as large ones.",
-    "cka": "Linear centred kernel alignment. Rotations and a common scale do not change it; directions of large variance, in collapsed features the class directions, decide.",
+    "significant": "Modes of the Gaussian information bottleneck between two encoders that can be told from noise at "
+                   "this number of images. Labels alone have at most K − 1.",
+    "separation": "How far the first K − 1 modes lie below those behind, as a factor of β_c − 1. If collapse makes the "
+                  "classes what two encoders share first, it is large. For labels alone nothing lies behind but the "
+                  "noise: the factor says how far off that is.",
+    "shortfall": "What the class-mean code of the encoder in the row leaves out of what the best code of the same rate "
+                 "tells about the encoder in the column, at the rate where the K − 1 class modes are in. 0: the class "
+                 "means are an optimal code.",
+    "held_out_cca": "Mean canonical correlation on images that were not fitted. Invertible linear maps do not change "
+                    "it; directions of small variance count as much as large ones.",
+    "cka": "Linear centred kernel alignment. Rotations and a common scale do not change it; directions of large "
+           "variance, in collapsed features the class directions, decide.",
     "procrustes": "One minus half the squared distance of the unit-norm features after the best rotation.",
     "rsa": "Rank correlation of the distances between images (up to 1000 of them)."}
-_terms = (("Labels alone", "The same measure when the rows of one encoder are replaced by the means of their classes. A pair above it shares more than its classes; one far below it has noise of its own around them.", "api/compare.html"),
-          ("Separation, corner shortfall", "Of the bottleneck whose estimate linear maps of the features do not move, inflation by finite samples taken out.", "api/gib.html"),
-          ("NC1, ETF distance", "Spread within classes relative to the class means; distance of the class means from a simplex equiangular tight frame. Both 0 when collapsed.", "api/collapse.html#what-is-measured"))
+_terms = (("Labels alone",
+           "The same measure when the rows of one encoder are replaced by the means of their classes. A pair above it "
+           "shares more than its classes; one far below it has noise of its own around them.", "api/compare.html"),
+          ("Separation, corner shortfall",
+           "Of the bottleneck whose estimate linear maps of the features do not move, inflation by finite samples "
+           "taken out.", "api/gib.html"),
+          ("NC1, ETF distance",
+           "Spread within classes relative to the class means; distance of the class means from a simplex equiangular "
+           "tight frame. Both 0 when collapsed.", "api/collapse.html#what-is-measured"))
 
 def plot_comparison(comparison: Comparison, # of at least two encoders
                     measure: str, # one of `comparison.measures`
                     layer: "str|None" = None, # `None`: the first
                     )->Figure:
     "A measure between all encoders, beside what labels alone give."
-    return plot_matrices({title: comparison.matrix(measure, layer, alone) for title, alone in (("measured", False), ("labels alone", True))}, _measures[measure], logarithm=measure == "separation")
+    return plot_matrices({title: comparison.matrix(measure, layer, alone)
+                          for title, alone in (("measured", False), ("labels alone", True))}, _measures[measure],
+                         logarithm=measure == "separation")
 
 def _seen(c: Comparison, measure: str, layer: str)->str:
     "What a measure's picture shows, for those who cannot see it."
     m, alone = (c.matrix(measure, layer, a).to_numpy(dtype=float, copy=True) for a in (False, True))
     names = list(c.matrix(measure, layer).index)
     between = ~np.eye(len(m), dtype=bool)
-    ends = lambda v: f"from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}" if np.isfinite(v[between]).any() else "nowhere known"
+    ends = (lambda v: f"from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}" if np.isfinite(v[between]).any()
+            else "nowhere known")
     for v in (m, alone): v[~between] = np.nan
     where = ""
     if np.isfinite(m).any():
-        (a, b), (x, y) = ([names[i] for i in np.unravel_index(find(m), m.shape)] for find in (np.nanargmin, np.nanargmax))
+        (a, b), (x, y) = ([names[i] for i in np.unravel_index(find(m), m.shape)]
+                          for find in (np.nanargmin, np.nanargmax))
         where = f" Least between {a} and {b}, most between {x} and {y}."
-    return f"Two matrices of {len(m)} by {len(m)} encoders, {layer}: {_measures[measure]} is {ends(m)}; from labels alone {ends(alone)}.{where}"
+    return (f"Two matrices of {len(m)} by {len(m)} encoders, {layer}: {_measures[measure]} is {ends(m)}; from labels "
+            f"alone {ends(alone)}.{where}")
 
 def _joined(c: Comparison, trees: "list[str]", layer: str)->str:
     "Which encoders the trees join first."
@@ -394,16 +483,22 @@ def comparison_html(comparison: Comparison, # of at least two encoders
     c, e = comparison, html.escape
     per_layer = lambda make: "".join(_of_layer(c.layers, layer, make(layer)) for layer in c.layers)
     named = lambda what, layer: f"{what}, {layer}" if len(c.layers) > 1 else what
-    sections = "".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: _image(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures)
+    sections = ("".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: _image(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures))
     trees = [m for m in similarities if m in c.measures]
     if trees and len(c.names) > 2:
-        draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}), _joined(c, trees, layer), named("trees of similarity", layer))
-        sections = f'<section class="pictured"><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders joined by similarity, those most alike first (average linkage). Where the trees disagree, the measures see different things: CCA every direction alike, the others the large ones.</figcaption></figure></section>' + sections
+        draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}),
+                                    _joined(c, trees, layer), named("trees of similarity", layer))
+        sections = (f'<section class="pictured"><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders '
+                    f'joined by similarity, those most alike first (average linkage). Where the trees disagree, the '
+                    f'measures see different things: CCA every direction alike, the others the large '
+                    f'ones.</figcaption></figure></section>' + sections)
     table = lambda t, name: _table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
     short = c.short_table()
     found = "".join(f"<li>{s}</li>" for s in _explained(c.sentences()))
-    intervals = f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images." if c.info["groups"] else ""
-    return _page(title, f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
+    intervals = (f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images."
+                 if c.info["groups"] else "")
+    return _page(title,
+                 f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
 <h2>What was found</h2><ul class="verdict">{found}</ul>
 {_switch(c.layers)}
 {sections}

@@ -26,14 +26,16 @@ from .timeline import Timeline
 
 # %% ../nbs/api/21_explore.ipynb #244518ba
 class _Explorer(anywidget.AnyWidget):
-    "What explorers have in common: sentences instead of tracebacks, export of figures, and a copy for pages without a kernel."
+    """What explorers have in common: sentences instead of tracebacks, export of figures, and a copy for pages without a
+    kernel."""
     _esm = script()
     _css = style()
     kind = tr.Unicode().tag(sync=True)
     error = tr.Unicode().tag(sync=True)                             # shown instead of the explorer
     status = tr.Unicode().tag(sync=True)                            # shown below it
     layer = tr.Unicode().tag(sync=True)                             # one of `layers`
-    layers = tr.List(tr.Unicode()).tag(sync=True)                   # of a pair of runs, those recorded, by any names; else none
+    # of a pair of runs, those recorded, by any names; else none
+    layers = tr.List(tr.Unicode()).tag(sync=True)
     _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
 
     def __init__(self, build, page, page_layers, **state):
@@ -62,7 +64,8 @@ class _Explorer(anywidget.AnyWidget):
         return self._there(layer)
 
     def _there(self, layer)->str: # layer
-        if layer not in self.layers: raise InputError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}, which was not recorded")
+        if layer not in self.layers:
+            raise InputError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}, which was not recorded")
         return layer
 
     def _switched(self, change, doing, make):
@@ -83,7 +86,8 @@ class _Explorer(anywidget.AnyWidget):
         except Exception as e: self.send(answer | {"error": f"The figure could not be drawn: {e}"})
 
     def _state(self)->dict:
-        return {k: v for k, v in self.get_state().items() if not k.startswith("_") and k not in ("layout", "tabbable", "tooltip", "comm", *self._data)}
+        return {k: v for k, v in self.get_state().items() if not k.startswith("_")
+                and k not in ("layout", "tabbable", "tooltip", "comm", *self._data)}
 
     def html(self, limit: int = 300, # most samples per part
              picture: bool = True, # with a still picture for places where scripts are not run
@@ -92,7 +96,8 @@ class _Explorer(anywidget.AnyWidget):
         "This explorer, as it stands, as a fragment of HTML that steps without a kernel and fetches nothing."
         if self.error: raise InputError(self.error)
         wanted = [name for name in self.layers if layers is None or name in layers or name == self.layer]
-        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), _small_png(self.figure(), 60) if picture else None, f"Still picture of an interactive figure: {self._name()}")
+        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), _small_png(self.figure(), 60)
+                             if picture else None, f"Still picture of an interactive figure: {self._name()}")
 
     def save_html(self, path: "str|Path", # file to write
                   title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
@@ -111,12 +116,14 @@ class _Explorer(anywidget.AnyWidget):
 
 # %% ../nbs/api/21_explore.ipynb #53e80ba5
 class CheckpointExplorer(_Explorer):
-    """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and NC1.
-    The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side by side.
-    Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside the first run.
+    """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and
+    NC1. The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side
+    by side. Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside
+    the first run.
 
-    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (any of `layers`, those recorded), `relevance` (twin, paired or labels), `copula`,
-    `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common), `mode` (from 1)."""
+    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (any of `layers`, those recorded), `relevance`
+    (twin, paired or labels), `copula`, `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common),
+    `mode` (from 1)."""
     epoch = tr.Int().tag(sync=True)
     part = tr.Enum(("train", "test"), "test").tag(sync=True)
     encoder = tr.Enum(("a", "b"), "a").tag(sync=True)
@@ -142,19 +149,26 @@ class CheckpointExplorer(_Explorer):
         def build():
             self._options["device"] = resolve_device(device)
             self._pairs = self._understand(pairs, run_b)
-            self._names = list(names or ([""] if len(self._pairs) == 1 else [f"pair {i + 1}" for i in range(len(self._pairs))]))
-            if len(self._names) != len(self._pairs): raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
+            self._names = list(names or ([""] if len(self._pairs) == 1
+                                         else [f"pair {i + 1}" for i in range(len(self._pairs))]))
+            if len(self._names) != len(self._pairs):
+                raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
             found = [recorded_layers(find_runs(runs) if t is None else timeline_runs(t)) for t, runs in self._pairs]
             first, common = self._pairs[0][0], [name for name in found[0] if all(name in others for others in found)]
-            if not common: raise InputError(f"pairs that are compared must have a layer in common, got {'; '.join(map(', '.join, found))}")
-            start, copula = (next((name for name in first.layers if name in common), common[0]), first.info["copula"]) if first is not None else (common[0], False)
+            if not common:
+                raise InputError(f"pairs that are compared must have a layer in common, got "
+                                 f"{'; '.join(map(', '.join, found))}")
+            start, copula = ((next((name for name in first.layers if name in common), common[0]), first.info["copula"])
+                             if first is not None else (common[0], False))
             start = self._with_layers(common, layer or start)
             frames = self._load(start, copula)
-            if any(f.classes != frames[0].classes for f in frames): raise InputError("pairs that are compared must have the same classes")
+            if any(f.classes != frames[0].classes for f in frames):
+                raise InputError("pairs that are compared must have the same classes")
             epochs = sorted({e for f in frames for e in f.epochs})
             self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
             self._ready = True
-            if len(epochs) == 1: self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
+            if len(epochs) == 1:
+                self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
         super().__init__(build, page, page_layers, kind="checkpoints")
 
     @staticmethod
@@ -172,9 +186,13 @@ class CheckpointExplorer(_Explorer):
         key = layer, copula
         if key not in self._frames:
             own = lambda t: t is not None and layer in t.layers and t.info["copula"] == copula
-            self._frames[key] = [checkpoint_frames(t if own(t) else None, None if own(t) else runs or timeline_runs(t), layer, copula, **self._options) for t, runs in self._pairs]
-            self._options["progress"] = False                       # later ones are made by a callback, which has no place to print
-            setattr(self, layer_data(self.layers.index(layer), copula), checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula and (layer, False) in self._frames))
+            self._frames[key] = [checkpoint_frames(t if own(t) else None, None if own(t) else runs or timeline_runs(t),
+                                                   layer, copula, **self._options) for t, runs in self._pairs]
+            # later ones are made by a callback, which has no place to print
+            self._options["progress"] = False
+            setattr(self, layer_data(self.layers.index(layer), copula),
+                    checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula
+                                       and (layer, False) in self._frames))
         return self._frames[key]
 
     @tr.validate("epoch")
@@ -186,24 +204,31 @@ class CheckpointExplorer(_Explorer):
     def _switch(self, change):
         if not self._ready: return
         def make():
-            frames, before = self._load(self._there(self.layer), self.copula), [f for (name, _), f in self._frames.items() if name == change["old"]]
-            if before and list(self.classes) == before[0][0].info["chosen"]: self.classes = frames[0].info["chosen"]      # nobody has chosen others
+            frames, before = (self._load(self._there(self.layer), self.copula),
+                              [f for (name, _), f in self._frames.items() if name == change["old"]])
+            if before and list(self.classes) == before[0][0].info["chosen"]:
+                self.classes = frames[0].info["chosen"]      # nobody has chosen others
             elif change["name"] == "layer" and list(self.classes) != frames[0].info["chosen"]: self._choose(None)
-        self._switched(change, f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …", make)
+        self._switched(change, f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …",
+                       make)
 
     @tr.observe("classes")
     def _choose(self, change):
         if not self._ready: return
         with self._sentence(doing="Projecting the chosen classes …"):
-            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, self._options["limit"], only_chosen=True))
+            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, self._options["limit"],
+                                                        only_chosen=True))
 
     def _current(self)->list[CheckpointFrames]:
         frames = self._load(self.layer, self.copula)
-        return [f if list(self.classes) == f.info["chosen"] else f.choose(list(self.classes), self._options["limit"]) for f in frames]
+        return [f if list(self.classes) == f.info["chosen"] else f.choose(list(self.classes), self._options["limit"])
+                for f in frames]
 
     def _packed(self, limit, layers):
         for layer in layers: self._load(layer, self.copula)             # a page can switch as well
-        return {layer_data(self.layers.index(layer), copula): checkpoint_payload(frames, self._names, limit, only_modes=copula and (layer, False) in self._frames)
+        return {layer_data(self.layers.index(layer), copula): checkpoint_payload(frames, self._names, limit,
+                                                                                 only_modes=copula
+                                                                                 and (layer, False) in self._frames)
                 for (layer, copula), frames in self._frames.items() if layer in layers}
 
     def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
@@ -213,14 +238,16 @@ class CheckpointExplorer(_Explorer):
         if self.error: raise InputError(self.error)
         frames = self._current()
         view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
-        return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view, self._names if len(self._pairs) > 1 else None)
+        return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
+                          self._names if len(self._pairs) > 1 else None)
 
     @property
     def table(self)->pd.DataFrame:
         "The timeline's table of the features shown; of several pairs below each other."
         if self.error: raise InputError(self.error)
         tables = [pd.DataFrame(f.info["table"]) for f in self._load(self.layer, self.copula)]
-        return tables[0] if len(tables) == 1 else pd.concat(tables, keys=self._names, names=["pair", None]).reset_index("pair")
+        return (tables[0] if len(tables) == 1 else pd.concat(tables, keys=self._names,
+                                                             names=["pair", None]).reset_index("pair"))
 
 def compare(*pairs, # timelines, or pairs of runs
             names: "list[str]|None" = None, # what to call them
@@ -231,11 +258,12 @@ def compare(*pairs, # timelines, or pairs of runs
 
 # %% ../nbs/api/21_explore.ipynb #d944ddeb
 class BetaSweep(_Explorer):
-    """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all checkpoints of a pair of runs
-    (a second slider), or over a discrete p(x, y) (clusters that split). All β are computed before the widget appears; those of a pair's other layers when they are asked for, once.
+    """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all
+    checkpoints of a pair of runs (a second slider), or over a discrete p(x, y) (clusters that split). All β are
+    computed before the widget appears; those of a pair's other layers when they are asked for, once.
 
-    Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit` (nats or bits), `view` (plane or modes),
-    `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
+    Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit`
+    (nats or bits), `view` (plane or modes), `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
     log_excess = tr.Float().tag(sync=True)
     epoch = tr.Int().tag(sync=True)
     unit = tr.Enum(("nats", "bits"), "nats").tag(sync=True)
@@ -259,18 +287,26 @@ class BetaSweep(_Explorer):
         self._frames, self._make, self._limit = {}, None, options.get("limit", 600)
         def build():
             where = resolve_device(device)
-            pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(r, (Run, str, Path)) for r in source)
+            pair = (isinstance(source, (list, tuple)) and len(source) == 2
+                    and all(isinstance(r, (Run, str, Path)) for r in source))
             if isinstance(source, Timeline) or pair:
                 recorded = recorded_layers(timeline_runs(source) if isinstance(source, Timeline) else source)
-                start = self._with_layers(recorded, layer or (source.layers if isinstance(source, Timeline) else recorded)[0])
-                self._make = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames, layer=name, **options)
+                start = self._with_layers(recorded,
+                                          layer or (source.layers if isinstance(source, Timeline) else recorded)[0])
+                self._make = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames,
+                                                          layer=name, **options)
                 self._load(start)
                 self.layer = start
-            elif layer is not None: raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
-            elif isinstance(source, GaussianIB): self._make = lambda _: gaussian_frames(source, features, labels, **options)
+            elif layer is not None:
+                raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
+            elif isinstance(source, GaussianIB):
+                self._make = lambda _: gaussian_frames(source, features, labels, **options)
             elif isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
-                self._make = lambda _: discrete_frames(source, names_x, names_y, device=where, progress=progress, **options)
-            else: raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got {type(source).__name__}")
+                self._make = lambda _: discrete_frames(source, names_x, names_y, device=where, progress=progress,
+                                                       **options)
+            else:
+                raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
+                                 f"{type(source).__name__}")
             f = self._load(self.layer)
             if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
             if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
@@ -292,7 +328,9 @@ class BetaSweep(_Explorer):
 
     @tr.observe("layer")
     def _switch(self, change):
-        if self.layers: self._switched(change, f"Computing the bottlenecks of the {self.layer} …", lambda: self._load(self._there(self.layer)))
+        if self.layers:
+            self._switched(change, f"Computing the bottlenecks of the {self.layer} …",
+                           lambda: self._load(self._there(self.layer)))
 
     @property
     def beta(self)->float:
@@ -304,9 +342,11 @@ class BetaSweep(_Explorer):
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
 
-    def _packed(self, limit, layers): return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
+    def _packed(self, limit, layers):
+        return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
 
-    def _name(self): return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
+    def _name(self):
+        return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
 
     def figure(self)->Figure:
         "The current β on paper, see `plot_sweep`."
@@ -318,5 +358,7 @@ class BetaSweep(_Explorer):
         "The information curve of every checkpoint, nats."
         if self.error: raise InputError(self.error)
         a, epochs = self.frames.arrays, self.frames.info["epochs"] or [None]
-        one = lambda i: pd.DataFrame({"log10_beta_minus_1": a["log_excess"], "beta": 1 + 10**a["log_excess"], "ixt_nats": a["ixt"][i], "iyt_nats": a["iyt"][i]})
-        return one(0) if epochs == [None] else pd.concat([one(i).assign(epoch=e) for i, e in enumerate(epochs)], ignore_index=True)
+        one = lambda i: pd.DataFrame({"log10_beta_minus_1": a["log_excess"], "beta": 1 + 10**a["log_excess"],
+                                      "ixt_nats": a["ixt"][i], "iyt_nats": a["iyt"][i]})
+        return (one(0) if epochs == [None] else pd.concat([one(i).assign(epoch=e) for i, e in enumerate(epochs)],
+                                                          ignore_index=True))

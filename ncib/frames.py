@@ -42,7 +42,9 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     x = check_features(features if bottleneck.reference is None else normal_scores(features))
     y = check_labels(labels, len(x), device=x.device)
     means = torch.stack([x[y == c].double().mean(0) for c in y.unique()])
-    v = torch.as_tensor((bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y)(same_kind(means, like=bottleneck.rho)))[:, :len(bottleneck.rho)].T
+    v = torch.as_tensor((bottleneck.cca.transform_x if side == "x"
+                         else bottleneck.cca.transform_y)(same_kind(means, like=bottleneck.rho)))[:,
+                                                                                                  :len(bottleneck.rho)].T
     top = v.gather(1, v.abs().argmax(1, keepdim=True))
     return same_kind(torch.where(top < 0, -v, v), like=features)
 
@@ -56,7 +58,8 @@ def simplex_frames(runs, # two runs, or their paths
                    limit: int = 2000, # most samples per part
                    seed: int = 0, # of the draw
                    )->dict[str, Tensor]: # float64; see the table above
-    "Simplex views of every checkpoint: the same samples throughout, completed where need be from the checkpoint that follows."
+    """Simplex views of every checkpoint: the same samples throughout, completed where need be from the checkpoint that
+    follows."""
     out, reference, rows = {}, {}, {}
     for i, epoch in reversed(list(enumerate(epochs))):
         for side, run in zip(_sides, find_runs(runs)):
@@ -64,13 +67,16 @@ def simplex_frames(runs, # two runs, or their paths
             for part in f.parts:
                 x, y = f.part(part, layer)
                 if part not in rows:
-                    inside = torch.arange(len(y)) if classes is None else torch.isin(y, torch.tensor(classes)).nonzero()[:, 0]
+                    inside = (torch.arange(len(y)) if classes is None
+                              else torch.isin(y, torch.tensor(classes)).nonzero()[:, 0])
                     rows[part] = inside[stratified_rows(y[inside], limit, seed)]
                     out[f"{part}/labels"] = y[rows[part]]
                 x = check_features(x, f"{run.path}: {part} features of epoch {epoch}")
-                v = simplex_view(x, y, classes, None if classes or len(y.unique()) != 4 else 3, rows[part], reference.get((part, side)))
+                v = simplex_view(x, y, classes, None if classes or len(y.unique()) != 4 else 3, rows[part],
+                                 reference.get((part, side)))
                 reference[part, side] = v.axes
-                for name, value in (("points", v.points), ("means", v.means), ("unit", v.unit), ("certainty", v.certainty)):
+                for name, value in (("points", v.points), ("means", v.means), ("unit", v.unit),
+                                    ("certainty", v.certainty)):
                     value = torch.as_tensor(value, dtype=torch.float64)
                     out.setdefault(f"{part}/{side}/{name}", value.new_zeros(len(epochs), *value.shape))[i] = value
     return out
@@ -93,7 +99,9 @@ def mode_frames(runs, # as for `simplex_frames`
     k = len(a.classes)
     def put(i, name, value, rows=None, fill=0.):
         value = torch.as_tensor(value, dtype=torch.float64).cpu()
-        if rows is not None: value = torch.cat([value[:rows], torch.full((max(0, rows - len(value)), *value.shape[1:]), fill, dtype=torch.float64)])
+        if rows is not None:
+            value = torch.cat([value[:rows], torch.full((max(0, rows - len(value)), *value.shape[1:]), fill,
+                                                        dtype=torch.float64)])
         out.setdefault(name, torch.zeros(len(epochs), *value.shape, dtype=torch.float64))[i] = value
     for i, epoch in enumerate(tqdm(epochs, desc="modes", disable=not progress)):
         fa, fb = a.features(epoch), b.features(epoch)
@@ -103,8 +111,10 @@ def mode_frames(runs, # as for `simplex_frames`
             fits = _bottlenecks(x, z, y, copula)
             for side, f, own in (("a", x, "x"), ("b", z, "y")):
                 for name in relevances:
-                    g, at = (fits[name], own) if name != "labels" else (fits[name] if side == "a" else GaussianIB.fit_labels(f, y, copula=copula), "x")
-                    t, key, rows = g.transitions(groups=0), f"{part}/{side}/{name}", modes_shown(k) if name == "twin" else k - 1
+                    g, at = ((fits[name], own) if name != "labels"
+                             else (fits[name] if side == "a" else GaussianIB.fit_labels(f, y, copula=copula), "x"))
+                    t, key, rows = (g.transitions(groups=0), f"{part}/{side}/{name}",
+                                    modes_shown(k) if name == "twin" else k - 1)
                     put(i, f"{key}/excess", g.excess, rows, torch.inf)
                     put(i, f"{key}/means", mode_means(g, f, y, at), rows)
                     put(i, f"{key}/threshold", g.chance_excess)
@@ -155,16 +165,20 @@ class CheckpointFrames:
         "The same frames with other chosen classes; reads the features again."
         if not 2 <= len(set(classes)) == len(classes) <= 4 or not all(0 <= c < len(self.classes) for c in classes):
             raise InputError(f"classes must be 2 to 4 different numbers below {len(self.classes)}, got {list(classes)}")
-        views = simplex_frames(find_runs(self.runs or self.info["runs"]), self.epochs, self.info["layer"], list(classes), limit)
-        return CheckpointFrames(self.info | {"chosen": [int(c) for c in classes]}, self.arrays | {f"chosen/{k}": v for k, v in views.items()}, self.runs)
+        views = simplex_frames(find_runs(self.runs or self.info["runs"]), self.epochs, self.info["layer"],
+                               list(classes), limit)
+        return CheckpointFrames(self.info | {"chosen": [int(c) for c in classes]},
+                                self.arrays | {f"chosen/{k}": v for k, v in views.items()}, self.runs)
 
     def __repr__(self):
         kind = f"{self.info['layer']} features{', copula' if self.info['copula'] else ''}"
-        return f"CheckpointFrames({len(self.epochs)} checkpoints to epoch {self.epochs[-1]}, {len(self.classes)} classes, {kind})"
+        return (f"CheckpointFrames({len(self.epochs)} checkpoints to epoch {self.epochs[-1]}, {len(self.classes)} "
+                f"classes, {kind})")
 
 def find_runs(paths, # two runs, or their paths
               )->tuple[Run, Run]:
-    "Opens two runs. A relative path that leads nowhere from the working directory is tried from the folders above it, as notebooks lie below the top of a project."
+    """Opens two runs. A relative path that leads nowhere from the working directory is tried from the folders above it,
+    as notebooks lie below the top of a project."""
     def find(path):
         places = [Path(path)] if Path(path).is_absolute() else [base/path for base in (Path(), *Path.cwd().parents)]
         return Run(next((p for p in places if (p/"config.json").is_file()), path))
@@ -174,11 +188,16 @@ def timeline_runs(timeline: Timeline, # of a pair
                   runs=None, # where the two runs are now, or their paths; `None`: where the timeline says
                   )->tuple[Run, Run]:
     "The runs that a timeline was computed from. `InputError` if they are gone, or if others are in their place."
-    if runs is None and timeline.runs is None and timeline.info.get("arrays"): raise InputError("the features are not there: they were given as arrays, which an analysis that is loaded again does not hold")
+    if runs is None and timeline.runs is None and timeline.info.get("arrays"):
+        raise InputError("the features are not there: they were given as arrays, which an analysis that is loaded "
+                         "again does not hold")
     try: pair = find_runs(runs or timeline.runs or timeline.info["runs"])
-    except InputError as e: raise InputError(f"the features are not there ({e})" + ("" if runs else "; give the two run directories along with the timeline")) from None
+    except InputError as e:
+        raise InputError(f"the features are not there ({e})"
+                         + ("" if runs else "; give the two run directories along with the timeline")) from None
     for run, config in zip(pair, timeline.info["configs"]):
-        if list(run.classes) != list(timeline.info["classes"]): raise InputError(f"{run.path} has other classes than the timeline")
+        if list(run.classes) != list(timeline.info["classes"]):
+            raise InputError(f"{run.path} has other classes than the timeline")
         if run.config != config: raise InputError(f"{run.path} has another configuration than the run of the timeline")
     return pair
 
@@ -201,31 +220,45 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
                       device: "str|torch.device" = "cpu", # where the linear algebra is done
                       progress: bool = False, # show progress bars
                       )->CheckpointFrames:
-    """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read again as long as runs, limit and version are the same.
+    """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read
+    again as long as runs, limit and version are the same.
 
-    Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it has not analysed them."""
+    Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it
+    has not analysed them."""
     if timeline is None and runs is None: raise InputError("a timeline or two runs must be given")
     if timeline is not None: timeline, copula = timeline.of(layer or timeline.layers[0]), timeline.info["copula"]
     a, b = find_runs(runs) if timeline is None else timeline_runs(timeline, runs)
     layer = layer or (timeline.layers[0] if timeline else a.layers[0])
     epochs = sorted(set(a.epochs) & set(b.epochs)) if timeline is None else [int(e) for e in timeline.epochs]
-    if gone := sorted(set(epochs) - (set(a.epochs) & set(b.epochs))): raise InputError(f"{a.path} and {b.path} lack the features of epoch {', '.join(map(str, gone))}")
-    given = any(isinstance(r, ArrayRun) for r in (a, b))                # what is in memory has no folder to keep frames in
-    files = [] if given else [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs for p in [r.file("features", e)]]
-    stamp = hashlib.sha256(json.dumps([__version__, str(b.path.resolve()), a.info, b.info, files, limit], sort_keys=True).encode()).hexdigest()
-    file = a.path/"cache"/f"{layer}{'-copula'*copula}-{hashlib.sha256(str(b.path.resolve()).encode()).hexdigest()[:8]}.safetensors"
+    if gone := sorted(set(epochs) - (set(a.epochs) & set(b.epochs))):
+        raise InputError(f"{a.path} and {b.path} lack the features of epoch {', '.join(map(str, gone))}")
+    # what is in memory has no folder to keep frames in
+    given = any(isinstance(r, ArrayRun) for r in (a, b))
+    files = ([] if given else [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs
+                               for p in [r.file("features", e)]])
+    stamp = hashlib.sha256(json.dumps([__version__, str(b.path.resolve()), a.info, b.info, files, limit],
+                                      sort_keys=True).encode()).hexdigest()
+    file = (a.path/"cache"
+            /f"{layer}{'-copula'*copula}-{hashlib.sha256(str(b.path.resolve()).encode()).hexdigest()[:8]}.safetensors")
     try: arrays, kept = ({}, {}) if given else load_tensors(file)
     except InputError: kept = {}                                     # none yet, or damaged: made again
     if kept.get("stamp") == stamp: info = kept["info"]
     else:
         if timeline is None: timeline = analyze(a, b, layer=layer, copula=copula, device=device, progress=progress)
-        arrays = simplex_frames((a, b), epochs, layer, limit=limit) | mode_frames((a, b), epochs, layer, copula, device, progress)
-        arrays |= {f"{p}/{s}/cosines": torch.stack([torch.as_tensor(t[f"{p}_cosines_{s}"]) for t in timeline.arrays]) for p in timeline.parts for s in _sides}
-        info = {"epochs": epochs, "classes": list(a.classes), "layer": layer, "copula": copula, "chosen": closest_classes(arrays[f"{timeline.parts[0]}/a/cosines"][-1]), **_of_timeline(timeline)}
-        if len(a.classes) > 4: arrays |= {f"chosen/{k}": v for k, v in simplex_frames((a, b), epochs, layer, info["chosen"], limit).items()}
+        arrays = simplex_frames((a, b), epochs, layer, limit=limit) | mode_frames((a, b), epochs, layer, copula, device,
+                                                                                  progress)
+        arrays |= {f"{p}/{s}/cosines": torch.stack([torch.as_tensor(t[f"{p}_cosines_{s}"]) for t in timeline.arrays])
+                   for p in timeline.parts for s in _sides}
+        info = {"epochs": epochs, "classes": list(a.classes), "layer": layer, "copula": copula,
+                "chosen": closest_classes(arrays[f"{timeline.parts[0]}/a/cosines"][-1]), **_of_timeline(timeline)}
+        if len(a.classes) > 4:
+            arrays |= {f"chosen/{k}": v for k, v in simplex_frames((a, b), epochs, layer, info["chosen"],
+                                                                   limit).items()}
         try: given or save_tensors(file, arrays, stamp=stamp, info=info)
-        except InputError: pass                                      # a place that cannot be written costs time, nothing else
-    return CheckpointFrames(info | {"runs": [str(a.path), str(b.path)]} | ({} if timeline is None else _of_timeline(timeline)), arrays, (a, b) if given else None)
+        except InputError:
+            pass                                      # a place that cannot be written costs time, nothing else
+    return CheckpointFrames(info | {"runs": [str(a.path), str(b.path)]}
+                            | ({} if timeline is None else _of_timeline(timeline)), arrays, (a, b) if given else None)
 
 # %% ../nbs/api/19b_frames.ipynb #44cc0a57
 _names = {"twin": "twin encoder, same image", "paired": "twin encoder, other image of the class", "labels": "label"}
@@ -233,7 +266,8 @@ _names = {"twin": "twin encoder, same image", "paired": "twin encoder, other ima
 def _trained(frames)->bool: return "train/labels" in frames.arrays
 
 class _Names(Artist):
-    "Names beside the points of a picture, where they lie on no other name and on no point; to one that had to move away leads a thin line."
+    """Names beside the points of a picture, where they lie on no other name and on no point; to one that had to move
+    away leads a thin line."""
     zorder = 7
     def __init__(self, ax, points, names):
         super().__init__()
@@ -247,7 +281,8 @@ class _Names(Artist):
             flat = np.c_[at, np.ones(len(at))] @ ax.get_proj().T              # as matplotlib projects a scene
             at = flat[:, :2]/flat[:, 3:]
         at = ax.transData.transform(at)*(1, -1)                          # downwards, as `place_labels` counts
-        self.texts = [Text(*p, name, fontsize="x-small", fontweight="bold", ha="center", va="center", figure=ax.figure) for p, name in zip(at, self.names)]
+        self.texts = [Text(*p, name, fontsize="x-small", fontweight="bold", ha="center", va="center", figure=ax.figure)
+                      for p, name in zip(at, self.names)]
         sizes = [(e.width, e.height) for e in (t.get_window_extent(renderer) for t in self.texts)]
         box = ax.bbox
         centres, led = place_labels(at, sizes, (box.x0, -box.y1, box.x1, -box.y0), px(3.6))
@@ -259,14 +294,19 @@ def _draw_projection(fig, place, frames, i, part, side, view):
     "Samples, class means and the ideal simplex, in units of the class means' distance from their centre."
     key = f"{'chosen/' if view == 'chosen' else ''}{part}"
     p, m, unit = (frames.arrays[f"{key}/{side}/{n}"][i].numpy() for n in ("points", "means", "unit"))
-    shown, y = frames.info["chosen"] if view == "chosen" else range(len(frames.classes)), frames.arrays[f"{key}/labels"].numpy()
+    shown, y = (frames.info["chosen"] if view == "chosen" else range(len(frames.classes)),
+                frames.arrays[f"{key}/labels"].numpy())
     p, m, dims, palette = p/unit, m/unit, p.shape[1], list(colours.values())
     ax = fig.add_subplot(place, projection="3d" if dims == 3 else None)
     ideal = simplex_vertices(len(shown), max(2, dims))
-    if dims == 1: p, m, ideal = (np.c_[v, h] for v, h in ((p, np.linspace(-1, 1, len(p))), (m, np.zeros(len(m))), (ideal, [0, 0])))
+    if dims == 1:
+        p, m, ideal = (np.c_[v, h] for v, h in ((p, np.linspace(-1, 1, len(p))), (m, np.zeros(len(m))),
+                                                (ideal, [0, 0])))
     if len(shown) > dense: _draw_density(ax, p, m, ideal)
-    edges = [(j, (j + 1) % len(shown)) for j in range(len(shown))] if dims == 2 else [(j, l) for j in range(len(shown)) for l in range(j)]
-    for j, l in edges if len(shown) <= dense else (): ax.plot(*ideal[[j, l]].T, color=colours["grey"], linewidth=.6, linestyle="--")
+    edges = ([(j, (j + 1) % len(shown)) for j in range(len(shown))] if dims == 2
+             else [(j, l) for j in range(len(shown)) for l in range(j)])
+    for j, l in edges if len(shown) <= dense else ():
+        ax.plot(*ideal[[j, l]].T, color=colours["grey"], linewidth=.6, linestyle="--")
     for n, c in enumerate(shown if len(shown) <= dense else ()):
         style = dict(color=palette[n % 7], marker="o^sD"[n//7 % 4], linewidths=0)
         ax.scatter(*p[y == c].T, s=4, alpha=.35, **style)
@@ -274,12 +314,15 @@ def _draw_projection(fig, place, frames, i, part, side, view):
     if len(shown) <= 20: _Names(ax, m, [frames.classes[c] for c in shown])
     reach = min(3.5, max(1.4, float(np.quantile(np.linalg.norm(p, axis=1), .98))))
     for axis in "xyz"[:max(2, dims)]: getattr(ax, f"set_{axis}lim")(-reach, reach)
-    if dims == 3: ax.set_box_aspect((1, 1, 1)); ax.tick_params(labelsize="xx-small"); ax.set_xlabel("r.m.s. length of class means = 1", fontsize="x-small")
+    if dims == 3:
+        ax.set_box_aspect((1, 1, 1)); ax.tick_params(labelsize="xx-small")
+        ax.set_xlabel("r.m.s. length of class means = 1", fontsize="x-small")
     else: ax.set_aspect("equal"); _tidy(ax, "simplex plane (r.m.s. length of class means = 1)", "")
     if dims == 1: ax.set_yticks([])
 
 def _draw_density(ax, p, m, ideal):
-    "Many classes: the density of the samples, one dot per class mean, coloured by the place of its class on the simplex."
+    """Many classes: the density of the samples, one dot per class mean, coloured by the place of its class on the
+    simplex."""
     ax.hexbin(*p.T, gridsize=45, cmap="Greys", mincnt=1, bins="log", linewidths=0)
     ax.scatter(*m.T, s=5, c=np.arange(len(m)), cmap="twilight", linewidths=0, alpha=.8)
     ax.plot(*np.r_[ideal, ideal[:1]].T, color=colours["grey"], linewidth=.8, linestyle="--")
@@ -289,7 +332,8 @@ def _draw_many_means(ax, v, names, mode):
     ax.hist(v, bins=50, color=colours["blue"], alpha=.6)
     order = np.argsort(v)
     for x, y, side, words, ends in ((.02, .98, "left", "least", order[:3]), (.98, .88, "right", "most", order[:-4:-1])):
-        ax.text(x, y, f"{words}: " + ", ".join(f"{names[c][:12]} ({v[c]:.2g})" for c in ends), transform=ax.transAxes, fontsize="xx-small", va="top", ha=side)
+        ax.text(x, y, f"{words}: " + ", ".join(f"{names[c][:12]} ({v[c]:.2g})" for c in ends), transform=ax.transAxes,
+                fontsize="xx-small", va="top", ha=side)
     ax.set_ylim(0, ax.get_ylim()[1]*1.3)
     _tidy(ax, f"class mean along mode {mode} (s.d.)", "classes")
 
@@ -302,11 +346,13 @@ def plot_frame(frames: "CheckpointFrames|list[CheckpointFrames]", # of one pair 
                view: str = "all", # or `chosen`: only the chosen classes
                names: "list[str]|None" = None, # what to call the pairs
                )->Figure:
-    "One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy and NC1, and what hangs on the estimate. More than `ncib.plots.dense` classes are drawn by their densities."
+    """One checkpoint on paper: projection, cosines beside the ideal, critical βs, class means along a mode, accuracy
+    and NC1, and what hangs on the estimate. More than `ncib.plots.dense` classes are drawn by their densities."""
     many = frames if isinstance(frames, (list, tuple)) else [frames]
     fig = _figure(7.2*len(many), 9.2)
     for sub, f, name in zip(np.atleast_1d(fig.subfigures(1, len(many))), many, names or [""]*len(many)):
-        if part == "train" and not _trained(f): raise InputError("part must be test, got 'train'; no training features were given")
+        if part == "train" and not _trained(f):
+            raise InputError("part must be test, got 'train'; no training features were given")
         modes = f.arrays[f"{part}/{side}/{relevance}/excess"].shape[1]
         _draw_frame(sub, f, f.at(epoch), part, side, relevance, min(mode, modes), view, name)
     return fig
@@ -316,36 +362,47 @@ def _draw_cosines(fig, right, cosines, ideal, names, k1):
         ax = fig.add_subplot(right[j])
         image = ax.imshow(c, cmap="PuOr", vmin=-1, vmax=1)
         ticks = range(k1 + 1) if k1 < 12 else []
-        ax.set_title(name, fontsize="small"); ax.set_xticks(ticks, [names[t] for t in ticks], fontsize="xx-small", rotation=90 if max(map(len, names)) > 2 else 0)
+        ax.set_title(name, fontsize="small")
+        ax.set_xticks(ticks, [names[t] for t in ticks], fontsize="xx-small", rotation=90 if max(map(len, names)) > 2
+                      else 0)
         ax.set_yticks(ticks if j == 0 else [], [names[t] for t in ticks] if j == 0 else [], fontsize="xx-small")
     fig.colorbar(image, ax=fig.axes[-2:], shrink=.8, label="cosine", orientation="horizontal")
 
 def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     k1, key, names = len(frames.classes) - 1, f"{part}/{side}/{relevance}", frames.classes
     grid = fig.add_gridspec(4, 2, height_ratios=(3, 2.1, 2.1, 1.8))
-    shown, kind = part if _trained(frames) else "given", frames.info["layer"] + (", normal scores" if frames.info["copula"] else "")
-    fig.suptitle(f"{name + ': ' if name else ''}epoch {frames.epochs[i]}, {shown} features of encoder {side.upper()}, {kind}", fontsize="medium")
+    shown, kind = (part if _trained(frames) else "given",
+                   frames.info["layer"] + (", normal scores" if frames.info["copula"] else ""))
+    fig.suptitle(f"{name + ': ' if name else ''}epoch {frames.epochs[i]}, {shown} features of encoder {side.upper()}, "
+                 f"{kind}", fontsize="medium")
     _draw_projection(fig, grid[0, 0], frames, i, part, side, view)
     ideal = np.full((k1 + 1, k1 + 1), -1/k1); np.fill_diagonal(ideal, 1)
     right = grid[0, 1].subgridspec(1, 2)
     if k1 + 1 > dense:
         ax = fig.add_subplot(grid[0, 1])
         _cosine_density(ax, frames.arrays[f"{part}/{side}/cosines"][i].numpy())
-        ax.set_title("class means: median, 5 and 95 %; dashed: ideal simplex", fontsize="small"); ax.set_xlabel("cosine")
+        ax.set_title("class means: median, 5 and 95 %; dashed: ideal simplex", fontsize="small")
+        ax.set_xlabel("cosine")
     else: _draw_cosines(fig, right, frames.arrays[f"{part}/{side}/cosines"][i].numpy(), ideal, names, k1)
     e = frames.arrays[f"{key}/excess"].numpy()
     ax, now = fig.add_subplot(grid[1, :]), np.where((e[i] > 0) & np.isfinite(e[i]), e[i], np.nan)
     number, now = np.arange(1, len(now) + 1), np.log10(now)
-    ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"], label=f"modes 1 to {k1} = K−1" if (seen := np.isfinite(now[:k1]).sum()) == k1 else f"modes 1 to {seen} of K−1 = {k1}")
+    ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"],
+            label=f"modes 1 to {k1} = K−1" if (seen := np.isfinite(now[:k1]).sum()) == k1
+            else f"modes 1 to {seen} of K−1 = {k1}")
     if len(now) > k1 and np.isfinite(now[k1:]).any():
         ax.plot(number[k1:], now[k1:], "o", ms=4, mfc="white", color=colours["grey"], label="further modes")
         gap = float(frames.arrays[f"{key}/gap"][i])
-        ax.fill_between([k1, k1 + 1], now[k1 - 1], now[k1], color=colours["orange"], alpha=.35, linewidth=0, label=f"gap behind mode {k1}: ×{gap:.3g}")
+        ax.fill_between([k1, k1 + 1], now[k1 - 1], now[k1], color=colours["orange"], alpha=.35, linewidth=0,
+                        label=f"gap behind mode {k1}: ×{gap:.3g}")
     ax.plot(mode, now[mode - 1], "o", ms=10, mfc="none", color=colours["vermillion"])
     threshold = float(frames.arrays[f"{key}/threshold"][i])
-    if 0 < threshold < np.inf: ax.axhline(np.log10(threshold), color=colours["vermillion"], linestyle="--", linewidth=1, label="chance level of finite samples")
+    if 0 < threshold < np.inf:
+        ax.axhline(np.log10(threshold), color=colours["vermillion"], linestyle="--", linewidth=1,
+                   label="chance level of finite samples")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _tidy(ax, f"mode of the bottleneck (relevant: {_names[relevance]})", r"$\log_{10}(\beta_c - 1)$"); ax.legend(fontsize="x-small", loc="lower right")
+    _tidy(ax, f"mode of the bottleneck (relevant: {_names[relevance]})", r"$\log_{10}(\beta_c - 1)$")
+    ax.legend(fontsize="x-small", loc="lower right")
     ax = fig.add_subplot(grid[2, 0])
     v = frames.arrays[f"{key}/means"][i, mode - 1].numpy()
     if k1 + 1 > dense: _draw_many_means(ax, v, names, mode)
@@ -357,24 +414,32 @@ def _draw_frame(fig, frames, i, part, side, relevance, mode, view, name):
     ax, table = fig.add_subplot(grid[2, 1]), frames.info["table"]
     column = lambda name: np.array([np.nan if v is None else v for v in table[name]])
     ax.plot(frames.epochs, 100*column(f"test_accuracy_{side}"), "o-", ms=3, color=colours["blue"])
-    _tidy(ax, "epoch", f"{'test' if _trained(frames) else 'held-out'} accuracy (%)"); ax.yaxis.label.set_color(colours["blue"])
+    _tidy(ax, "epoch", f"{'test' if _trained(frames) else 'held-out'} accuracy (%)")
+    ax.yaxis.label.set_color(colours["blue"])
     nc1 = ax.twinx()
     nc1.plot(frames.epochs, column(f"{part}_nc1_{side}"), "s--", ms=3, color=colours["vermillion"])
-    nc1.set_yscale("log"); nc1.set_ylabel(f"NC1, {shown} features"); nc1.yaxis.label.set_color(colours["vermillion"]); nc1.spines["top"].set_visible(False)
+    nc1.set_yscale("log"); nc1.set_ylabel(f"NC1, {shown} features"); nc1.yaxis.label.set_color(colours["vermillion"])
+    nc1.spines["top"].set_visible(False)
     ax.axvline(frames.epochs[i], color="black", linewidth=1); _epoch_axis(ax, np.array(frames.epochs))
     _draw_sensitivity(fig, grid[3, :].subgridspec(1, 4), frames, i)
 
 def _draw_sensitivity(fig, places, frames, i):
     "Small multiples: the separation behind K − 1 over the checkpoints, one estimate each, all on one scale."
     series, first = separation_series(frames.info["table"]), None
-    if not series: fig.add_subplot(places[:]).text(.5, .5, "the separation by other estimates was not measured in this analysis", ha="center", fontsize="small")
+    if not series:
+        fig.add_subplot(places[:]).text(.5, .5, "the separation by other estimates was not measured in this analysis",
+                                        ha="center", fontsize="small")
     for j, (suffix, s) in enumerate(series.items()):
         ax = first = fig.add_subplot(places[j]) if first is None else fig.add_subplot(places[j], sharey=first)
-        if suffix: ax.plot(frames.epochs, series[""]["values"], color=series[""]["colour"], linewidth=.8, linestyle="--")
+        if suffix:
+            ax.plot(frames.epochs, series[""]["values"], color=series[""]["colour"], linewidth=.8, linestyle="--")
         _draw_separation(ax, frames.epochs, s)
-        ax.axvline(frames.epochs[i], color="black", linewidth=1); ax.plot(frames.epochs[i], s["values"][i], "o", ms=6, color=s["colour"], mec="black", mew=.8)
+        ax.axvline(frames.epochs[i], color="black", linewidth=1)
+        ax.plot(frames.epochs[i], s["values"][i], "o", ms=6, color=s["colour"], mec="black", mew=.8)
         ax.set_yscale("log")
         _tidy(ax, "epoch", "" if j else "separation, test")
-        ax.set_title(f"{s['name']}: " + (f"×{s['values'][i]:.3g}" if np.isfinite(s["values"][i]) else "none"), fontsize="small", loc="left")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5)); ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"×{v:g}")); ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_title(f"{s['name']}: " + (f"×{s['values'][i]:.3g}" if np.isfinite(s["values"][i]) else "none"),
+                     fontsize="small", loc="left")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"×{v:g}")); ax.yaxis.set_minor_locator(NullLocator())
         ax.tick_params(labelsize="x-small", labelleft=not j); _epoch_axis(ax, np.array(frames.epochs))

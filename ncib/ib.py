@@ -19,7 +19,8 @@ from .ib_solver import Source, correlations, e_step, m_step, measure, objective,
 # %% ../nbs/api/16_ib.ipynb #408ab5b4
 @dataclass(frozen=True, eq=False, repr=False)
 class DiscreteIBCurve:
-    "Solutions of the (generalised) bottleneck, one per β, in the order given; information in nats; arrays of the kind of the input, float64."
+    """Solutions of the (generalised) bottleneck, one per β, in the order given; information in nats; arrays of the kind
+    of the input, float64."""
     beta: np.ndarray # (b,)
     alpha: float # 1: information bottleneck, 0: deterministic bottleneck
     ixt: np.ndarray # (b,) I(X;T)
@@ -45,56 +46,77 @@ class DiscreteIBCurve:
 
     def split_betas(self)->np.ndarray: # (b, t), inf for clusters that cannot split (or are unused)
         "The β at which each cluster, as it is, becomes unstable: 1/ρ_m² of p(x|t) p(y|x)."
-        enc, r, px, pyx = (torch.as_tensor(a) for a in (self.encoder, self.decoder, self.source.px, self.source.p_y_given_x))
+        enc, r, px, pyx = (torch.as_tensor(a) for a in (self.encoder, self.decoder, self.source.px,
+                                                        self.source.p_y_given_x))
         w = torch.as_tensor(self.weight)
         root = torch.where(r > 0, r, math.inf).rsqrt()
         joint = (enc*px[:, None]).mT/torch.where(w > 0, w, math.inf)[..., None]              # p(x|t)
-        second = torch.stack([(root[:, t, :, None]*((joint[:, t, None]*pyx.T) @ pyx)*root[:, t, None]) for t in range(w.shape[1])], 1)
+        second = torch.stack([(root[:, t, :, None]*((joint[:, t, None]*pyx.T) @ pyx)*root[:, t, None])
+                              for t in range(w.shape[1])], 1)
         rho2 = torch.linalg.eigvalsh(second)[..., -2] if pyx.shape[1] > 1 else torch.zeros_like(w)
         return same_kind(torch.where((rho2 > 1e-12) & (w > 1e-6), 1/rho2.clamp(min=1e-12), math.inf), self.encoder)
 
     def __repr__(self):
-        lines = [f"DiscreteIBCurve: {len(self.beta)} β, α = {self.alpha:g}, {int(self.converged.sum())} certified ({self.scope}) to {self.tol:g} nats"]
-        lines += [f"I(X;Y) = {self.source.mutual_information:.6g} nats ({to_bits(self.source.mutual_information):.6g} bits), first transition of the trivial solution at β = {self.source.critical_beta:.6g}"]
-        if self.source.deterministic: lines.append("p(y|x) is deterministic: the exact curve is min(I(X;T), H(Y)); every β > 1 gives its corner, and at β = 1 all of it ties")
-        show = range(len(self.beta)) if len(self.beta) <= 12 else [*range(6), *range(len(self.beta) - 6, len(self.beta))]
+        lines = [f"DiscreteIBCurve: {len(self.beta)} β, α = {self.alpha:g}, {int(self.converged.sum())} certified "
+                 f"({self.scope}) to {self.tol:g} nats"]
+        lines += [f"I(X;Y) = {self.source.mutual_information:.6g} nats ({to_bits(self.source.mutual_information):.6g} "
+                  f"bits), first transition of the trivial solution at β = {self.source.critical_beta:.6g}"]
+        if self.source.deterministic:
+            lines.append("p(y|x) is deterministic: the exact curve is min(I(X;T), H(Y)); every β > 1 gives its corner, "
+                         "and at β = 1 all of it ties")
+        show = (range(len(self.beta)) if len(self.beta) <= 12
+                else [*range(6), *range(len(self.beta) - 6, len(self.beta))])
         lines.append(f"{'β':>10} {'I(X;T)':>10} {'I(T;Y)':>10} {'clusters':>8} {'gap':>8}")
         gap = self.global_gap if self.scope == "global" else self.local_gap
-        return "\n".join(lines + [f"{self.beta[i]:10.4g} {self.ixt[i]:10.6f} {self.iyt[i]:10.6f} {int(self.n_clusters[i]):8d} {gap[i]:8.1e}" for i in show])
+        return "\n".join(lines
+                         + [f"{self.beta[i]:10.4g} {self.ixt[i]:10.6f} {self.iyt[i]:10.6f} "
+                            f"{int(self.n_clusters[i]):8d} {gap[i]:8.1e}" for i in show])
 
 # %% ../nbs/api/16_ib.ipynb #f9036708
 class DiscreteIB:
-    "A joint distribution p(x, y), ready for the discrete information bottleneck. Raises `InputError` unless pxy is a matrix of non-negative numbers that sums to 1 (within 1e-6)."
+    """A joint distribution p(x, y), ready for the discrete information bottleneck. Raises `InputError` unless pxy is a
+    matrix of non-negative numbers that sums to 1 (within 1e-6)."""
     def __init__(self, pxy, # (x, y) NumPy array or torch tensor, any float dtype; rows or columns of zeros are allowed
                  device: "str|torch.device|None" = None, # where to compute; `None`: where pxy is
                 ):
         p = self._matrix(pxy, "pxy", device)
-        if abs(float(p.sum()) - 1) > 1e-6: raise InputError(f"pxy must sum to 1, got {float(p.sum()):.6g} (for counts use DiscreteIB.from_counts)")
+        if abs(float(p.sum()) - 1) > 1e-6:
+            raise InputError(f"pxy must sum to 1, got {float(p.sum()):.6g} (for counts use DiscreteIB.from_counts)")
         p, self._like = p/p.sum(), pxy
         px, py = p.sum(1), p.sum(0)
         pyx = torch.where(px[:, None] > 0, p/px.clamp(min=1e-290)[:, None], py)
         seen, used = px > 0, py > 0
-        _, inverse = torch.unique((pyx[seen]*2.**44).round(), dim=0, return_inverse=True)    # x's with the same p(y|x) are one x: a sufficient statistic
+        # x's with the same p(y|x) are one x: a sufficient statistic
+        _, inverse = torch.unique((pyx[seen]*2.**44).round(), dim=0, return_inverse=True)
         n = int(inverse.max()) + 1
         joint = p.new_zeros(n, p.shape[1]).index_add_(0, inverse, p[seen])[:, used]
         self._row = torch.full((len(px),), -1, dtype=torch.int64, device=p.device).masked_scatter_(seen, inverse)
-        self._used, self._source = used, Source(joint.sum(1), joint/joint.sum(1, keepdim=True), joint.sum(0), torch.special.entr(joint.sum(0)).sum())
+        self._used, self._source = (used, Source(joint.sum(1), joint/joint.sum(1, keepdim=True), joint.sum(0),
+                                                 torch.special.entr(joint.sum(0)).sum()))
         self.px, self.py, self.p_y_given_x = (same_kind(a, pxy) for a in (px, py, pyx))
         self.deterministic = bool((self._source.pyx.max(1).values > 1 - 1e-12).all()) and int(used.sum()) > 1
-        self.mutual_information = float(self._source.hy + torch.special.entr(self._source.px).sum() - torch.special.entr(joint).sum())    # nats
+        # nats
+        self.mutual_information = float(self._source.hy + torch.special.entr(self._source.px).sum()
+                                        - torch.special.entr(joint).sum())
         self.maximal_correlation = float(correlations(self._source)[1])
-        self.critical_beta = 1/self.maximal_correlation**2 if self.maximal_correlation > 1e-8 else math.inf    # where the trivial solution becomes unstable
+        # where the trivial solution becomes unstable
+        self.critical_beta = 1/self.maximal_correlation**2 if self.maximal_correlation > 1e-8 else math.inf
 
     @staticmethod
     def _matrix(a, name, device):
         try: t = as_tensor(a)
-        except (TypeError, ValueError) as e: raise InputError(f"{name} must be a NumPy array or a torch tensor of numbers, got {type(a).__name__}") from e
-        if t.ndim != 2 or 0 in t.shape: raise InputError(f"{name} must be (x, y) with at least one row and one column, got shape {tuple(t.shape)}")
-        if t.is_complex() or t.dtype == torch.bool: raise InputError(f"{name} must be real numbers, got {t.dtype}".replace("torch.", ""))
+        except (TypeError, ValueError) as e:
+            raise InputError(f"{name} must be a NumPy array or a torch tensor of numbers, got "
+                             f"{type(a).__name__}") from e
+        if t.ndim != 2 or 0 in t.shape:
+            raise InputError(f"{name} must be (x, y) with at least one row and one column, got shape {tuple(t.shape)}")
+        if t.is_complex() or t.dtype == torch.bool:
+            raise InputError(f"{name} must be real numbers, got {t.dtype}".replace("torch.", ""))
         t = t.to(device=t.device if device is None else resolve_device(device))
         if t.device.type == "mps": raise InputError("device must support float64, which mps does not: use cpu or cuda")
         t = t.to(torch.float64)
-        if not torch.isfinite(t).all() or (t < 0).any(): raise InputError(f"{name} must be finite and non-negative, got min {float(t.min()):.3g}")
+        if not torch.isfinite(t).all() or (t < 0).any():
+            raise InputError(f"{name} must be finite and non-negative, got min {float(t.min()):.3g}")
         if t.sum() <= 0: raise InputError(f"{name} must have positive entries, got all zeros")
         return t
 
@@ -115,7 +137,9 @@ class DiscreteIB:
         "n equally likely inputs x_i with a classifier's soft predictions as p(y|x_i)."
         t = cls._matrix(probabilities, "probabilities", device)
         worst = float((t.sum(1) - 1).abs().max())
-        if worst > 1e-4: raise InputError(f"probabilities must have rows that sum to 1, got a row off by {worst:.3g} (logits? apply softmax first)")
+        if worst > 1e-4:
+            raise InputError(f"probabilities must have rows that sum to 1, got a row off by {worst:.3g} (logits? apply "
+                             f"softmax first)")
         out = cls(t/t.sum(1, keepdim=True)/len(t))
         out._set_kind(probabilities)
         return out
@@ -132,18 +156,25 @@ class DiscreteIB:
               max_iterations: int = 100, # descent steps per start
               seed: int = 0, # for restarts, and for the start when there are more than 64 distinct rows
               )->DiscreteIBCurve:
-        "Solves the bottleneck for every β at once. Warns about β that could not be certified to `tol`. `InputError` for a bad β, α or number of clusters."
+        """Solves the bottleneck for every β at once. Warns about β that could not be certified to `tol`. `InputError`
+        for a bad β, α or number of clusters."""
         s = self._source
         b = as_tensor(betas).double().reshape(-1).to(s.px)
-        if not len(b) or not torch.isfinite(b).all() or (b <= 0).any(): raise InputError(f"betas must be positive and finite, got {betas!r}")
+        if not len(b) or not torch.isfinite(b).all() or (b <= 0).any():
+            raise InputError(f"betas must be positive and finite, got {betas!r}")
         if not 0 <= alpha <= 1: raise InputError(f"alpha must be in [0, 1], got {alpha!r}")
-        if n_clusters is not None and n_clusters < 1: raise InputError(f"n_clusters must be at least 1, got {n_clusters!r}")
+        if n_clusters is not None and n_clusters < 1:
+            raise InputError(f"n_clusters must be at least 1, got {n_clusters!r}")
         if restarts is not None and restarts < 1: raise InputError(f"restarts must be at least 1, got {restarts!r}")
         if self.deterministic and alpha == 1 and (b > 1).any():
-            warnings.warn("p(y|x) is deterministic: the curve is min(I(X;T), H(Y)), and every β > 1 gives its corner I(X;T) = I(T;Y) = H(Y)", stacklevel=2)
+            warnings.warn("p(y|x) is deterministic: the curve is min(I(X;T), H(Y)), and every β > 1 gives its corner "
+                          "I(X;T) = I(T;Y) = H(Y)", stacklevel=2)
         scope = "global" if alpha == 1 and n_clusters is None else "local"
         beta, order = b.sort()
-        enc, local, bound, count = solve_bottleneck(s, beta, float(alpha), 2*len(s.px) if n_clusters is None else n_clusters, (1 if alpha == 1 else 4) if restarts is None else restarts, max_iterations, tol, seed)
+        enc, local, bound, count = solve_bottleneck(s, beta, float(alpha),
+                                                    2*len(s.px) if n_clusters is None else n_clusters,
+                                                    (1 if alpha == 1 else 4) if restarts is None else restarts,
+                                                    max_iterations, tol, seed)
         back = order.argsort()
         enc, local, bound, count = (a[back] for a in (enc, local, bound, count))
         size, by_weight = (enc @ s.px).sort(1, descending=True)
@@ -155,13 +186,17 @@ class DiscreteIB:
         done = (bound <= tol) if scope == "global" else (torch.minimum(local, bound) <= tol)
         if not done.all():
             bad = b[~done]
-            warnings.warn(f"{len(bad)} of {len(b)} β not certified to {tol:g} nats ({scope}): {', '.join(f'{v:.4g}' for v in bad[:5])}{', …' if len(bad) > 5 else ''}", stacklevel=2)
+            warnings.warn(f"{len(bad)} of {len(b)} β not certified to {tol:g} nats ({scope}): "
+                          f"{', '.join(f'{v:.4g}' for v in bad[:5])}{', …' if len(bad) > 5 else ''}", stacklevel=2)
         decoder = torch.as_tensor(self.py).to(b).expand(len(b), k, -1).clone()
         decoder[..., self._used] = torch.where(pi[..., None] > 0, joint/pi.clamp(min=1e-290)[..., None], s.py)
         encoder = torch.where((self._row >= 0)[:, None], enc.mT[:, self._row.clamp(min=0)], pi[:, None])
-        out = dict(beta=b, ixt=ixt, iyt=iyt, ht=ht, objective=objective(enc, s, alpha, b), converged=done, local_gap=local, global_gap=bound,
-                   residual=(again - joint).abs().sum((1, 2))/2, iterations=count, n_clusters=(pi > 1e-6).sum(1), weight=pi, encoder=encoder, decoder=decoder)
-        return DiscreteIBCurve(alpha=float(alpha), tol=tol, scope=scope, source=self, **{k: same_kind(a, self._like) for k, a in out.items()})
+        out = dict(beta=b, ixt=ixt, iyt=iyt, ht=ht, objective=objective(enc, s, alpha, b), converged=done,
+                   local_gap=local, global_gap=bound,
+                   residual=(again - joint).abs().sum((1, 2))/2, iterations=count, n_clusters=(pi > 1e-6).sum(1),
+                   weight=pi, encoder=encoder, decoder=decoder)
+        return DiscreteIBCurve(alpha=float(alpha), tol=tol, scope=scope, source=self,
+                               **{k: same_kind(a, self._like) for k, a in out.items()})
 
 def ib_curve(pxy, # (x, y) joint distribution, NumPy or torch; it sums to 1
              betas, # (b,) positive numbers
@@ -169,5 +204,6 @@ def ib_curve(pxy, # (x, y) joint distribution, NumPy or torch; it sums to 1
              device: "str|torch.device|None" = None, # where to compute; `None`: where pxy is
              **options, # n_clusters, restarts, tol, max_iterations, seed: see `DiscreteIB.curve`
              )->DiscreteIBCurve:
-    "The discrete information bottleneck of p(x, y) at every β: `DiscreteIB(pxy, device).curve(betas, alpha, **options)`."
+    """The discrete information bottleneck of p(x, y) at every β: `DiscreteIB(pxy, device).curve(betas, alpha,
+    **options)`."""
     return DiscreteIB(pxy, device).curve(betas, alpha, **options)

@@ -68,7 +68,8 @@ def e_step(v: Tensor, # (b, k, y) clusters
 
 # %% ../nbs/api/15_ib_solver.ipynb #da819ee5
 def _newton_step(v, e, source, alpha, beta, radius, products):
-    "Trust-region step d, predicted decrease of f (the Newton decrement), whether the region or negative curvature cut it, and p(t, y) of the EM step."
+    """Trust-region step d, predicted decrease of f (the Newton decrement), whether the region or negative curvature cut
+    it, and p(t, y) of the EM step."""
     resp, _, log_pi, log_r, _ = e
     b, pi, r = beta[:, None, None], log_pi.exp()[..., None], log_r.exp()
     q, wr, weight, pyx = pi*r, resp*source.px, alpha*(1 - 1/b), source.pyx
@@ -78,9 +79,12 @@ def _newton_step(v, e, source, alpha, beta, radius, products):
     solve_c = lambda g: torch.addcmul(c1*g, c2, g.sum(-1, keepdim=True), value=-1)        # C⁻¹ by Sherman–Morrison
     res = (joint - q)*ok
     p = solve_c(res)
-    c_p, d, rz, bound = q*(alpha/b*p + weight*(r*p).sum(-1, keepdim=True))*ok, torch.zeros_like(v), _dot(res, p), radius**2
-    step, decrease, cut, norm, cross, pnorm = torch.zeros_like(v), torch.zeros_like(rz), rz < 0, torch.zeros_like(rz), torch.zeros_like(rz), rz
-    goal, row, total, cuts = (rz*rz.pow(.75).clamp(max=3e-2)).clamp(min=1e-22), torch.arange(len(v), device=v.device), torch.zeros_like(rz), cut.clone()
+    c_p, d, rz, bound = (q*(alpha/b*p + weight*(r*p).sum(-1, keepdim=True))*ok, torch.zeros_like(v), _dot(res, p),
+                         radius**2)
+    step, decrease, cut, norm, cross, pnorm = (torch.zeros_like(v), torch.zeros_like(rz), rz < 0, torch.zeros_like(rz),
+                                               torch.zeros_like(rz), rz)
+    goal, row, total, cuts = ((rz*rz.pow(.75).clamp(max=3e-2)).clamp(min=1e-22), torch.arange(len(v), device=v.device),
+                              torch.zeros_like(rz), cut.clone())
     live = rz > goal
     for i in range(products + 1):
         here = int(live.sum())
@@ -128,7 +132,8 @@ def _drop_clusters(v, e, source, alpha, beta):
     for x, y in zip(e, new): x[hit[better]] = y[better]
 
 def _merge_clusters(v, e, source, alpha, beta, joint):
-    "Merges, in place, pairs of mutually nearest clusters whose merger lowers f; `joint` (b, k, y) is p(t, y) of e's encoder."
+    """Merges, in place, pairs of mutually nearest clusters whose merger lowers f; `joint` (b, k, y) is p(t, y) of e's
+    encoder."""
     resp, number = e[0], torch.arange(v.shape[1], device=v.device)
     same = (resp*source.px) @ resp.mT
     size = same.diagonal(dim1=1, dim2=2).clamp(min=1e-60).rsqrt()
@@ -139,7 +144,8 @@ def _merge_clusters(v, e, source, alpha, beta, joint):
     if not len(b): return
     u = near[b, t]
     new = m_step((joint[b, t] + joint[b, u])[:, None], alpha, beta[b])
-    change = (new @ source.pyx.T)[:, 0].sub_(e[1][b]).exp_() - resp[b, t] - resp[b, u]              # of Σ_t exp(v_t·p(y|x) − z)
+    # of Σ_t exp(v_t·p(y|x) − z)
+    change = (new @ source.pyx.T)[:, 0].sub_(e[1][b]).exp_() - resp[b, t] - resp[b, u]
     heavier = joint[b, t].sum(-1) + joint[b, u].sum(-1) - e[2][b, t].exp() - e[2][b, u].exp()
     take = alpha*(change.clamp(min=-1 + 1e-12).log1p() @ source.px) > heavier
     if not take.any(): return
@@ -152,24 +158,29 @@ def _merge_clusters(v, e, source, alpha, beta, joint):
     for x, y in zip(e, fresh): x[hit[better]] = y[better]
 
 def _accelerate(v, source, alpha, beta, cycles):
-    "v after `cycles` of EM, extrapolated (SQUAREM, Varadhan & Roland 2008): far from the minimum cheaper than Newton's method."
-    em = lambda v: (lambda e: (m_step((e[0]*source.px) @ source.pyx, alpha, beta), e[-1]))(e_step(v, source, alpha, beta))
+    """v after `cycles` of EM, extrapolated (SQUAREM, Varadhan & Roland 2008): far from the minimum cheaper than
+    Newton's method."""
+    em = lambda v: (lambda e: (m_step((e[0]*source.px) @ source.pyx, alpha, beta),
+                               e[-1]))(e_step(v, source, alpha, beta))
     for i in range(cycles):
         v1, _ = em(v)
         v2, f1 = em(v1)
         dead = ((v <= _DEAD) | (v1 <= _DEAD) | (v2 <= _DEAD))
         r = (v1 - v).masked_fill_(dead, 0)
         d = (v2 - v1).masked_fill_(dead, 0) - r
-        s = (r.square().sum((1, 2))/d.square().sum((1, 2)).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None, None]
+        s = (r.square().sum((1, 2))
+             /d.square().sum((1, 2)).clamp(min=1e-300)).sqrt().clamp(1, 2.**(i + 1))[:, None, None]
         x, fx = em(torch.where(dead, v2, v + 2*s*r + s*s*d))
         v = torch.where((fx <= f1)[:, None, None], x, v2)
     return v
 
 
 def _descend(v, source, alpha, beta, iterations, products, tol):
-    "A local minimum of f from each start v (b, k, y): v, Newton decrement (b,) in nats (infinite where a step was cut), iterations (b,)."
+    """A local minimum of f from each start v (b, k, y): v, Newton decrement (b,) in nats (infinite where a step was
+    cut), iterations (b,)."""
     v, n = v.clone(), len(v)
-    radius, gap, count = torch.ones_like(beta), torch.full_like(beta, math.inf), torch.zeros_like(beta, dtype=torch.int64)
+    radius, gap, count = (torch.ones_like(beta), torch.full_like(beta, math.inf),
+                          torch.zeros_like(beta, dtype=torch.int64))
     act, now, e = torch.arange(n, device=v.device), v.clone(), e_step(v, source, alpha, beta)
     for i in range(iterations):
         b = beta[act]
@@ -179,7 +190,9 @@ def _descend(v, source, alpha, beta, iterations, products, tol):
         width = max(1, int(alive.sum(1).max()))
         if width < .85*now.shape[1]:
             order = torch.argsort(alive.to(torch.int8), dim=1, descending=True, stable=True)[:, :width]
-            pick = lambda a: a.gather(1, order[..., None].expand(-1, -1, a.shape[2])) if a.ndim == 3 else a.gather(1, order)
+            pick = lambda a: a.gather(1,
+                                      order[..., None].expand(-1, -1,
+                                                              a.shape[2])) if a.ndim == 3 else a.gather(1, order)
             now, e[0], e[2], e[3] = pick(now), pick(e[0]), pick(e[2]), pick(e[3])
         f, old = e[-1], now
         d, decrease, cut, joint = _newton_step(old, e, source, alpha, b, radius[act], products)
@@ -191,7 +204,8 @@ def _descend(v, source, alpha, beta, iterations, products, tol):
         for part in (.25, 0.):                                     # a quarter of the step, or EM
             at = worse.nonzero()[:, 0]
             if not len(at): break
-            new[at] = torch.where(old[at] > _DEAD, old[at] + part*d[at], _DEAD) if part else m_step(joint[at], alpha, b[at])
+            new[at] = (torch.where(old[at] > _DEAD, old[at] + part*d[at], _DEAD) if part
+                       else m_step(joint[at], alpha, b[at]))
             for x, y in zip(e, e_step(new[at], source, alpha, b[at])): x[at] = y
             worse &= ~(e[-1] <= f - .1*part*decrease)
         radius[act] *= torch.where(bad, .25, torch.where(cut & (ratio > .5), 2., 1.))
@@ -240,7 +254,8 @@ def _choose(log_r, psi, w, source, beta, threshold, room):
     s = beta[:, None, None]*(log_r @ source.pyx.T)
     s = s - s.mean(1, keepdim=True)
     near = (w*s*s).sum(-1)[..., None] - 2*(w*s) @ s.mT + w @ (s*s).mT < .3
-    gain, chosen, row = torch.where(psi > threshold[:, None], psi, -1.), torch.zeros_like(psi, dtype=torch.bool), torch.arange(len(psi), device=psi.device)
+    gain, chosen, row = (torch.where(psi > threshold[:, None], psi, -1.), torch.zeros_like(psi, dtype=torch.bool),
+                         torch.arange(len(psi), device=psi.device))
     for i in range(psi.shape[1]):
         g, j = gain.max(1)
         take = (g > 0) & (i < room)
@@ -251,7 +266,8 @@ def _choose(log_r, psi, w, source, beta, threshold, room):
     return chosen
 
 def _insert(v, z, new_r, psi, chosen, source, beta):
-    "v with the chosen clusters added, their total weight set by an exact line search (the objective is convex in it); α = 1."
+    """v with the chosen clusters added, their total weight set by an exact line search (the objective is convex in it);
+    α = 1."""
     wt = torch.where(chosen, psi.expm1(), 0.)
     wt = wt/wt.sum(1, keepdim=True).clamp(min=1e-300)
     ratio = (wt[:, None] @ (beta[:, None, None]*(new_r @ source.pyx.T) - z[:, None]).exp())[:, 0] - 1
@@ -267,19 +283,23 @@ def _insert(v, z, new_r, psi, chosen, source, beta):
 def _compact(v):
     "v without the columns that are unused for every β."
     alive = v[..., 0] > _DEAD
-    order = torch.argsort(alive.to(torch.int8), dim=1, descending=True, stable=True)[:, :max(1, int(alive.sum(1).max()))]
+    order = torch.argsort(alive.to(torch.int8), dim=1, descending=True,
+                          stable=True)[:, :max(1, int(alive.sum(1).max()))]
     return torch.gather(v, 1, order[..., None].expand(-1, -1, v.shape[2]))
 
 def _merge(v, source, alpha, beta, distance):
-    "v with coinciding clusters merged: those whose log-likelihoods differ by less than `distance` (root mean square over p(x))."
+    """v with coinciding clusters merged: those whose log-likelihoods differ by less than `distance` (root mean square
+    over p(x))."""
     log_pi, log_r = _unpack(v, alpha, beta)
     alive = log_pi > -30
     s = beta[:, None, None]*(log_r @ source.pyx.T)*source.px.sqrt()
-    near = (torch.cdist(s, s, compute_mode="donot_use_mm_for_euclid_dist") < distance) & alive[:, None] & alive[..., None]
+    near = (torch.cdist(s, s, compute_mode="donot_use_mm_for_euclid_dist")
+            < distance) & alive[:, None] & alive[..., None]
     first = torch.where(alive, near.to(torch.uint8).argmax(-1), torch.arange(v.shape[1], device=v.device))
     first = torch.gather(first, 1, first)
     joint = (log_pi[..., None] + log_r).exp().masked_fill(~alive[..., None], 0.)
-    return _compact(m_step(torch.zeros_like(joint).scatter_add(1, first[..., None].expand_as(joint), joint), alpha, beta))
+    return _compact(m_step(torch.zeros_like(joint).scatter_add(1, first[..., None].expand_as(joint), joint), alpha,
+                           beta))
 
 # %% ../nbs/api/15_ib_solver.ipynb #4775515c
 def _xlogx(p): return p.clamp(min=_TINY).log_().mul_(p)            # as torch.xlogy(p, p), in a third of the time
@@ -290,13 +310,15 @@ def _phi(joint, beta):
     return (beta - 1)*_xlogx(pi) - beta*_xlogx(joint).sum(-1)
 
 def _partition(enc, source, beta, iterations=10_000):
-    "Deterministic bottleneck from the starts enc (b, k, x): partitions as encoders, gap (b,) (0 once nothing improves), iterations (b,)."
+    """Deterministic bottleneck from the starts enc (b, k, x): partitions as encoders, gap (b,) (0 once nothing
+    improves), iterations (b,)."""
     qx, n, k = source.px[:, None]*source.pyx, len(enc), enc.shape[1]
     labels, act = enc.argmax(1), torch.arange(n, device=enc.device)
     gap, count = torch.full_like(beta, math.inf), torch.zeros_like(beta, dtype=torch.int64)
     onehot = lambda l: torch.nn.functional.one_hot(l, k).mT.to(qx)
     moves, apart = len(qx) <= 1000, torch.ones(k, k, dtype=torch.bool, device=enc.device).triu(1)
-    seen, merged_phi, moved_phi = enc.new_full((n, k, qx.shape[1]), math.nan), enc.new_zeros(n, k, k), enc.new_zeros(n, k, len(qx) if moves else 0)
+    seen, merged_phi, moved_phi = (enc.new_full((n, k, qx.shape[1]), math.nan), enc.new_zeros(n, k, k),
+                                   enc.new_zeros(n, k, len(qx) if moves else 0))
     for _ in range(iterations):
         b, l = beta[act][:, None], labels[act]
         joint = onehot(l) @ qx
@@ -308,7 +330,8 @@ def _partition(enc, source, beta, iterations=10_000):
         if not len(still): continue
         b, l, joint, at = b[still], l[still], joint[still], act[still]
         phi, i = _phi(joint, b), torch.arange(len(still), device=enc.device)
-        for row, t in zip(*(z.split(max(1, 2**22//qx.numel())) for z in (joint != seen[at]).any(-1).nonzero().T)):     # clusters that changed since this start was last here
+        # clusters that changed since this start was last here
+        for row, t in zip(*(z.split(max(1, 2**22//qx.numel())) for z in (joint != seen[at]).any(-1).nonzero().T)):
             merged_phi[at[row], t] = with_others = _phi(joint[row, t, None] + joint[row], b[row])
             merged_phi[at[row], :, t] = with_others
             if moves: moved_phi[at[row], t] = _phi(joint[row, t, None] + qx, b[row])
@@ -316,7 +339,8 @@ def _partition(enc, source, beta, iterations=10_000):
         merge, pair = torch.where(apart, merged_phi[at] - phi[:, :, None] - phi[:, None], 0.).flatten(1).min(1)
         move, to = torch.zeros_like(merge), pair
         if moves:
-            leave = _phi((joint.gather(1, l[..., None].expand(-1, -1, joint.shape[2])) - qx).clamp(min=0), b) - phi.gather(1, l)
+            leave = _phi((joint.gather(1, l[..., None].expand(-1, -1, joint.shape[2])) - qx).clamp(min=0),
+                         b) - phi.gather(1, l)
             move, to = (moved_phi[at] - phi[..., None] + leave[:, None]).scatter_(1, l[:, None], 0.).flatten(1).min(1)
         x, t, s = to % len(qx), pair // k, pair % k
         merged = torch.where(l == t[:, None], s[:, None], l)
@@ -352,7 +376,8 @@ def objective(enc: Tensor, # (b, k, x) encoders p(t|x)
     return m[2] - beta*m[3]
 
 def _per_chunk(f, beta, size, a, fill=0.):
-    "f(a, β) over chunks that keep one (β, size) array below 2²⁵ numbers; the first result is padded with `fill` to a common number of clusters."
+    """f(a, β) over chunks that keep one (β, size) array below 2²⁵ numbers; the first result is padded with `fill` to a
+    common number of clusters."""
     step = max(1, 2**25//size)
     parts = [f(x, b) for x, b in zip(a.split(step), beta.split(step))]
     k = max(p[0].shape[1] for p in parts)
@@ -370,7 +395,8 @@ def _polish(v, source, alpha, beta, iterations):
         count[act] += its
         v[act] = _widen(w, v.shape[1], _DEAD)
     resp = e_step(_compact(v), source, alpha, beta)[0]
-    return resp/resp.sum(1, keepdim=True), gap, count          # exact sums: at large β the log-partition is only good to 1e-12
+    # exact sums: at large β the log-partition is only good to 1e-12
+    return resp/resp.sum(1, keepdim=True), gap, count
 
 def _assign(source, k, gen):
     "k-means++ with the divergence KL[p(y|x) || p(y|x')]: the seed rows, and the nearest seed of every x."
@@ -386,7 +412,8 @@ def _assign(source, k, gen):
     return seeds, nearest
 
 def _certify(v, source, beta, limit, tol, probes):
-    "v with the clusters added that Ψ asks for where the gap exceeds `tol`, and the global lower bound of f (b,); α = 1."
+    """v with the clusters added that Ψ asks for where the gap exceeds `tol`, and the global lower bound of f (b,); α =
+    1."""
     resp, z, log_pi, log_r, _ = e_step(v, source, 1., beta)
     new_r, psi, w = _psi_ascent(probes.expand(len(v), -1, -1), z, source, beta)
     alive = log_pi > -30
@@ -413,13 +440,16 @@ def solve_bottleneck(source: Source, # the joint distribution
         if alpha == 0: return _per_chunk(lambda e, b: _partition(e, source, b), b, enc.shape[1]*x, enc)
         return minima(m_step((enc*source.px) @ source.pyx, alpha, b), b)
     one = hard(torch.zeros_like(source.px, dtype=torch.int64))
-    starts = torch.stack([hard(torch.arange(x, device=beta.device) if k == x else _assign(source, k, gen)[1])] + ([] if alpha == 1 else [one])
-                         + [hard(_assign(source, int(torch.randint(min(2, k), k + 1, (), generator=gen)), gen)[1]) for _ in range(restarts - 1)])
+    starts = torch.stack([hard(torch.arange(x, device=beta.device) if k == x else _assign(source, k, gen)[1])]
+                         + ([] if alpha == 1 else [one])
+                         + [hard(_assign(source, int(torch.randint(min(2, k), k + 1, (), generator=gen)), gen)[1])
+                            for _ in range(restarts - 1)])
     enc = starts.expand(n, *starts.shape).clone()
     if alpha == 1: enc[beta <= 1/correlations(source)[1]**2, 0] = one
     enc, local, count = polish(enc.flatten(0, 1), beta.repeat_interleave(len(starts)))
     best = objective(enc, source, alpha, beta.repeat_interleave(len(starts))).view(n, -1).argmin(1) + rows*len(starts)
-    enc, local, count, bound, dirty = enc[best], local[best], count[best], torch.full_like(beta, -math.inf), torch.ones_like(beta, dtype=torch.bool)
+    enc, local, count, bound, dirty = (enc[best], local[best], count[best], torch.full_like(beta, -math.inf),
+                                       torch.ones_like(beta, dtype=torch.bool))
 
     def consider(new, gap, its, i):                              # keep the new encoders of the β's i where they are no worse
         nonlocal enc
@@ -428,8 +458,10 @@ def solve_bottleneck(source: Source, # the joint distribution
         enc, new = _widen(enc, width), _widen(new, width)
         good = objective(new, source, alpha, beta[i]) <= objective(enc[i], source, alpha, beta[i]) + 1e-14
         enc[i[good]], local[i[good]], dirty[i[good]] = new[good], gap[good], True
-    for other in {0.: (1.,), 1.: ()}.get(alpha, (1., 0.)):       # α < 1: also from the solutions of the soft and the hard problem
-        consider(*polish(solve_bottleneck(source, beta, other, k, 1 if other == 1 else restarts, iterations, tol, seed)[0], beta), rows)
+    # α < 1: also from the solutions of the soft and the hard problem
+    for other in {0.: (1.,), 1.: ()}.get(alpha, (1., 0.)):
+        consider(*polish(solve_bottleneck(source, beta, other, k, 1 if other == 1 else restarts, iterations, tol,
+                                          seed)[0], beta), rows)
 
     probes = _log(source.pyx if x <= 256 else source.pyx[_assign(source, 256, gen)[0]])
     for last in [False]*11 + [True]:
@@ -445,8 +477,10 @@ def solve_bottleneck(source: Source, # the joint distribution
         if not len(i): break
         v = m_step((enc[i]*source.px) @ source.pyx, 1., beta[i])
         room = limit - (v[..., 0] > _DEAD).sum(1)
-        v, lower = _per_chunk(lambda v, b: _certify(v, source, b, limit, tol, probes), beta[i], x*len(probes), v, fill=_DEAD)
-        bound[i], dirty[i] = torch.maximum(bound[i], lower), False           # a bound on the optimum at β, whoever found it
+        v, lower = _per_chunk(lambda v, b: _certify(v, source, b, limit, tol, probes), beta[i], x*len(probes), v,
+                              fill=_DEAD)
+        # a bound on the optimum at β, whoever found it
+        bound[i], dirty[i] = torch.maximum(bound[i], lower), False
         open_ = (objective(enc, source, 1., beta)[i] - bound[i] > tol) & (room > 0)
         if last or not open_.any(): break
         consider(*minima(v[open_], beta[i[open_]]), i[open_])

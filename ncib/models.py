@@ -237,7 +237,7 @@ def _hf(spec, name, pretrained)->LoadedModel:
     return LoadedModel(spec, net, process and (lambda image: process(image, return_tensors="pt")["pixel_values"][0]),
                        True, None, "penultimate" if make is transformers.AutoModelForImageClassification else "output")
 
-_in_archive = ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((r"[^/]+/(data/weights/(weight_\d+|[^/]+\.json)|data/constants/(tensor_\d+|[^/]+\.json)|models/[^/]+\.json|data/sample_inputs/[^/]+\.pt|archive_format|archive_version|byteorder|version|\.data/[^/]+)"))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))
+_in_archive = r"[^/]+/(data/weights/(weight_\d+|[^/]+\.json)|data/constants/(tensor_\d+|[^/]+\.json)|models/[^/]+\.json|data/sample_inputs/[^/]+\.pt|archive_format|archive_version|byteorder|version|\.data/[^/]+)"
 
 def _exported(spec)->LoadedModel:
     file = Path(spec)

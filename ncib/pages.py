@@ -24,16 +24,19 @@ from .timeline import Timeline
 def _column(name: str, value)->tuple[dict, bytes]:
     v = np.asarray(value)
     if v.dtype.kind in "iub":
-        if v.size and not 0 <= v.min() <= v.max() < 2**32: raise InputError(f"{name} must be integers in [0, 2³²), got {v.min()} to {v.max()}")
+        if v.size and not 0 <= v.min() <= v.max() < 2**32:
+            raise InputError(f"{name} must be integers in [0, 2³²), got {v.min()} to {v.max()}")
         kind = np.min_scalar_type(int(v.max())).name if v.size else "uint8"
         return {"dtype": kind, "shape": v.shape}, v.astype(kind).tobytes()
-    if v.size < 500 or name.endswith("excess") or not np.isfinite(v).all(): return {"dtype": "float32", "shape": v.shape}, v.astype(np.float32).tobytes()
+    if v.size < 500 or name.endswith("excess") or not np.isfinite(v).all():
+        return {"dtype": "float32", "shape": v.shape}, v.astype(np.float32).tobytes()
     scale = float(np.abs(v).max())/32767 or 1.
     return {"dtype": "int16", "shape": v.shape, "scale": scale}, np.rint(v/scale).astype(np.int16).tobytes()
 
 def pack(parts: "list[tuple[dict, dict]]", # information (JSON values) and named arrays (integers from 0 to 2³² − 1, or floats)
          )->bytes:
-    "One block of bytes for the page: length of the head, the head as JSON, the arrays one after the other, each on a multiple of 8."
+    """One block of bytes for the page: length of the head, the head as JSON, the arrays one after the other, each on a
+    multiple of 8."""
     head, blocks, offset = [], [], 0
     for info, arrays in parts:
         entry = {"info": info, "arrays": {}}
@@ -51,7 +54,8 @@ def unpack(data: bytes, # what `pack` gave
     "What `pack` packed, floats as float64 up to rounding: what the page sees."
     n = struct.unpack_from("<I", data)[0]
     start = 4 + n + -(4 + n) % 8
-    read = lambda c: np.frombuffer(data, c["dtype"], int(np.prod(c["shape"])), start + c["offset"]).reshape(c["shape"])*(c.get("scale") or 1)
+    read = lambda c: np.frombuffer(data, c["dtype"], int(np.prod(c["shape"])),
+                                   start + c["offset"]).reshape(c["shape"])*(c.get("scale") or 1)
     return [(e["info"], {k: read(c) for k, c in e["arrays"].items()}) for e in json.loads(data[4:4 + n])]
 
 # %% ../nbs/api/19d_pages.ipynb #e97d2ad6
@@ -65,17 +69,24 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
     parts = []
     for f, name in zip(frames, names):
         out = {}
-        rows = {k.removesuffix("/labels"): stratified_rows(v, limit) for k, v in f.arrays.items() if k.endswith("/labels")}
+        rows = {k.removesuffix("/labels"): stratified_rows(v, limit) for k, v in f.arrays.items()
+                if k.endswith("/labels")}
         for key, v in f.arrays.items():
-            words = key.removeprefix("chosen/").split("/")                 # part/labels, part/side/what or part/side/relevance/what
+            # part/labels, part/side/what or part/side/relevance/what
+            words = key.removeprefix("chosen/").split("/")
             if (only_modes and len(words) < 4) or (only_chosen and not key.startswith("chosen/")): continue
             part = "chosen/"*key.startswith("chosen/") + words[0]
             if len(words) == 2: v = v[rows[part]]
-            elif len(words) == 3 and words[2] in ("points", "means"): v = (v[:, rows[part]] if words[2] == "points" else v)/f.arrays[f"{part}/{words[1]}/unit"][:, None, None]
+            elif len(words) == 3 and words[2] in ("points", "means"):
+                v = (v[:, rows[part]] if words[2] == "points" else v)/f.arrays[f"{part}/{words[1]}/unit"][:, None, None]
             out[key] = v
         series = separation_series(f.info["table"])
-        info = {k: v for k, v in f.info.items() if k != "runs"} | {"encoders": short_names(f.info["runs"])}     # where they lie is nobody's business on a page
-        parts.append((info | {"name": name, "estimates": [{"column": f"test_twin_separation{s}"} | {k: v[k] for k in ("name", "label", "colour")} for s, v in series.items()]}, out))
+        # where they lie is nobody's business on a page
+        info = {k: v for k, v in f.info.items() if k != "runs"} | {"encoders": short_names(f.info["runs"])}
+        parts.append((info | {"name": name,
+                              "estimates": [{"column": f"test_twin_separation{s}"}
+                                            | {k: v[k] for k in ("name", "label", "colour")}
+                                            for s, v in series.items()]}, out))
     return pack(parts)
 
 # %% ../nbs/api/19d_pages.ipynb #e2ea3f14
@@ -110,7 +121,9 @@ def page_fragment(state: dict, # of the explorer: `kind`, and the value of every
     blobs = {k: small(v) for k, v in data.items()}
     name = "ncib-" + hashlib.sha256(json.dumps([state, blobs], sort_keys=True).encode()).hexdigest()[:12]
     still = f"<noscript>{html.escape(words)}</noscript>"
-    if picture: still = f'<img alt="{html.escape(words)}" style="max-width:100%;height:auto;background:#fff" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+    if picture:
+        still = (f'<img alt="{html.escape(words)}" style="max-width:100%;height:auto;background:#fff" '
+                 f'src="data:image/png;base64,{base64.b64encode(picture).decode()}">')
     values = json.dumps(state).replace("<", "\\u003c")                  # a class may be called </script>
     return f"""<style>{style()}</style><div id="{name}">{still}</div><script type="module">
 const code = new Response(new Blob([Uint8Array.from(atob("{small(script().encode())}"), (c) => c.charCodeAt(0))]).stream().pipeThrough(new DecompressionStream("gzip")));
@@ -122,12 +135,15 @@ def page_document(title: str, # plain text
                   fragment: str, # HTML
                   )->str:
     "A whole HTML page around a fragment."
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-            f'<style>:root{{color-scheme:light dark;--ncib-ground:#fff;background:#fff;color:#1b1b1b}}@media screen and (prefers-color-scheme:dark){{:root{{--ncib-ground:#121212;background:#121212;color:#e6e6e6}}}}body{{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1rem auto;padding:0 1rem}}@page{{margin:12mm}}@media print{{:root{{color-scheme:light}}body{{margin:0;padding:0;max-width:none}}}}</style></head>\n'
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+            f'<style>:root{{color-scheme:light dark;--ncib-ground:#fff;background:#fff;color:#1b1b1b}}@media screen '
+            f'and (prefers-color-scheme:dark){{:root{{--ncib-ground:#121212;background:#121212;color:#e6e6e6}}}}body{{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:1rem auto;padding:0 1rem}}@page{{margin:12mm}}@media print{{:root{{color-scheme:light}}body{{margin:0;padding:0;max-width:none}}}}</style></head>\n'
             f'<body><main><h1>{html.escape(title)}</h1>\n{fragment}\n</main></body></html>\n')
 
 # %% ../nbs/api/19d_pages.ipynb #71ac96a6
-checkpoint_state = {"kind": "checkpoints", "epoch": 0, "part": "test", "encoder": "a", "layer": "backbone", "layers": ["backbone"], "relevance": "twin", "copula": False,
+checkpoint_state = {"kind": "checkpoints", "epoch": 0, "part": "test", "encoder": "a", "layer": "backbone",
+                    "layers": ["backbone"], "relevance": "twin", "copula": False,
                     "view": "all", "scale": "own", "mode": 1, "classes": [], "error": "", "status": ""}
 
 largest_page = 32*2**20 # bytes of an explorer in a page, before compression
@@ -144,10 +160,15 @@ def timeline_fragment(timeline: Timeline, # of one pair of runs
                       limit: int = 300, # most samples per part
                       )->str:
     """The checkpoint explorer of a timeline as HTML, at its last checkpoint, in every layer that was analysed.
-    `InputError` if the runs' features are gone, or if there are so many classes that the page would be larger than `largest_page`."""
+    `InputError` if the runs' features are gone, or if there are so many classes that the page would be larger than
+    `largest_page`."""
     size = len(timeline.layers)*_page_bytes(timeline.num_classes, len(timeline.epochs))
-    if size > largest_page: raise InputError(f"with {timeline.num_classes} classes at {len(timeline.epochs)} checkpoints it would take {size/2**20:.0f} MB; the figures below show them by quantiles and densities")
+    if size > largest_page:
+        raise InputError(f"with {timeline.num_classes} classes at {len(timeline.epochs)} checkpoints it would take "
+                         f"{size/2**20:.0f} MB; the figures below show them by quantiles and densities")
     frames = [checkpoint_frames(timeline, layer=layer) for layer in timeline.layers]
     f = frames[0]
-    state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "layers": timeline.layers, "copula": f.info["copula"], "classes": f.info["chosen"]}
-    return page_fragment(state, {layer_data(i, g.info["copula"]): checkpoint_payload([g], limit=limit) for i, g in enumerate(frames)})
+    state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.info["layer"], "layers": timeline.layers,
+                                "copula": f.info["copula"], "classes": f.info["chosen"]}
+    return page_fragment(state, {layer_data(i, g.info["copula"]): checkpoint_payload([g], limit=limit)
+                                 for i, g in enumerate(frames)})

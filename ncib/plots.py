@@ -24,21 +24,29 @@ from .gib import GaussianIB, gaussian_ib_curve
 from .timeline import Timeline
 
 # %% ../nbs/api/19_plots.ipynb #d4badfa8
-colours = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00", "purple": "#CC79A7", "sky": "#56B4E9", "grey": "#777777"}
+colours = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00", "purple": "#CC79A7",
+           "sky": "#56B4E9", "grey": "#777777"}
 
-_on_dark = {"blue": "#56A9E0", "vermillion": "#F08A45", "green": "#2BB98E", "grey": "#9A9A9A"} # the same on a dark page, where the others are bright enough
-_inks = {"ink": ("#000000", "#e6e6e6"), "paper": ("#ffffff", "#121212"), "grid": ("#b0b0b0", "#8a8a8a"), "edge": ("#cccccc", "#6b6b6b")} # what matplotlib draws in, and on a dark page
+# the same on a dark page, where the others are bright enough
+_on_dark = {"blue": "#56A9E0", "vermillion": "#F08A45", "green": "#2BB98E", "grey": "#9A9A9A"}
+# what matplotlib draws in, and on a dark page
+_inks = {"ink": ("#000000", "#e6e6e6"), "paper": ("#ffffff", "#121212"), "grid": ("#b0b0b0", "#8a8a8a"),
+         "edge": ("#cccccc", "#6b6b6b")}
 _black, _white = "#010101", "#fefefe" # on a cell of a given colour, whatever the page
 
 def themed_svg(figure: Figure, # any figure
                )->str:
-    "A figure as SVG in one drawing for light and dark pages: its colours are variables that follow the reader's preference. The same figure gives the same text."
+    """A figure as SVG in one drawing for light and dark pages: its colours are variables that follow the reader's
+    preference. The same figure gives the same text."""
     out, pairs = io.StringIO(), _inks | {name: (colours[name], dark) for name, dark in _on_dark.items()}
-    with rc_context({"svg.hashsalt": "ncib"}): figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="none")
+    with rc_context({"svg.hashsalt": "ncib"}):
+        figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="none")
     svg = out.getvalue()
     for name, (light, _) in pairs.items(): svg = svg.replace(f": {light.lower()}", f": var(--{name})")
     rule = lambda i: ";".join(f"--{name}:{pair[i]}" for name, pair in pairs.items())
-    return svg.replace("<defs>", f"<style>svg{{{rule(0)};fill:var(--ink)}}@media screen and (prefers-color-scheme:dark){{svg{{{rule(1)}}}}}</style>\n <defs>", 1)
+    return svg.replace("<defs>",
+                       f"<style>svg{{{rule(0)};fill:var(--ink)}}@media screen and "
+                       f"(prefers-color-scheme:dark){{svg{{{rule(1)}}}}}</style>\n <defs>", 1)
 
 def _percent(share, digits=1)->str: return f"{100*share:.{digits}f} %"
 
@@ -46,7 +54,8 @@ def _small_png(figure, dpi)->bytes:
     "A picture of a figure in 256 colours: a third of the size."
     whole, out = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png", dpi=dpi)
-    Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE).save(out, format="png", optimize=True)
+    Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=5,
+                                              dither=Image.Dither.NONE).save(out, format="png", optimize=True)
     return out.getvalue()
 dense = 60 # from more classes or modes on, quantiles and densities are drawn instead of one mark each
 
@@ -56,16 +65,20 @@ def _interval(ax, x, low, high, colour): # shaded, between thin lines that can b
 def _bands(ax, x, values, colour, label): # (c, m) values at c places: what lies between their quantiles
     shown = np.where(np.isfinite(values), values, np.nan)
     ok = np.isfinite(shown).any(1)
-    x, q = np.asarray(x)[ok], np.nanquantile(shown[ok], (0, .05, .25, .5, .75, .95, 1), axis=1) if ok.any() else np.empty((7, 0))
-    for low, high, alpha in ((0, 6, .12), (1, 5, .2), (2, 4, .35)): ax.fill_between(x, q[low], q[high], color=colours[colour], alpha=alpha, linewidth=0)
+    x, q = (np.asarray(x)[ok], np.nanquantile(shown[ok], (0, .05, .25, .5, .75, .95, 1), axis=1) if ok.any()
+            else np.empty((7, 0)))
+    for low, high, alpha in ((0, 6, .12), (1, 5, .2), (2, 4, .35)):
+        ax.fill_between(x, q[low], q[high], color=colours[colour], alpha=alpha, linewidth=0)
     for end in (0, 6): ax.plot(x, q[end], color=colours[colour], linewidth=.5)
     ax.plot(x, q[3], "o-", ms=2.5, color=colours[colour], linewidth=1.2, label=label)
 
 def _cosine_density(ax, cosines, ideal=True): # (K, K): all pairs of different classes
     c = np.asarray(cosines, dtype=np.float64)
     off = c[~np.eye(len(c), dtype=bool)]
-    ax.hist(off, bins=np.linspace(min(-.3, off.min()), max(.3, off.max()), 80), density=True, histtype="stepfilled", color=colours["blue"], alpha=.55)
-    for q, style in ((.05, ":"), (.5, "-"), (.95, ":")): ax.axvline(np.quantile(off, q), color="black", linewidth=.9, linestyle=style)
+    ax.hist(off, bins=np.linspace(min(-.3, off.min()), max(.3, off.max()), 80), density=True, histtype="stepfilled",
+            color=colours["blue"], alpha=.55)
+    for q, style in ((.05, ":"), (.5, "-"), (.95, ":")):
+        ax.axvline(np.quantile(off, q), color="black", linewidth=.9, linestyle=style)
     if ideal: ax.axvline(-1/(len(c) - 1), color=colours["vermillion"], linewidth=1.3, linestyle="--")
     ax.set_yticks([]); ax.spines[["top", "right", "left"]].set_visible(False)
 
@@ -93,14 +106,18 @@ def _epoch_axis(ax, epochs):
     ax.set_xlim(-.15, epochs[-1]*1.12 + .1)
 
 def _parts(timeline): # of the features that are there: name, colour, marker, what a legend calls them
-    styles = {"train": ("blue", "o-", "train features"), "test": ("vermillion", "s--", "test features" if "train" in timeline.parts else "given features")}
+    styles = {"train": ("blue", "o-", "train features"),
+              "test": ("vermillion", "s--", "test features" if "train" in timeline.parts else "given features")}
     return [(part, *styles[part]) for part in timeline.parts]
 
-_lines = {"plateau begins": ("green", "--"), "count stays ≥ K−1": ("purple", ":"), "K−1 with a clear gap": ("purple", "-.")}
+_lines = {"plateau begins": ("green", "--"), "count stays ≥ K−1": ("purple", ":"),
+          "K−1 with a clear gap": ("purple", "-.")}
 
 def _mark(ax, timeline, labels=tuple(_lines)):
     for label, epoch in timeline.milestones().items():
-        if label in labels: ax.axvline(epoch, color=colours[_lines[label][0]], linestyle=_lines[label][1], linewidth=1.3, label=f"{label}: epoch {epoch}")
+        if label in labels:
+            ax.axvline(epoch, color=colours[_lines[label][0]], linestyle=_lines[label][1], linewidth=1.3,
+                       label=f"{label}: epoch {epoch}")
 
 def save_figure(figure: Figure, # any matplotlib figure
                 path: "str|Path", # .png, .pdf or .svg
@@ -108,7 +125,8 @@ def save_figure(figure: Figure, # any matplotlib figure
                 )->None:
     "Writes a figure atomically, in the format of the suffix."
     path = Path(path)
-    if (kind := path.suffix.lstrip(".")) not in ("png", "pdf", "svg"): raise InputError(f"a figure is written to .png, .pdf or .svg, got {path.name}")
+    if (kind := path.suffix.lstrip(".")) not in ("png", "pdf", "svg"):
+        raise InputError(f"a figure is written to .png, .pdf or .svg, got {path.name}")
     with atomic_write(path) as tmp: figure.savefig(tmp, format=kind, dpi=dpi)
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee03
@@ -120,9 +138,11 @@ def place_labels(points, # (k, 2) what is labelled, y growing downwards
                  box, # left, top, right, bottom of the place there is
                  radius: float = 6., # of the marks at the points
                  )->tuple[np.ndarray, np.ndarray]: # (k, 2) centres of the labels; (k,) whether one lies so far off that a line must lead to it
-    """Where labels lie on no other label and on no mark: each is put at the nearest free one of 16 directions and 8 distances, or where it covers least if none is free. All lengths are in one unit, pixels or points.
-    The explorers' script has the same rule."""
-    points, half, (left, top, right, bottom) = np.asarray(points, dtype=np.float64), np.asarray(sizes, dtype=np.float64)/2, box
+    """Where labels lie on no other label and on no mark: each is put at the nearest free one of 16 directions and 8
+    distances, or where it covers least if none is free. All lengths are in one unit, pixels or points. The explorers'
+    script has the same rule."""
+    points, half, (left, top, right, bottom) = np.asarray(points, dtype=np.float64), np.asarray(sizes,
+                                                                                                dtype=np.float64)/2, box
     taken = [np.array([x - radius, y - radius, x + radius, y + radius]) for x, y in points]
     centres, led = np.empty_like(points), np.zeros(len(points), dtype=bool)
     for i, (point, (w, h)) in enumerate(zip(points, half)):
@@ -130,10 +150,12 @@ def place_labels(points, # (k, 2) what is labelled, y growing downwards
         for ring in range(8):
             for ux, uy in _angles_unit:
                 d = radius + 1 + 8*ring
-                x, y = point[0] + ux*d + np.sign(ux)*min(1., abs(ux)*1.42)*w, point[1] + uy*d + np.sign(uy)*min(1., abs(uy)*1.42)*h
+                x, y = (point[0] + ux*d + np.sign(ux)*min(1., abs(ux)*1.42)*w,
+                        point[1] + uy*d + np.sign(uy)*min(1., abs(uy)*1.42)*h)
                 me = np.array([x - w, y - h, x + w, y + h])
                 over = np.minimum(me[2:], np.array(taken)[:, 2:]) - np.maximum(me[:2], np.array(taken)[:, :2])
-                cost = (over.clip(0).prod(1)).sum() + 1e3*(max(0, left - me[0]) + max(0, top - me[1]) + max(0, me[2] - right) + max(0, me[3] - bottom))
+                cost = (over.clip(0).prod(1)).sum() + 1e3*(max(0, left - me[0]) + max(0, top - me[1])
+                                                           + max(0, me[2] - right) + max(0, me[3] - bottom))
                 if cost < least - 1e-9: least, centres[i], led[i], mine = cost, (x, y), ring > 0, me
                 if least <= 1e-9: break
             if least <= 1e-9: break
@@ -143,17 +165,21 @@ def place_labels(points, # (k, 2) what is labelled, y growing downwards
 # %% ../nbs/api/19_plots.ipynb #4154dddb
 def plot_accuracy(timeline: Timeline, # of a pair of runs
                   )->Figure:
-    "Test accuracy of a linear probe and of the nearest class mean, and the training loss, over epochs; the plateau's beginning marked."
+    """Test accuracy of a linear probe and of the nearest class mean, and the training loss, over epochs; the plateau's
+    beginning marked."""
     fig = _figure()
     ax, ax_loss = fig.subplots(1, 2, width_ratios=(3, 2))
     e, t = timeline.epochs, timeline.table
     for side, colour in (("a", "blue"), ("b", "vermillion")):
-        ax.plot(e, 100*t[f"test_accuracy_{side}"], "o-", ms=4, color=colours[colour], label=f"linear probe, encoder {side.upper()}")
-        ax.plot(e, 100*t[f"test_ncc_accuracy_{side}"], "s:", ms=3, mfc="white", color=colours[colour], label=f"nearest class mean, {side.upper()}")
+        ax.plot(e, 100*t[f"test_accuracy_{side}"], "o-", ms=4, color=colours[colour],
+                label=f"linear probe, encoder {side.upper()}")
+        ax.plot(e, 100*t[f"test_ncc_accuracy_{side}"], "s:", ms=3, mfc="white", color=colours[colour],
+                label=f"nearest class mean, {side.upper()}")
         loss = np.array(timeline.info["loss"][side]).reshape(-1, 2)
         if len(loss): ax_loss.plot(*loss.T, color=colours[colour], label=f"encoder {side.upper()}")
     best = 100*timeline.mean("test_accuracy").max()
-    ax.axhspan(best - .5, best, facecolor=(colours["green"], .18), edgecolor=colours["green"], linewidth=.5, label="within 0.5 points of the best")
+    ax.axhspan(best - .5, best, facecolor=(colours["green"], .18), edgecolor=colours["green"], linewidth=.5,
+               label="within 0.5 points of the best")
     _mark(ax, timeline, ("plateau begins",))
     _tidy(ax, "epoch", f"{'test' if 'train' in timeline.parts else 'held-out'} accuracy (%)"); _epoch_axis(ax, e)
     ax.legend(fontsize="x-small")
@@ -167,7 +193,8 @@ def plot_collapse(timeline: Timeline, # of a pair of runs
                   )->Figure:
     "NC1 and the three measures of NC2 over epochs, mean of both encoders, training and test features."
     fig = _figure(height=4.4)
-    panels = (("nc1", r"NC1: tr$(\Sigma_W\Sigma_B^+)/K$"), ("etf_error", "distance from a simplex ETF"), ("equinorm", "equinorm: std/mean of lengths"), ("equiangular", "equiangular: std of cosines"))
+    panels = (("nc1", r"NC1: tr$(\Sigma_W\Sigma_B^+)/K$"), ("etf_error", "distance from a simplex ETF"),
+              ("equinorm", "equinorm: std/mean of lengths"), ("equiangular", "equiangular: std of cosines"))
     for ax, (name, label) in zip(fig.subplots(2, 2).flat, panels):
         for part, colour, style, called in _parts(timeline):
             ax.plot(timeline.epochs, timeline.mean(f"{part}_{name}"), style, ms=4, color=colours[colour], label=called)
@@ -182,18 +209,24 @@ def plot_cosines(timeline: Timeline, # of a pair of runs
                  side: str = "a", # encoder, `a` or `b`
                  rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                  )->Figure:
-    "Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1); with more than `dense` classes their density, and the closest two by name."
-    n, k, names, part = len(timeline.arrays), timeline.num_classes, timeline.info["classes"], timeline.check_part(part or timeline.parts[0])
+    """Cosines between centred class means at a few checkpoints, beside those of the ideal simplex ETF, −1/(K−1); with
+    more than `dense` classes their density, and the closest two by name."""
+    n, k, names, part = (len(timeline.arrays), timeline.num_classes, timeline.info["classes"],
+                         timeline.check_part(part or timeline.parts[0]))
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
-    if k > dense: return _cosine_densities(timeline, [np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"]) for i in rows], rows)
+    if k > dense:
+        return _cosine_densities(timeline, [np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"]) for i in rows],
+                                 rows)
     ideal = np.full((k, k), -1/(k - 1)); np.fill_diagonal(ideal, 1)
-    panels = [(f"epoch {timeline.epochs[i]}", np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"])) for i in rows] + [("ideal simplex ETF", ideal)]
+    panels = [(f"epoch {timeline.epochs[i]}", np.asarray(timeline.arrays[i][f"{part}_cosines_{side}"]))
+              for i in rows] + [("ideal simplex ETF", ideal)]
     fig = _figure(height=2.4)
     for j, (ax, (title, c)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(panels))), panels)):
         image = ax.imshow(c, cmap="PuOr", vmin=-1, vmax=1)
         ax.set_title(title, fontsize="medium")
         show = range(k) if k <= 12 else []
-        ax.set_xticks(show, [names[i] for i in show], fontsize="x-small", rotation=90 if max(map(len, names)) > 2 else 0)
+        ax.set_xticks(show, [names[i] for i in show], fontsize="x-small", rotation=90 if max(map(len, names)) > 2
+                      else 0)
         ax.set_yticks(show if j == 0 else [], [names[i] for i in show] if j == 0 else [], fontsize="x-small")
         if j == 0: ax.set_ylabel("class")
     fig.colorbar(image, ax=fig.axes, shrink=.8, label="cosine")
@@ -205,9 +238,12 @@ def _cosine_densities(timeline, matrices, rows)->Figure:
         _cosine_density(ax, c)
         near = np.unravel_index(np.argmax(np.where(np.eye(len(c), dtype=bool), -2, c)), c.shape)
         ax.set_title(f"epoch {timeline.epochs[i]}", fontsize="medium")
-        ax.set_xlabel(f"cosine of two class means\nclosest: {names[near[0]][:16]}, {names[near[1]][:16]} ({c[near]:.2f})", fontsize="small")
-    fig.axes[0].plot([], [], color=colours["vermillion"], linestyle="--", label=f"ideal simplex: −1/(K−1) = {-1/(len(names) - 1):.3g}")
-    fig.axes[0].plot([], [], color="black", label="median"); fig.axes[0].plot([], [], color="black", linestyle=":", label="5 and 95 %")
+        ax.set_xlabel(f"cosine of two class means\nclosest: {names[near[0]][:16]}, {names[near[1]][:16]} "
+                      f"({c[near]:.2f})", fontsize="small")
+    fig.axes[0].plot([], [], color=colours["vermillion"], linestyle="--",
+                     label=f"ideal simplex: −1/(K−1) = {-1/(len(names) - 1):.3g}")
+    fig.axes[0].plot([], [], color="black", label="median")
+    fig.axes[0].plot([], [], color="black", linestyle=":", label="5 and 95 %")
     fig.legend(fontsize="x-small", ncols=3, loc="outside upper center", frameon=False)
     return fig
 
@@ -215,38 +251,57 @@ def _cosine_densities(timeline, matrices, rows)->Figure:
 def _chance(arrays, part, relevance)->float: # β_c − 1; infinite where there is none
     "Where modes can no longer be told from chance."
     if f"{part}_{relevance}_floor" in arrays: return float(arrays[f"{part}_{relevance}_floor"])
-    threshold = float(arrays[f"{part}_{relevance}_threshold"])                # an analysis that was saved before the floor was
+    # an analysis that was saved before the floor was
+    threshold = float(arrays[f"{part}_{relevance}_threshold"])
     return 1/threshold**2 - 1 if threshold > 0 else np.inf
 
 def plot_transitions(timeline: Timeline, # of a pair of runs
                      part: str = "test", # `train` or `test`
                      relevance: str = "twin", # `twin`, `paired` or `labels`
                      )->Figure:
-    "Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below. More than `dense` modes are drawn by their quantiles."
+    """Critical β of every mode over epochs, as log₁₀(β_c − 1); the gap behind mode K−1 shaded, transition counts below.
+    More than `dense` modes are drawn by their quantiles."""
     fig = _figure(height=4.6)
     ax, ax_count = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    e, k1, lone = timeline.epochs, timeline.num_classes - 1, len(timeline.epochs) == 1         # a line needs two checkpoints
+    # a line needs two checkpoints
+    e, k1, lone = timeline.epochs, timeline.num_classes - 1, len(timeline.epochs) == 1
     excess = [np.asarray(a[f"{timeline.check_part(part)}_{relevance}_excess"]) for a in timeline.arrays]
     m = max(map(len, excess))
     grid = np.full((len(e), m), np.nan)
     for row, x in zip(grid, excess): row[:len(x)] = np.log10(np.where((x > 0) & np.isfinite(x), x, np.nan))
     quantiles = ": median, middle half, 90 %, all"
     if m - k1 > dense: _bands(ax, e, grid[:, k1:], "grey", "further modes" + quantiles)
-    elif m > k1: ax.plot(e, grid[:, k1:], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], linewidth=.6); ax.plot([], [], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], label="further modes")
-    if k1 > dense: _bands(ax, e, grid[:, :k1], "blue", f"modes 1 to {min(k1, m)}" + (" = K−1" if m >= k1 else f" of K−1 = {k1}") + quantiles)
-    else: ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2); ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
-    if m > k1: ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], facecolor=(colours["orange"], .35), edgecolor=colours["grey"], linewidth=.5, label="gap behind mode K−1")
+    elif m > k1:
+        ax.plot(e, grid[:, k1:], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], linewidth=.6)
+        ax.plot([], [], "o"*lone or "-", ms=2.5, mfc="white", color=colours["grey"], label="further modes")
+    if k1 > dense:
+        _bands(ax, e, grid[:, :k1], "blue", f"modes 1 to {min(k1, m)}" + (" = K−1" if m >= k1 else f" of K−1 = {k1}")
+               + quantiles)
+    else:
+        ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2)
+        ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
+    if m > k1:
+        ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], facecolor=(colours["orange"], .35), edgecolor=colours["grey"],
+                        linewidth=.5, label="gap behind mode K−1")
     chance = np.array([_chance(a, part, relevance) for a in timeline.arrays])
-    if np.isfinite(chance).any(): ax.plot([.6*e[0], 1.1*e[0] + .1] if lone else e, np.log10(np.where(np.isfinite(chance), chance, np.nan)).repeat(1 + lone), "--", color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
+    if np.isfinite(chance).any():
+        ax.plot([.6*e[0], 1.1*e[0] + .1] if lone else e,
+                np.log10(np.where(np.isfinite(chance), chance, np.nan)).repeat(1 + lone), "--",
+                color=colours["vermillion"], linewidth=1, label="chance level of finite samples")
     if not lone: _mark(ax, timeline)
     shown = grid[np.isfinite(grid)]
     highest = np.log10(chance.max()) if np.isfinite(chance).all() else np.inf
-    if len(shown): ax.set_ylim(shown.min() - .15, min(max(shown.max(), highest if lone and np.isfinite(highest) else -np.inf), max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
-    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$"); fig.legend(fontsize="small", ncols=2 if max(k1, m - k1) > dense else 3, loc="outside upper center", frameon=False)
+    if len(shown):
+        ax.set_ylim(shown.min() - .15, min(max(shown.max(), highest if lone and np.isfinite(highest) else -np.inf),
+                                           max(highest, np.nanmax(grid[:, :k1])) + .6) + .1)
+    _tidy(ax, "", r"$\log_{10}(\beta_c - 1)$")
+    fig.legend(fontsize="small", ncols=2 if max(k1, m - k1) > dense else 3, loc="outside upper center", frameon=False)
     ax_count.step(e, timeline.table[f"{part}_{relevance}_count"], "o-", where="post", ms=3, color=colours["blue"])
     ax_count.axhline(k1, color=colours["grey"], linewidth=.8, linestyle="--")
-    ax_count.text(1, k1, f"K−1 = {k1}", transform=ax_count.get_yaxis_transform(), fontsize="x-small", va="bottom", ha="right")
-    _tidy(ax_count, "epoch", "transitions"); ax_count.set_ylim(0, max(k1, timeline.table[f"{part}_{relevance}_count"].max())*1.35)
+    ax_count.text(1, k1, f"K−1 = {k1}", transform=ax_count.get_yaxis_transform(), fontsize="x-small", va="bottom",
+                  ha="right")
+    _tidy(ax_count, "epoch", "transitions")
+    ax_count.set_ylim(0, max(k1, timeline.table[f"{part}_{relevance}_count"].max())*1.35)
     _epoch_axis(ax_count, e)
     return fig
 
@@ -255,10 +310,12 @@ def _draw_corner(ax, rate, best, told, unit="nats")->None:
     "The corner in an information plane whose axes have this unit, as the three numbers have."
     ax.plot([rate, rate], [told, best], color="black", linewidth=1)
     ax.plot(rate, best, "*", ms=11, color="black", mec="white", mew=.6, label="corner: the best code", zorder=5)
-    ax.plot(rate, told, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6, label=f"the class-mean code, {best - told:.2g} {unit} ({_percent((best - told)/best)}) short", zorder=4)
+    ax.plot(rate, told, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6,
+            label=f"the class-mean code, {best - told:.2g} {unit} ({_percent((best - told)/best)}) short", zorder=4)
 
 def _mark_corner(ax, row, part)->float: # its rate, 0 where there is none
-    "The corner of encoder A at one checkpoint: the best code there, the class-mean code below it, and what lies between."
+    """The corner of encoder A at one checkpoint: the best code there, the class-mean code below it, and what lies
+    between."""
     if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return 0.
     rate, nats, share = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats", "shortfall"))
     best = nats/share if share > 0 else np.nan
@@ -277,7 +334,8 @@ def plot_information(timeline: Timeline, # of a pair of runs
                      relevance: str = "twin", # `twin`, `paired` or `labels`
                      rows: "list[int]|None" = None, # which checkpoints, by position; `None`: first, middle, last
                      )->Figure:
-    "Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled for modes 1 to K−1; at most `dense` of them, evenly spaced."
+    """Optimal I(T;Y) against I(X;T), in nats, over the modes above chance level, with a dot where a mode enters: filled
+    for modes 1 to K−1; at most `dense` of them, evenly spaced."""
     n, k1, part = len(timeline.arrays), timeline.num_classes - 1, timeline.check_part(part)
     rows = sorted({0, n//2, n - 1}) if rows is None else rows
     fig = _figure()
@@ -294,7 +352,8 @@ def plot_information(timeline: Timeline, # of a pair of runs
         for a in (ax, ax_near):
             a.plot(*curve, color=colours[colour], label=f"epoch {timeline.epochs[i]}")
             a.plot(at_modes[0][first], at_modes[1][first], "o", ms=4 if k1 <= dense else 2, color=colours[colour])
-            a.plot(at_modes[0][rest], at_modes[1][rest], "o", ms=3 if k1 <= dense else 2, mfc="white", color=colours[colour])
+            a.plot(at_modes[0][rest], at_modes[1][rest], "o", ms=3 if k1 <= dense else 2, mfc="white",
+                   color=colours[colour])
     corner = _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part) if relevance == "twin" else 0.
     limit = ax.get_xlim()[1]
     for a, title in ((ax, "whole curve"), (ax_near, "where the first modes enter")):
@@ -312,60 +371,78 @@ def plot_information(timeline: Timeline, # of a pair of runs
 def _accuracy_against(fig, ax, timeline, values, label): # values by encoder
     t, e = timeline.table, timeline.epochs
     for side, marker in (("a", "o"), ("b", "s")):
-        dots = ax.scatter(values[side], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis", marker=marker, s=28, edgecolors="black", linewidths=.5, label=f"encoder {side.upper()}")
+        dots = ax.scatter(values[side], 100*t[f"test_accuracy_{side}"], c=np.arange(len(t)), cmap="viridis",
+                          marker=marker, s=28, edgecolors="black", linewidths=.5, label=f"encoder {side.upper()}")
     _tidy(ax, label, "test accuracy (%)"); ax.legend(fontsize="x-small")
     show = np.unique(np.linspace(0, len(t) - 1, 5).round().astype(int))
     bar = fig.colorbar(dots, ax=ax, label="epoch"); bar.set_ticks(show, labels=[str(e[i]) for i in show])
 
 def plot_gap(timeline: Timeline, # of a pair of runs
              )->Figure:
-    "Test accuracy against the IB gap of the class-mean code at any rate, one dot per checkpoint and encoder, and the gap over epochs."
-    if timeline.info["copula"]: raise InputError("there is no IB gap in a copula analysis: the class-mean code lives in the features' own coordinates")
+    """Test accuracy against the IB gap of the class-mean code at any rate, one dot per checkpoint and encoder, and the
+    gap over epochs."""
+    if timeline.info["copula"]:
+        raise InputError("there is no IB gap in a copula analysis: the class-mean code lives in the features' own "
+                         "coordinates")
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e = timeline.epochs
-    for part, colour, style, called in _parts(timeline): ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=called)
+    for part, colour, style, called in _parts(timeline):
+        ax_time.plot(e, timeline.mean(f"{part}_ib_gap"), style, ms=4, color=colours[colour], label=called)
     _mark(ax_time, timeline)
-    _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
-    _accuracy_against(fig, ax, timeline, {s: timeline.table[f"test_ib_gap_{s}"] for s in "ab"}, "IB gap at any rate, test features")
+    _tidy(ax_time, "epoch", "IB gap at any rate (share of I(X;Y))"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0)
+    ax_time.legend(fontsize="x-small")
+    _accuracy_against(fig, ax, timeline, {s: timeline.table[f"test_ib_gap_{s}"] for s in "ab"},
+                      "IB gap at any rate, test features")
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee01
 def plot_shortfall(timeline: Timeline, # of a pair of runs
                    )->Figure:
-    "How far the class-mean code falls short of the optimal one at the corner, over epochs with its 95 % interval, and test accuracy against it."
+    """How far the class-mean code falls short of the optimal one at the corner, over epochs with its 95 % interval, and
+    test accuracy against it."""
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e, t = timeline.epochs, timeline.table
     for side, colour, marker in (("a", "blue", "o"), ("b", "vermillion", "s")):
-        ax_time.plot(e, 100*t[f"test_shortfall_{side}"], f"{marker}-", ms=4, color=colours[colour], label=f"encoder {side.upper()}")
+        ax_time.plot(e, 100*t[f"test_shortfall_{side}"], f"{marker}-", ms=4, color=colours[colour],
+                     label=f"encoder {side.upper()}")
         low, high = (100*t[f"test_shortfall_{end}_{side}"].clip(0, 1) for end in ("low", "high"))
         _interval(ax_time, e, low, high, colours[colour])
     _mark(ax_time, timeline)
-    _tidy(ax_time, "epoch", "corner shortfall (% of the optimum)"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0); ax_time.legend(fontsize="x-small")
-    _accuracy_against(fig, ax, timeline, {s: 100*t[f"test_shortfall_{s}"] for s in "ab"}, "corner shortfall (% of the optimum)")
+    _tidy(ax_time, "epoch", "corner shortfall (% of the optimum)"); _epoch_axis(ax_time, e); ax_time.set_ylim(bottom=0)
+    ax_time.legend(fontsize="x-small")
+    _accuracy_against(fig, ax, timeline, {s: 100*t[f"test_shortfall_{s}"] for s in "ab"},
+                      "corner shortfall (% of the optimum)")
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #c0ffee02
-_estimates = {"": ("default", "blue", "o-", "invariant, inflation taken out (judged)"), "_ridge": ("ridge", "vermillion", "^--", "with a ridge"),
-              "_unshrunk": ("unshrunk", "grey", "s:", "unshrunk, with its inflation"), "_held_out": ("held out", "green", "D-.", "held out")}
+_estimates = {"": ("default", "blue", "o-", "invariant, inflation taken out (judged)"),
+              "_ridge": ("ridge", "vermillion", "^--", "with a ridge"),
+              "_unshrunk": ("unshrunk", "grey", "s:", "unshrunk, with its inflation"),
+              "_held_out": ("held out", "green", "D-.", "held out")}
 
 def separation_series(table, # of a timeline: columns by name, `None` or NaN where there is no value
                       )->dict[str, dict]: # estimate's suffix → name, label, colour, style, values (c,) float64, low and high (c,) for the one that is judged
-    "The separation behind K − 1 on test images over the checkpoints, by those of the four estimates that the table has."
-    column = lambda end: np.array(table[f"test_twin_separation{end}"], dtype=np.float64) if f"test_twin_separation{end}" in table else None
-    out = {s: {"name": name, "label": label, "colour": colours[colour], "style": style, "values": column(s)} for s, (name, colour, style, label) in _estimates.items() if column(s) is not None}
+    """The separation behind K − 1 on test images over the checkpoints, by those of the four estimates that the table
+    has."""
+    column = lambda end: np.array(table[f"test_twin_separation{end}"],
+                                  dtype=np.float64) if f"test_twin_separation{end}" in table else None
+    out = {s: {"name": name, "label": label, "colour": colours[colour], "style": style, "values": column(s)}
+           for s, (name, colour, style, label) in _estimates.items() if column(s) is not None}
     if "" in out and column("_low") is not None: out[""] |= {"low": column("_low"), "high": column("_high")}
     return out
 
 def _draw_separation(ax, epochs, series):
     judged = "low" in series
     if judged: _interval(ax, epochs, series["low"], series["high"], series["colour"])
-    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=series["colour"], label=series["label"], linewidth=1.6 if judged else 1)
+    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=series["colour"], label=series["label"],
+            linewidth=1.6 if judged else 1)
 
 def plot_sensitivity(timeline: Timeline, # of a pair of runs
                      )->Figure:
-    "What hangs on the estimate: the separation behind K − 1 over epochs, and the critical βs at the last checkpoint, by four estimates."
+    """What hangs on the estimate: the separation behind K − 1 over epochs, and the critical βs at the last checkpoint,
+    by four estimates."""
     fig = _figure()
     ax_time, ax = fig.subplots(1, 2)
     e, t, last, k1 = timeline.epochs, timeline.table, timeline.arrays[-1], timeline.num_classes - 1
@@ -373,14 +450,19 @@ def plot_sensitivity(timeline: Timeline, # of a pair of runs
     for suffix, series in separation_series(t).items():
         _draw_separation(ax_time, e, series)
         x = np.asarray(last[f"test_twin_excess{suffix}"])[:seen]
-        ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan), series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=series["colour"], linewidth=1)
+        ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan),
+                series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=series["colour"], linewidth=1)
     for a in (ax_time, ax):
         if any((np.asarray(line.get_ydata(), dtype=float) > 0).any() for line in a.lines): a.set_yscale("log")
-    if not t["test_twin_separation"].notna().any(): ax_time.text(.5, .5, "nowhere can K − 1 modes\nbe told from noise", transform=ax_time.transAxes, ha="center", va="center", fontsize="small")
-    if k1 < 1.5*max((len(line.get_xdata()) for line in ax.lines), default=0): ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")
+    if not t["test_twin_separation"].notna().any():
+        ax_time.text(.5, .5, "nowhere can K − 1 modes\nbe told from noise", transform=ax_time.transAxes, ha="center",
+                     va="center", fontsize="small")
+    if k1 < 1.5*max((len(line.get_xdata()) for line in ax.lines), default=0):
+        ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")
     _tidy(ax_time, "epoch", "separation of K − 1 (factor)"); _epoch_axis(ax_time, e)
     _tidy(ax, "mode", "$\\beta_c - 1$", f"epoch {e[-1]}")
-    fig.legend(*ax_time.get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside upper center", frameon=False)
+    fig.legend(*ax_time.get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside upper center",
+               frameon=False)
     return fig
 
 # %% ../nbs/api/19_plots.ipynb #dc07f965
@@ -388,34 +470,45 @@ def plot_matrices(panels: "dict[str, pd.DataFrame]", # by title: (N, N) values, 
                   label: str, # what the values are, with their unit
                   logarithm: bool = False, # colours by the logarithm, for factors
                   )->Figure:
-    "Matrices between encoders side by side, with one scale of colours, which the diagonal has no part in; numbers in the cells of up to 12 encoders."
+    """Matrices between encoders side by side, with one scale of colours, which the diagonal has no part in; numbers in
+    the cells of up to 12 encoders."""
     values = {title: np.asarray(m, dtype=np.float64) for title, m in panels.items()}
     names, n = [str(v) for v in next(iter(panels.values())).index], len(next(iter(panels.values())))
     between = ~np.eye(n, dtype=bool)
     shown = np.concatenate([v[between & np.isfinite(v) & ((v > 0) | (not logarithm))] for v in values.values()])
     low, high = (shown.min(), shown.max()) if len(shown) else (0., 1.)
-    scale = LogNorm(low, max(high, low*1.001)) if logarithm and len(shown) else Normalize(low, high if high > low else low + 1e-3)
+    scale = (LogNorm(low, max(high, low*1.001)) if logarithm
+             and len(shown) else Normalize(low, high if high > low else low + 1e-3))
     small, many, longest = max(4., min(8., 64/n)), n > 40, max(map(len, names))
-    fig = _figure(height=max(2.6, 1.2 + 3*min(1., .45 + n/14)) + (0 if many else max(0, longest - 12)*small/130))      # names stand upright below
+    # names stand upright below
+    fig = _figure(height=max(2.6, 1.2 + 3*min(1., .45 + n/14)) + (0 if many else max(0, longest - 12)*small/130))
     for j, (ax, (title, v)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(values))), values.items())):
         image = ax.imshow(np.where(between & np.isfinite(v), v, np.nan), cmap="viridis", norm=scale)
         ax.set_facecolor("#dddddd"); ax.set_title(title, fontsize="medium")
         ax.set_xticks([] if many else range(n), [] if many else names, rotation=90, fontsize=small)
         ax.set_yticks([] if many or j else range(n), [] if many or j else names, fontsize=small)
         for (row, column), x in np.ndenumerate(v if n <= 12 else np.empty((0, 0))):
-            if np.isfinite(x): ax.text(column, row, f"{x:.3g}" if abs(x) >= 1 else f"{x:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=small, color=_white if between[row, column] and scale(x) < .6 else _black)
+            if np.isfinite(x):
+                ax.text(column, row, f"{x:.3g}" if abs(x) >= 1 else f"{x:.2f}".replace("0.", ".", 1), ha="center",
+                        va="center", fontsize=small, color=_white if between[row, column] and scale(x) < .6 else _black)
     fig.colorbar(image, ax=fig.axes, shrink=.8, label=label)
     return fig
 
 def plot_dendrogram(similarities: "dict[str, pd.DataFrame]", # by name of the measure: (N, N) symmetric, 1 for equal encoders, at least two of them
                     )->Figure:
-    "Encoders joined by similarity, by average linkage: one tree for each measure. `InputError` if a similarity is missing."
+    """Encoders joined by similarity, by average linkage: one tree for each measure. `InputError` if a similarity is
+    missing."""
     fig = _figure(height=max(2.4, 1 + .22*len(next(iter(similarities.values())))*((len(similarities) + 1)//2)))
-    for ax, (name, m) in zip(np.ravel(fig.subplots((len(similarities) + 1)//2, min(2, len(similarities)), squeeze=False)), similarities.items()):
+    for ax, (name, m) in zip(np.ravel(fig.subplots((len(similarities) + 1)//2, min(2, len(similarities)),
+                                                   squeeze=False)), similarities.items()):
         distance = 1 - np.asarray(m, dtype=np.float64)
-        if len(distance) < 2 or not np.isfinite(distance).all(): raise InputError(f"a dendrogram needs the similarity of every pair of at least two encoders; {name} lacks some")
+        if len(distance) < 2 or not np.isfinite(distance).all():
+            raise InputError(f"a dendrogram needs the similarity of every pair of at least two encoders; {name} lacks "
+                             f"some")
         off = distance[np.triu_indices(len(distance), 1)]
-        dendrogram(linkage(np.maximum(off, 0.), "average"), labels=[str(v) for v in m.index], orientation="left", ax=ax, color_threshold=0, above_threshold_color=colours["blue"], leaf_font_size=max(4., min(8., 200/len(m))))
+        dendrogram(linkage(np.maximum(off, 0.), "average"), labels=[str(v) for v in m.index], orientation="left", ax=ax,
+                   color_threshold=0, above_threshold_color=colours["blue"],
+                   leaf_font_size=max(4., min(8., 200/len(m))))
         _tidy(ax, f"1 − {name}", "")
     for ax in fig.axes[len(similarities):]: ax.set_visible(False)
     return fig

@@ -18,50 +18,123 @@ from .timeline import Timeline
 
 # %% ../nbs/api/20_report.ipynb #7adfefcf
 _captions = ( # the central one first: it stands beside the findings
-    (plot_transitions, "Phase transitions of the information bottleneck", "Compress the features of encoder A as far as possible while keeping what they tell about encoder B. The trade-off is set by β, and the optimal code takes "
-     "up one shared direction (mode) after the other, each at its critical value β_c. A line is a mode; the lower it lies, the earlier it enters. If collapse makes the class directions the modes that matter, the K−1 "
-     "coloured lines run together at the bottom, and the shaded gap opens between them and everything else that the two encoders share. Modes above the dashed line cannot be told from chance at this sample size. Lower panel: how many modes "
+    (plot_transitions, "Phase transitions of the information bottleneck",
+     "Compress the features of encoder A as far as possible while keeping what they tell about encoder B. The "
+     "trade-off is set by β, and the optimal code takes "
+     "up one shared direction (mode) after the other, each at its critical value β_c. A line is a mode; the lower it "
+     "lies, the earlier it enters. If collapse makes the class directions the modes that matter, the K−1 "
+     "coloured lines run together at the bottom, and the shaded gap opens between them and everything else that the "
+     "two encoders share. Modes above the dashed line cannot be told from chance at this sample size. Lower panel: how "
+     "many modes "
      "lie before the largest gap."),
-    (plot_accuracy, "Does it learn?", "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie nearest to the mean of their own class (squares). The "
-     "green band is half a percentage point below the best mean of both encoders; the plateau begins where the accuracy enters it for good. With few test images half a point is one or two of them: one pair of encoders then cannot "
-     "decide whether the plateau or the transitions come first. Right: the training loss, if the runs have logged one; the least value of a contrastive loss is not 0."),
-    (plot_collapse, "Do the classes collapse?", "Neural collapse (Papyan, Han & Donoho 2020) in four numbers, all of them 0 when it is complete. NC1: spread within the classes relative to the spread "
-     "between their means; note the logarithmic axis. The other three ask whether the class means form a simplex: equal lengths (equinorm), equal angles (equiangular), both at once (distance from a simplex "
-     "equiangular tight frame). Test features that follow the training features mean that the collapse is about the classes, not about the individual training images."),
-    (plot_cosines, "The class means on their way to a simplex", "Cosines between the centred class means of encoder A, at the first, a middle and the last checkpoint. In a simplex every class is at the same angle from "
-     "every other one, with cosine −1/(K−1): the picture on the right. Purple pairs are classes that the encoder keeps close together, dark brown ones it drives further apart than a simplex."),
-    (plot_information, "The information curve", "The most that a code can tell about encoder B, I(T;Y), when it keeps I(X;T) of encoder A. Dots mark where a mode enters: filled for the first K−1, open for later ones. The closer the curve stays to the "
-     "dotted diagonal, the less is wasted. Right: the beginning of the curve, where the class modes enter, with the corner of the last checkpoint: the star is the best code of that rate, the triangle the class-mean code."),
-    (plot_shortfall, "Are the class means an optimal code?", "The corner is the rate at which the optimal code holds the K−1 class modes and the next mode is about to enter. The shortfall is what the code made of the class means leaves out there, as a share of "
-     "what the best code of this rate tells; bands are 95 % intervals. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots on the right should rise to the left."),
-    (plot_sensitivity, "What hangs on the estimate", "Four estimates of the same critical βs on test images. Judged is the one that linear maps of the features do not move, with the inflation by finite samples taken out; the band is its 95 % interval. A ridge prefers directions "
-     "of large variance, so it opens gaps where only the scale of the features has changed. Held-out correlations are lowered by directions that are learnt from less data. Where the four disagree about the order of things, believe none of them."),
-    (plot_gap, "The same comparison at any rate", "The IB gap at any rate: how much less a code that keeps only the features' projections on the class means tells about the other encoder than the best code of the same rate, as a share of all they share; the "
-     "largest such shortfall over all scales of the code, which may lie at rates far above those where the class modes enter. 0 would mean that no code tells more at any rate. Right: accuracy against the gap, one dot per checkpoint "
-     "and encoder. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots should rise to the left."))
+    (plot_accuracy, "Does it learn?",
+     "Left: share of test images that a linear classifier on the frozen features gets right (circles), and that lie "
+     "nearest to the mean of their own class (squares). The "
+     "green band is half a percentage point below the best mean of both encoders; the plateau begins where the "
+     "accuracy enters it for good. With few test images half a point is one or two of them: one pair of encoders then "
+     "cannot "
+     "decide whether the plateau or the transitions come first. Right: the training loss, if the runs have logged one; "
+     "the least value of a contrastive loss is not 0."),
+    (plot_collapse, "Do the classes collapse?",
+     "Neural collapse (Papyan, Han & Donoho 2020) in four numbers, all of them 0 when it is complete. NC1: spread "
+     "within the classes relative to the spread "
+     "between their means; note the logarithmic axis. The other three ask whether the class means form a simplex: "
+     "equal lengths (equinorm), equal angles (equiangular), both at once (distance from a simplex "
+     "equiangular tight frame). Test features that follow the training features mean that the collapse is about the "
+     "classes, not about the individual training images."),
+    (plot_cosines, "The class means on their way to a simplex",
+     "Cosines between the centred class means of encoder A, at the first, a middle and the last checkpoint. In a "
+     "simplex every class is at the same angle from "
+     "every other one, with cosine −1/(K−1): the picture on the right. Purple pairs are classes that the encoder keeps "
+     "close together, dark brown ones it drives further apart than a simplex."),
+    (plot_information, "The information curve",
+     "The most that a code can tell about encoder B, I(T;Y), when it keeps I(X;T) of encoder A. Dots mark where a mode "
+     "enters: filled for the first K−1, open for later ones. The closer the curve stays to the "
+     "dotted diagonal, the less is wasted. Right: the beginning of the curve, where the class modes enter, with the "
+     "corner of the last checkpoint: the star is the best code of that rate, the triangle the class-mean code."),
+    (plot_shortfall, "Are the class means an optimal code?",
+     "The corner is the rate at which the optimal code holds the K−1 class modes and the next mode is about to enter. "
+     "The shortfall is what the code made of the class means leaves out there, as a share of "
+     "what the best code of this rate tells; bands are 95 % intervals. Wang & Palmer (2023) claim that collapse "
+     "generalises when it approaches the optimum, so the dots on the right should rise to the left."),
+    (plot_sensitivity, "What hangs on the estimate",
+     "Four estimates of the same critical βs on test images. Judged is the one that linear maps of the features do not "
+     "move, with the inflation by finite samples taken out; the band is its 95 % interval. A ridge prefers directions "
+     "of large variance, so it opens gaps where only the scale of the features has changed. Held-out correlations are "
+     "lowered by directions that are learnt from less data. Where the four disagree about the order of things, believe "
+     "none of them."),
+    (plot_gap, "The same comparison at any rate",
+     "The IB gap at any rate: how much less a code that keeps only the features' projections on the class means tells "
+     "about the other encoder than the best code of the same rate, as a share of all they share; the "
+     "largest such shortfall over all scales of the code, which may lie at rates far above those where the class modes "
+     "enter. 0 would mean that no code tells more at any rate. Right: accuracy against the gap, one dot per checkpoint "
+     "and encoder. Wang & Palmer (2023) claim that collapse generalises when it approaches the optimum, so the dots "
+     "should rise to the left."))
 
 site = "https://ncib.github.io/ncib" # where formulas and their sources stand
 _terms = (
-    ("K − 1", "K is the number of classes; their means span at most K − 1 dimensions around their common centre.", "explanations/neural_collapse.html#why-a-simplex"),
+    ("K − 1", "K is the number of classes; their means span at most K − 1 dimensions around their common centre.",
+     "explanations/neural_collapse.html#why-a-simplex"),
     ("Training loss", "For the contrastive losses the mean over all anchors, in nats.", "api/losses.html"),
-    ("Nearest class mean", "Share of images whose features lie nearest to the mean of their own class in the training features.", "api/collapse.html#what-is-measured"),
-    ("Linear probe", "Multinomial logistic regression on the frozen, standardised training features, with a small ridge.", "api/probe.html"),
-    ("NC1", "tr(Σ_W Σ_B⁺)/K: covariance within classes, Σ_W, seen through the pseudo-inverse of the covariance of the class means, Σ_B. In words: the features collapse if it falls tenfold (in part: twofold) and ends below 1.", "api/collapse.html#what-is-measured"),
-    ("Equinorm, equiangular", "Standard deviation over mean of the lengths of the centred class means; standard deviation of the cosines between them. Their mean distance from −1/(K−1) stands below the picture of the cosines.", "api/collapse.html#what-is-measured"),
-    ("Classes on the simplex", "The features, rotated so that their class means come nearest to the corners of a regular polygon or simplex, seen in its plane or space; classes that overlap there may be far apart in other directions.", "api/simplex.html"),
-    ("Distance from a simplex ETF", "‖G/‖G‖ − (I − 11ᵀ/K)/√(K−1)‖ (Frobenius norms), G the Gram matrix of the centred class means.", "api/collapse.html#what-is-measured"),
-    ("X, Y, T", "Features of encoder A, of encoder B, and a code made of X. I(X;T) is the rate of the code, I(T;Y) what it tells: for Gaussian variables with the features' covariances, which is no estimate of the features' true mutual information.", "explanations/information_bottleneck.html"),
-    ("Mode, ρ", "A direction in X with its partner in Y, uncorrelated with all others; ρ is their (canonical) correlation.", "api/cca.html#the-question"),
-    ("β, β_c", "For jointly Gaussian X and Y the optimal code, which minimises I(X;T) − β I(T;Y), is linear with noise. A mode enters it, which is a phase transition, when β exceeds its critical value β_c = 1/ρ².", "api/gib.html#the-problem-and-its-answer"),
-    ("Chance level", "Critical β of the correlation that unrelated features of this size exceed in 5 cases of 100.", "api/cca.html#where-noise-ends"),
-    ("Transitions", "Number of modes before the largest gap of log(β_c − 1) among those that can be told from chance. Behind the last of them the gap is counted to where noise hides modes. How often other samples would give another number is found by leaving out each twentieth of the images in turn.", "api/gib.html#which-gap-counts"),
-    ("Separation of K − 1", "Level of the modes behind mode K − 1 (their signal-to-noise ratios 1/(β_c − 1), weighted by themselves) over the geometric mean of the first K − 1, in β_c − 1. K − 1 modes stand apart clearly if it is surely above 3 and 95 % of resamples count K − 1.", "api/transitions.html#the-separation"),
-    ("Corner shortfall", "(I*(R) − I(T;Y))/I*(R) for T = sMX + noise, M the centred class means, at the rate R at which the K − 1 class modes are in the optimal code and the next one is about to enter.", "api/gib.html#at-the-corner"),
-    ("Class alignment", "Mean squared cosine of the principal angles between the first K − 1 modes and those found from labels alone.", "api/timeline.html#one-checkpoint"),
-    ("Relevant: twin, paired, labels", "What the code should tell about: B's features of the same image, of another image of its class, or the label.", "api/gib.html#what-y-is"),
-    ("IB gap at any rate", "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum over the scale s.", "api/gib.html#distance-from-the-optimum"),
-    ("Plateau", "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of its best.", "api/timeline.html#from-the-table-to-the-claim"),
-    ("Normal scores, copula", "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.", "api/copula.html#normal-scores"))
+    ("Nearest class mean",
+     "Share of images whose features lie nearest to the mean of their own class in the training features.",
+     "api/collapse.html#what-is-measured"),
+    ("Linear probe",
+     "Multinomial logistic regression on the frozen, standardised training features, with a small ridge.",
+     "api/probe.html"),
+    ("NC1", "tr(Σ_W Σ_B⁺)/K: covariance within classes, Σ_W, seen through the pseudo-inverse of the covariance of the "
+            "class means, Σ_B. In words: the features collapse if it falls tenfold (in part: twofold) and ends below "
+            "1.", "api/collapse.html#what-is-measured"),
+    ("Equinorm, equiangular",
+     "Standard deviation over mean of the lengths of the centred class means; standard deviation of the cosines "
+     "between them. Their mean distance from −1/(K−1) stands below the picture of the cosines.",
+     "api/collapse.html#what-is-measured"),
+    ("Classes on the simplex",
+     "The features, rotated so that their class means come nearest to the corners of a regular polygon or simplex, "
+     "seen in its plane or space; classes that overlap there may be far apart in other directions.",
+     "api/simplex.html"),
+    ("Distance from a simplex ETF",
+     "‖G/‖G‖ − (I − 11ᵀ/K)/√(K−1)‖ (Frobenius norms), G the Gram matrix of the centred class means.",
+     "api/collapse.html#what-is-measured"),
+    ("X, Y, T",
+     "Features of encoder A, of encoder B, and a code made of X. I(X;T) is the rate of the code, I(T;Y) what it tells: "
+     "for Gaussian variables with the features' covariances, which is no estimate of the features' true mutual "
+     "information.", "explanations/information_bottleneck.html"),
+    ("Mode, ρ",
+     "A direction in X with its partner in Y, uncorrelated with all others; ρ is their (canonical) correlation.",
+     "api/cca.html#the-question"),
+    ("β, β_c",
+     "For jointly Gaussian X and Y the optimal code, which minimises I(X;T) − β I(T;Y), is linear with noise. A mode "
+     "enters it, which is a phase transition, when β exceeds its critical value β_c = 1/ρ².",
+     "api/gib.html#the-problem-and-its-answer"),
+    ("Chance level", "Critical β of the correlation that unrelated features of this size exceed in 5 cases of 100.",
+     "api/cca.html#where-noise-ends"),
+    ("Transitions",
+     "Number of modes before the largest gap of log(β_c − 1) among those that can be told from chance. Behind the last "
+     "of them the gap is counted to where noise hides modes. How often other samples would give another number is "
+     "found by leaving out each twentieth of the images in turn.", "api/gib.html#which-gap-counts"),
+    ("Separation of K − 1",
+     "Level of the modes behind mode K − 1 (their signal-to-noise ratios 1/(β_c − 1), weighted by themselves) over the "
+     "geometric mean of the first K − 1, in β_c − 1. K − 1 modes stand apart clearly if it is surely above 3 and 95 % "
+     "of resamples count K − 1.", "api/transitions.html#the-separation"),
+    ("Corner shortfall",
+     "(I*(R) − I(T;Y))/I*(R) for T = sMX + noise, M the centred class means, at the rate R at which the K − 1 class "
+     "modes are in the optimal code and the next one is about to enter.", "api/gib.html#at-the-corner"),
+    ("Class alignment",
+     "Mean squared cosine of the principal angles between the first K − 1 modes and those found from labels alone.",
+     "api/timeline.html#one-checkpoint"),
+    ("Relevant: twin, paired, labels",
+     "What the code should tell about: B's features of the same image, of another image of its class, or the label.",
+     "api/gib.html#what-y-is"),
+    ("IB gap at any rate",
+     "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum "
+     "over the scale s.", "api/gib.html#distance-from-the-optimum"),
+    ("Plateau",
+     "First checkpoint from which the test accuracy, mean of both encoders, stays within half a percentage point of "
+     "its best.", "api/timeline.html#from-the-table-to-the-claim"),
+    ("Normal scores, copula",
+     "Every feature replaced by the normal quantile of its rank: the meta-Gaussian bottleneck.",
+     "api/copula.html#normal-scores"))
 
 _css = """:root{color-scheme:light dark;--paper:#fff;--ink:#1b1b1b;--muted:#595959;--rule:#8886;--shade:#0004;--ncib-ground:var(--paper)}
 @media screen and (prefers-color-scheme:dark){:root{--paper:#121212;--ink:#e6e6e6;--muted:#adadad;--shade:#fff5}}
@@ -82,34 +155,49 @@ table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-num
 @media not print{.paper{display:none}}"""
 
 def _image(figure, alt, name)->str: # name: of the picture, in links
-    "A figure in the page; too small a screen scrolls it, and a click opens it in the whole window. No script is needed."
-    svg, here = base64.b64encode(themed_svg(figure).encode()).decode(), "picture-" + re.sub(r"\W+", "-", name.lower()).strip("-")
+    """A figure in the page; too small a screen scrolls it, and a click opens it in the whole window. No script is
+    needed."""
+    svg, here = (base64.b64encode(themed_svg(figure).encode()).decode(),
+                 "picture-" + re.sub(r"\W+", "-", name.lower()).strip("-"))
     e = html.escape
-    return (f'<div class="picture" id="{e(here)}"><a class="close" href="#{e(here)}-here">Close<span class="unseen"> {e(name)}</span></a><div class="scroll wide" id="{e(here)}-here" tabindex="0" role="region" aria-label="{e(name)}"><p class="cue">Scroll sideways →</p>'
-            f'<div class="sheet"><img alt="{e(alt)}" src="data:image/svg+xml;base64,{svg}"><a class="cover" href="#{e(here)}" tabindex="-1" aria-hidden="true"></a><a class="open" href="#{e(here)}">Full size<span>: {e(name)}</span></a></div></div></div>')
+    return (f'<div class="picture" id="{e(here)}"><a class="close" href="#{e(here)}-here">Close<span class="unseen"> '
+            f'{e(name)}</span></a><div class="scroll wide" id="{e(here)}-here" tabindex="0" role="region" '
+            f'aria-label="{e(name)}"><p class="cue">Scroll sideways →</p>'
+            f'<div class="sheet"><img alt="{e(alt)}" src="data:image/svg+xml;base64,{svg}"><a class="cover" '
+            f'href="#{e(here)}" tabindex="-1" aria-hidden="true"></a><a class="open" href="#{e(here)}">Full '
+            f'size<span>: {e(name)}</span></a></div></div></div>')
 
 def _table(rows, name)->str: # HTML of a table
-    return f'<div class="scroll wide" tabindex="0" role="region" aria-label="{html.escape(name)}"><p class="cue">Scroll sideways →</p>{rows}</div>'
+    return (f'<div class="scroll wide" tabindex="0" role="region" aria-label="{html.escape(name)}"><p '
+            f'class="cue">Scroll sideways →</p>{rows}</div>')
 
 def _explorer(timeline)->str:
     head = "<section class=\"stepping\"><h2>Step through training</h2>"
-    words = "Move the slider, press play, or use the arrow keys. Point at anything to see its value; click a mode to see which classes it separates. The Tab key leads to the pictures, too: there the arrow keys go from mode to mode, or from checkpoint to checkpoint."
+    words = ("Move the slider, press play, or use the arrow keys. Point at anything to see its value; click a mode to "
+             "see which classes it separates. The Tab key leads to the pictures, too: there the arrow keys go from "
+             "mode to mode, or from checkpoint to checkpoint.")
     try: return f"{head}<p class=\"screen\">{words}</p>{timeline_fragment(timeline)}</section>"
-    except InputError as err: return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
+    except InputError as err:
+        return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
 def _id(layers, layer)->str: # for HTML, which takes no free text there
     return layer if layer in ("backbone", "head") else f"{layers.index(layer) + 1}"
 
 def _of_layer(layers, layer, content)->str: # shown only while the switch stands at its layer, if there is one
-    return content if len(layers) == 1 else f'<div class="of-layer of-{_id(layers, layer)}"><p class="small which paper">Layer: {html.escape(layer)}</p>{content}</div>'
+    return (content if len(layers) == 1
+            else f'<div class="of-layer of-{_id(layers, layer)}"><p class="small which paper">Layer: '
+                 f'{html.escape(layer)}</p>{content}</div>')
 
 def _switch(layers, words="")->str:
     "Chooses the layer of everything below; without a script."
     if len(layers) == 1: return ""
-    box = lambda layer, on: f'<label><input type="radio" name="layer" id="layer-{_id(layers, layer)}" value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>'
-    hide = "".join(f"body:has(#layer-{_id(layers, layer)}:checked) .of-layer:not(.of-{_id(layers, layer)}){{display:none}}" for layer in layers)
+    box = lambda layer, on: (f'<label><input type="radio" name="layer" id="layer-{_id(layers, layer)}" '
+                             f'value="{html.escape(layer)}"{" checked" if on else ""}> {html.escape(layer)}</label>')
+    hide = "".join(f"body:has(#layer-{_id(layers, layer)}:checked) "
+                   f".of-layer:not(.of-{_id(layers, layer)}){{display:none}}" for layer in layers)
     words = f'<p class="small screen">{words}</p>' if words else ""
-    return f'<style>{hide}</style>{words}<fieldset class="switch"><legend>Layer<span class="wider"> of all pictures</span>:</legend>{"".join(box(layer, layer == layers[0]) for layer in layers)}</fieldset>'
+    return (f'<style>{hide}</style>{words}<fieldset class="switch"><legend>Layer<span class="wider"> of all '
+            f'pictures</span>:</legend>{"".join(box(layer, layer == layers[0]) for layer in layers)}</fieldset>')
 
 def _page(title, body)->str:
     return f"""<!DOCTYPE html>
@@ -125,18 +213,31 @@ def _write_page(path, document)->Path:
     return Path(path)
 
 def _terms_list(terms)->str:
-    return f'<dl class="small terms">{"".join(f"""<dt>{html.escape(term)}</dt><dd>{html.escape(words)} <a href="{site}/{page}">Formula and source: {html.escape(term)}</a></dd>""" for term, words, page in terms)}</dl>'
+    return (f'<dl class="small '
+            f'terms">{"".join(f"""<dt>{html.escape(term)}</dt><dd>{html.escape(words)} <a href="{site}/{page}">Formula and source: {html.escape(term)}</a></dd>""" for term, words, page in terms)}</dl>')
 
 _plain = ( # what the findings speak of: term, where it stands, one plain sentence
-    ("NC1", r"NC1", "the spread of the features within the classes, relative to the spread between the means of the classes; 0 when every class has shrunk to a point."),
-    ("Simplex ETF", r"simplex ETF", "the arrangement in which the class means are equally long and all equally far apart, as far as they can be; at distance 0 it is reached."),
+    ("NC1", r"NC1",
+     "the spread of the features within the classes, relative to the spread between the means of the classes; 0 when "
+     "every class has shrunk to a point."),
+    ("Simplex ETF", r"simplex ETF",
+     "the arrangement in which the class means are equally long and all equally far apart, as far as they can be; at "
+     "distance 0 it is reached."),
     ("Plateau", r"plateau", "from here on the accuracy stays within half a percentage point of its best."),
-    ("Mode", r"modes?", "a direction of one encoder's features and its partner in the other's; the features agree along it, and the first mode is the one along which they agree most."),
-    ("Gap", r"(?:largest )?gap", "the factor in β_c − 1 from one mode to the next one; the largest says where the modes fall into two groups."),
-    ("β_c", r"β_c", "how much a nat of what is told about the other encoder must be worth before the best code takes up a mode; the nearer to 1, the earlier."),
-    ("Transition", r"transition count|transitions?", "a mode enters the best code as β grows; counted are those before the largest gap."),
+    ("Mode", r"modes?",
+     "a direction of one encoder's features and its partner in the other's; the features agree along it, and the first "
+     "mode is the one along which they agree most."),
+    ("Gap", r"(?:largest )?gap",
+     "the factor in β_c − 1 from one mode to the next one; the largest says where the modes fall into two groups."),
+    ("β_c", r"β_c",
+     "how much a nat of what is told about the other encoder must be worth before the best code takes up a mode; the "
+     "nearer to 1, the earlier."),
+    ("Transition", r"transition count|transitions?",
+     "a mode enters the best code as β grows; counted are those before the largest gap."),
     ("Alignment", r"alignment", "1, or 100 %, where both sets of modes span the same directions."),
-    ("Corner", r"corner", "the place on the information curve where the class modes are in the best code and the next mode is about to enter."))
+    ("Corner", r"corner",
+     "the place on the information curve where the class modes are in the best code and the next mode is about to "
+     "enter."))
 _spot = re.compile("|".join(f"(?P<t{i}>\\b{pattern}\\b)" for i, (_, pattern, _) in enumerate(_plain)))
 
 def _spaced(text: str)->str: return re.sub(r"(?<=\d) ?%", "\u00a0%", text) # one way to write a percentage
@@ -151,7 +252,9 @@ def _explained(sentences: "list[str]")->list[str]: # HTML
             if i not in told: told.add(i); new.append(i)
             return f'<abbr title="{html.escape(_plain[i][2])}">{m.group()}</abbr>'
         text = _spot.sub(mark, html.escape(_spaced(sentence), quote=False))
-        out.append(text + "".join(f' <span class="plain">{html.escape(_plain[i][0])}: {html.escape(_plain[i][2])}</span>' for i in new))
+        out.append(text
+                   + "".join(f' <span class="plain">{html.escape(_plain[i][0])}: {html.escape(_plain[i][2])}</span>'
+                             for i in new))
     return out
 
 def _three(v)->str: return f"{v:.3g}" if np.isfinite(v) else "none"
@@ -165,48 +268,80 @@ def _share(v)->str: return _percent(v) if np.isfinite(v) else "none"
 def _far(c)->str: # (K, K) cosines
     off = c[~np.eye(len(c), dtype=bool)]
     near = np.unravel_index(np.argmax(np.where(np.eye(len(c), dtype=bool), -2, c)), c.shape)
-    return f"from {off.min():.2f} to {off.max():.2f}, on average {np.abs(off + 1/(len(c) - 1)).mean():.2f} from the ideal", near
+    return (f"from {off.min():.2f} to {off.max():.2f}, on average {np.abs(off + 1/(len(c) - 1)).mean():.2f} from the "
+            f"ideal", near)
 
 def _seen(plot, t: Timeline)->str: # of one layer
     "What a figure of the report shows, with its numbers, for those who cannot see it."
     e, table, k1, last = t.epochs, t.table, t.num_classes - 1, t.arrays[-1]
-    over = f"over {len(e)} checkpoints, epochs {e[0]} to {e[-1]}" if len(e) > 1 else f"at epoch {e[0]}, the only checkpoint"
-    sides = lambda name, form=_three: ", ".join(f"{'of encoder ' if s == 'a' else ''}{s.upper()} it {_course(table[f'{name}_{s}'], form)}" for s in "ab")
-    against = lambda name: f"Right: accuracy against it; encoder A begins at {_share(table[f'{name}_a'].iloc[0])} with an accuracy of {_share(table['test_accuracy_a'].iloc[0])} and ends at {_share(table[f'{name}_a'].iloc[-1])} with {_share(table['test_accuracy_a'].iloc[-1])}."
+    over = (f"over {len(e)} checkpoints, epochs {e[0]} to {e[-1]}" if len(e) > 1
+            else f"at epoch {e[0]}, the only checkpoint")
+    sides = lambda name, form=_three: ", ".join(f"{'of encoder ' if s == 'a' else ''}{s.upper()} it "
+                                                f"{_course(table[f'{name}_{s}'], form)}" for s in "ab")
+    against = lambda name: (f"Right: accuracy against it; encoder A begins at {_share(table[f'{name}_a'].iloc[0])} "
+                            f"with "
+                            f"an accuracy of {_share(table['test_accuracy_a'].iloc[0])} and ends at "
+                            f"{_share(table[f'{name}_a'].iloc[-1])} with {_share(table['test_accuracy_a'].iloc[-1])}.")
     if plot is plot_accuracy:
         loss = [np.array(t.info["loss"][s]).reshape(-1, 2)[:, 1] for s in "ab"]
         plateau = t.milestones().get("plateau begins")
-        return (f"Curves {over}. Left: accuracy of a linear classifier; {sides('test_accuracy', _share)}. Of the nearest class mean; {sides('test_ncc_accuracy', _share)}. " + (f"The plateau begins at epoch {plateau}. " if plateau is not None else "")
-                + ("Right: training loss; " + ", ".join(f"of {s} it {_course(v)} nats" for s, v in zip("AB", loss) if len(v)) + "." if len(loss[0]) else "No loss was logged."))
+        return (f"Curves {over}. Left: accuracy of a linear classifier; {sides('test_accuracy', _share)}. Of the "
+                f"nearest class mean; {sides('test_ncc_accuracy', _share)}. "
+                + (f"The plateau begins at epoch {plateau}. " if plateau is not None else "")
+                + ("Right: training loss; " + ", ".join(f"of {s} it {_course(v)} nats" for s, v in zip("AB", loss)
+                                                        if len(v)) + "." if len(loss[0]) else "No loss was logged."))
     if plot is plot_collapse:
-        names = (("nc1", "NC1"), ("etf_error", "distance from a simplex ETF"), ("equinorm", "spread of the lengths of the class means"), ("equiangular", "spread of their cosines"))
-        return f"Four curves {over}, means of both encoders. " + "; ".join(f"{words} " + ", ".join(f"{_course(t.mean(f'{p}_{name}'))} on {p if len(t.parts) > 1 else 'the given'} features" for p in t.parts) for name, words in names) + "."
+        names = (("nc1", "NC1"), ("etf_error", "distance from a simplex ETF"),
+                 ("equinorm", "spread of the lengths of the class means"), ("equiangular", "spread of their cosines"))
+        return f"Four curves {over}, means of both encoders. " + "; ".join(f"{words} "
+                                                                           + ", ".join(f"{_course(t.mean(f'{p}_{name}'))} on {p if len(t.parts) > 1 else 'the given'} features" for p in t.parts) for name, words in names) + "."
     if plot is plot_cosines:
         rows = sorted({0, len(e)//2, len(e) - 1})
         told = [(i, *_far(np.asarray(t.arrays[i][f"{t.parts[0]}_cosines_a"], dtype=np.float64))) for i in rows]
         a, b = (t.info["classes"][c] for c in told[-1][2])
-        return "Cosines between the class means of encoder A, beside the ideal " + f"{-1/k1:.2f}. " + " ".join(f"Epoch {e[i]}: {words}." for i, words, _ in told) + f" At the end the classes {a} and {b} are closest."
+        return ("Cosines between the class means of encoder A, beside the ideal " + f"{-1/k1:.2f}. "
+                + " ".join(f"Epoch {e[i]}: {words}." for i, words, _ in told)
+                + f" At the end the classes {a} and {b} are closest.")
     if plot is plot_transitions:
-        logs = lambda m: [np.log10(x[m]) if len(x) > m and 0 < x[m] < np.inf else np.nan for x in (np.asarray(a["test_twin_excess"], dtype=np.float64) for a in t.arrays)]
+        logs = lambda m: [np.log10(x[m]) if len(x) > m and 0 < x[m] < np.inf else np.nan
+                          for x in (np.asarray(a["test_twin_excess"], dtype=np.float64) for a in t.arrays)]
         floor = _chance(last, "test", "twin")
-        marks = "".join(f" {words[0].upper()}{words[1:]} since epoch {epoch}." for words, epoch in t.milestones().items())
-        return (f"One line per mode {over}: log10 of β_c − 1. Mode 1 {_course(logs(0))}" + (f", mode {k1} = K−1 {_course(logs(k1 - 1))}" if k1 > 1 else "") + f", mode {k1 + 1} {_course(logs(k1))}; the shaded gap between the last two is a factor that {_course(table['test_twin_gap_after_k1'])}. "
-                + (f"Chance level at the end: {np.log10(floor):.3g}. " if np.isfinite(floor) and floor > 0 else "") + f"Below: the number of transitions {_course(table['test_twin_count'])}; K−1 is {k1}.{marks}")
+        marks = "".join(f" {words[0].upper()}{words[1:]} since epoch {epoch}."
+                        for words, epoch in t.milestones().items())
+        return (f"One line per mode {over}: log10 of β_c − 1. Mode 1 {_course(logs(0))}"
+                + (f", mode {k1} = K−1 {_course(logs(k1 - 1))}" if k1 > 1 else "")
+                + f", mode {k1 + 1} {_course(logs(k1))}; the shaded gap between the last two is a factor that "
+                  f"{_course(table['test_twin_gap_after_k1'])}. "
+                + (f"Chance level at the end: {np.log10(floor):.3g}. " if np.isfinite(floor) and floor > 0 else "")
+                + f"Below: the number of transitions {_course(table['test_twin_count'])}; K−1 is {k1}.{marks}")
     if plot is plot_information:
-        rate, short, share = (float(table[f"test_{n}_a"].iloc[-1]) for n in ("corner_rate", "shortfall_nats", "shortfall"))
-        return (f"Curves of the most that a code tells about encoder B against what it keeps of encoder A, both in nats, at epochs {', '.join(str(e[i]) for i in sorted({0, len(e)//2, len(e) - 1}))}. All that the encoders share {_course(table['test_information'])} nats. "
-                + (f"Right: the corner of the last checkpoint lies at {rate:.3g} nats; the class-mean code tells {short:.2g} nats, {_percent(share)}, less than the best code there." if np.isfinite(rate) and np.isfinite(share) else "There is no corner: fewer than K−1 modes can be told from noise."))
-    if plot is plot_shortfall: return f"Curves {over}. Left: corner shortfall; {sides('test_shortfall', _share)}. {against('test_shortfall')}"
-    if plot is plot_gap: return f"Curves {over}. Left: the IB gap at any rate " + ", ".join(f"{_course(t.mean(f'{p}_ib_gap'), _share)} on {p if len(t.parts) > 1 else 'the given'} features" for p in t.parts) + f". {against('test_ib_gap')}"
+        rate, short, share = (float(table[f"test_{n}_a"].iloc[-1]) for n in ("corner_rate", "shortfall_nats",
+                                                                             "shortfall"))
+        return (f"Curves of the most that a code tells about encoder B against what it keeps of encoder A, both in "
+                f"nats, at epochs {', '.join(str(e[i]) for i in sorted({0, len(e)//2, len(e) - 1}))}. All that the "
+                f"encoders share {_course(table['test_information'])} nats. "
+                + (f"Right: the corner of the last checkpoint lies at {rate:.3g} nats; the class-mean code tells "
+                   f"{short:.2g} nats, {_percent(share)}, less than the best code there." if np.isfinite(rate)
+                   and np.isfinite(share) else "There is no corner: fewer than K−1 modes can be told from noise."))
+    if plot is plot_shortfall:
+        return f"Curves {over}. Left: corner shortfall; {sides('test_shortfall', _share)}. {against('test_shortfall')}"
+    if plot is plot_gap:
+        return f"Curves {over}. Left: the IB gap at any rate " + ", ".join(f"{_course(t.mean(f'{p}_ib_gap'), _share)} "
+                                                                           f"on {p if len(t.parts) > 1 else 'the given'} features" for p in t.parts) + f". {against('test_ib_gap')}"
     series = separation_series(table)
-    limits = f", 95 %: {_three(series['']['low'][-1])} to {_three(series['']['high'][-1])}" if "low" in series.get("", {}) and np.isfinite(series[""]["low"][-1]) else ""
+    limits = (f", 95 %: {_three(series['']['low'][-1])} to {_three(series['']['high'][-1])}"
+              if "low" in series.get("", {}) and np.isfinite(series[""]["low"][-1]) else "")
     excess = np.asarray(last["test_twin_excess"], dtype=np.float64)
-    return (f"Left: how far the first {k1} modes stand apart {over}, by {len(series)} estimates: " + ", ".join(f"{v['label']} {_course(v['values'])}{limits if not s else ''}" for s, v in series.items())
-            + ". Right: β_c − 1 by mode at the last checkpoint; " + ", ".join(f"mode {m + 1} {_three(excess[m])}" for m in sorted({0, k1 - 1, k1}) if m < len(excess)) + ".")
+    return (f"Left: how far the first {k1} modes stand apart {over}, by {len(series)} estimates: "
+            + ", ".join(f"{v['label']} {_course(v['values'])}{limits if not s else ''}" for s, v in series.items())
+            + ". Right: β_c − 1 by mode at the last checkpoint; "
+            + ", ".join(f"mode {m + 1} {_three(excess[m])}" for m in sorted({0, k1 - 1, k1}) if m < len(excess)) + ".")
 
 def _accuracy_before(t: Timeline)->str: # a sentence, if an untrained network was measured
     if t.epochs[0] != 0 or t.info.get("numbered") or "train" not in t.parts: return ""
-    return (f" At epoch 0 nothing has been learnt, and accuracy is {_percent(t.mean('test_accuracy')[0])} all the same, where guessing would give {_percent(1/t.num_classes)}: a network of random weights keeps much of what its images show, "
+    return (f" At epoch 0 nothing has been learnt, and accuracy is {_percent(t.mean('test_accuracy')[0])} all the "
+            f"same, where guessing would give {_percent(1/t.num_classes)}: a network of random weights keeps much of "
+            f"what its images show, "
             "and a linear classifier finds classes in it that can almost be told by their pixels.")
 
 def report_html(timeline: Timeline, # with the runs it was made of
@@ -218,22 +353,31 @@ def report_html(timeline: Timeline, # with the runs it was made of
     same = {n: v for n, v in configs[0].items() if configs[1].get(n) == v}
     differ = {n: (v, configs[1].get(n)) for n, v in configs[0].items() if configs[1].get(n) != v}
     settings = "".join(f"<tr><th scope=\"row\">{e(n)}</th><td>{e(str(v))}</td></tr>" for n, v in same.items())
-    settings += "".join(f"<tr><th scope=\"row\">{e(n)}</th><td>{e(str(a))} | {e(str(b))}</td></tr>" for n, (a, b) in differ.items())
+    settings += "".join(f"<tr><th scope=\"row\">{e(n)}</th><td>{e(str(a))} | {e(str(b))}</td></tr>"
+                        for n, (a, b) in differ.items())
     parts, (one, two) = [], short_names(timeline.info["runs"])
     for plot, heading, caption in _captions:
         if plot is plot_gap and timeline.info["copula"]: continue
         name = lambda layer: f"{heading.rstrip('?')}, {layer}" if len(timeline.layers) > 1 else heading.rstrip("?")
-        images = "".join(_of_layer(timeline.layers, layer, _image(plot(t := timeline.of(layer)), f"{name(layer)}. {_seen(plot, t)}", name(layer))) for layer in timeline.layers)
+        images = "".join(_of_layer(timeline.layers, layer,
+                                   _image(plot(t := timeline.of(layer)), f"{name(layer)}. {_seen(plot, t)}",
+                                          name(layer))) for layer in timeline.layers)
         more = _accuracy_before(timeline.of(timeline.layers[0])) if plot is plot_accuracy else ""
         parts.append(f'<section class="pictured{" central"*(plot is plot_transitions)}"><h2>{e(heading)}</h2><figure>{images}<figcaption>{e(_spaced(caption + more))}</figcaption></figure></section>')
     seeds = [c.get("seed") for c in configs]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
     given, numbered, count = "train" not in timeline.parts, timeline.info.get("numbered"), len(timeline.table)
-    kinds = [] if timeline.layers == ["features"] else [f"{', '.join(timeline.layers[:-1])}{' and '*(len(timeline.layers) > 1)}{timeline.layers[-1]} features"]
+    kinds = ([] if timeline.layers == ["features"]
+             else [f"{', '.join(timeline.layers[:-1])}{' and '*(len(timeline.layers) > 1)}{timeline.layers[-1]} "
+                   f"features"])
     kind = e(", ".join(kinds + ["normal scores of every coordinate (meta-Gaussian)"]*timeline.info["copula"]))
     when = f"{count} checkpoint{'s'*(count > 1)}" + ("" if numbered else f" up to epoch {timeline.epochs[-1]}")
-    where = "Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, separation and shortfall are on test images." if not given else "All numbers are of the given features; accuracy, NC1, distance from an ETF and shortfall are means of both encoders. What the figures call test features are the given ones."
-    return _page(title, f"""<p>Two encoders{e(trained)} on the same images of K = {k} classes{f" ({kind})" if kind else ""}, at {when}. Encoder A is {e(one)}, encoder B {e(two)}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
+    where = ("Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; "
+             "transitions, separation and shortfall are on test images." if not given
+             else "All numbers are of the given features; accuracy, NC1, distance from an ETF and shortfall are means "
+                  "of both encoders. What the figures call test features are the given ones.")
+    return _page(title,
+                 f"""<p>Two encoders{e(trained)} on the same images of K = {k} classes{f" ({kind})" if kind else ""}, at {when}. Encoder A is {e(one)}, encoder B {e(two)}. Information is that of Gaussian variables with the features' covariances, in nats.</p>
 <h2>What was found</h2><p class="small">Accuracies, NC1, distances and shortfalls are means of both encoders; transitions are those of encoder A's features. The <a href="#terms">terms</a> are explained at the end.</p><ul class="verdict">{"".join(f"<li>{s}</li>" for s in _explained(timeline.verdict()))}</ul>
 {_switch(timeline.layers, "The loss acts on the head; the backbone is what is used afterwards."*({*timeline.layers} == {"backbone", "head"}))}
 {parts[0]}

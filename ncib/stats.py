@@ -22,12 +22,14 @@ def double(x: Tensor, # (…,) any float dtype, any device
            device: "torch.device|str"="cpu", # where the float64 copy goes
            )->Tensor: # (…,) float64 on `device`
     "`x` as float64 on `device`."
-    return x.to(device="cpu").to(torch.float64).to(device) if x.device.type == "mps" else x.to(device=device, dtype=torch.float64)
+    return (x.to(device="cpu").to(torch.float64).to(device) if x.device.type == "mps"
+            else x.to(device=device, dtype=torch.float64))
 
 def sum_over_ranks(t: Tensor, # any shape; not changed
                    group=None, # a torch.distributed process group; `None`: all ranks
                    )->Tensor: # as `t`
-    "The sum of `t` over the ranks of `group`, on every rank. Under NCCL a CPU tensor travels through the current CUDA device."
+    """The sum of `t` over the ranks of `group`, on every rank. Under NCCL a CPU tensor travels through the current CUDA
+    device."""
     u = t.cuda() if dist.get_backend(group) == "nccl" and not t.is_cuda else t.clone()
     dist.all_reduce(u, group=group)
     return u.to(t.device)
@@ -40,27 +42,35 @@ def counted_rows(x: Tensor, # (n, d) features, whose values were not looked at
     out = y < 0
     ignored = int(out.sum())
     if not ignored: return check_features(x), y, 0
-    check_features(x.masked_fill(out[:, None].to(x.device), 0))                   # all rows, so that a faulty one is called by its number
+    # all rows, so that a faulty one is called by its number
+    check_features(x.masked_fill(out[:, None].to(x.device), 0))
     return x[~out.to(x.device)], y[~out], ignored
 
 def within_is_known(counts: Tensor, # (K,) samples of each class
                     classes: "Tensor|None"=None, # (K,) their labels; `None`: 0…K−1
                     required: bool=False, # an `InputError` where nothing is known
                     )->bool: # whether any class has two samples
-    "Classes of a single sample, which tell nothing of the variability within classes, are named in a warning; `False`, or an `InputError`, if there are no others."
+    """Classes of a single sample, which tell nothing of the variability within classes, are named in a warning;
+    `False`, or an `InputError`, if there are no others."""
     alone = (counts == 1).nonzero()[:, 0]
     names = named_classes((alone if classes is None else classes[alone]).tolist())
     if (known := bool((counts > 1).any())) and len(alone):
-        warnings.warn(f"a single sample tells nothing of the variability within its class: class {names}; leave such classes out, or take the numbers as those of the others", stacklevel=4)
-    elif not known and required: raise InputError(f"labels must give some class two samples, got one each (class {names}): nothing is known of the variability within classes")
-    elif not known and len(alone): warnings.warn(f"no class has two samples (class {names}): nothing is known of the variability within classes, what needs it is NaN", stacklevel=4)
+        warnings.warn(f"a single sample tells nothing of the variability within its class: class {names}; leave such "
+                      f"classes out, or take the numbers as those of the others", stacklevel=4)
+    elif not known and required:
+        raise InputError(f"labels must give some class two samples, got one each (class {names}): nothing is known of "
+                         f"the variability within classes")
+    elif not known and len(alone):
+        warnings.warn(f"no class has two samples (class {names}): nothing is known of the variability within classes, "
+                      f"what needs it is NaN", stacklevel=4)
     return known
 
 # %% ../nbs/api/04_stats.ipynb #b783c709
 class ClassStats:
     """Counts, means and within-class scatter of `num_classes` classes in `dim` dimensions, from one pass over batches.
 
-    Float64 throughout; memory K·d + d². Batches may have any size and hold any classes. Merging is exact to rounding in any order (Chan, Golub & LeVeque 1979).
+    Float64 throughout; memory K·d + d². Batches may have any size and hold any classes. Merging is exact to rounding in
+    any order (Chan, Golub & LeVeque 1979).
     """
     fields = ("counts", "means", "class_scatter", "scatter", "ignored")
 
@@ -95,7 +105,9 @@ class ClassStats:
         "How many samples it has seen."
         return int(self.counts.sum())
 
-    def __repr__(self): return f"ClassStats(num_classes={self.num_classes}, dim={self.dim}, n={self.n}{f', ignored={int(self.ignored)}' if self.ignored else ''}, device={str(self.device)!r})"
+    def __repr__(self):
+        return (f"ClassStats(num_classes={self.num_classes}, dim={self.dim}, "
+                f"n={self.n}{f', ignored={int(self.ignored)}' if self.ignored else ''}, device={str(self.device)!r})")
 
     def update(self,
                features, # (n, d) NumPy array or tensor, any float dtype
@@ -113,9 +125,11 @@ class ClassStats:
         seen, row, n = torch.unique(y, return_inverse=True, return_counts=True)
         means = torch.zeros(len(seen), self.dim, dtype=x.dtype, device=x.device).index_add_(0, row, x)/n[:, None]
         r = x - means[row]
-        shift = torch.zeros_like(means).index_add_(0, row, r)/n[:, None]      # what rounding left of the mean of the residuals
+        # what rounding left of the mean of the residuals
+        shift = torch.zeros_like(means).index_add_(0, row, r)/n[:, None]
         r -= shift[row]
-        self._absorb(seen, n, means + shift, torch.zeros_like(n, dtype=x.dtype).index_add_(0, row, r.square().sum(1)), r.T@r)
+        self._absorb(seen, n, means + shift, torch.zeros_like(n, dtype=x.dtype).index_add_(0, row, r.square().sum(1)),
+                     r.T@r)
         return self
 
     def _absorb(self, seen, n, means, class_scatter, scatter):
@@ -134,8 +148,10 @@ class ClassStats:
               other: "ClassStats", # same classes and dimension; any device; not changed
               )->"ClassStats": # itself
         "Adds the samples that `other` has seen."
-        if type(other) is not type(self): raise InputError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
-        if other.means.shape != self.means.shape: raise InputError(f"other must be {tuple(self.means.shape)} (classes, dim), got {tuple(other.means.shape)}")
+        if type(other) is not type(self):
+            raise InputError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
+        if other.means.shape != self.means.shape:
+            raise InputError(f"other must be {tuple(self.means.shape)} (classes, dim), got {tuple(other.means.shape)}")
         counts, means, class_scatter, scatter, ignored = (getattr(other, f).to(self.device) for f in self.fields)
         seen = counts.nonzero()[:, 0]
         self._absorb(seen, counts[seen], means[seen], class_scatter[seen], scatter)
@@ -145,12 +161,14 @@ class ClassStats:
     def all_reduce(self,
                    group=None, # a torch.distributed process group; `None`: all ranks
                    )->"ClassStats": # itself
-        "Makes this state, on every rank, that of all ranks' samples together. Call it once, after the last batch: a second call would count everything twice."
+        """Makes this state, on every rank, that of all ranks' samples together. Call it once, after the last batch: a
+        second call would count everything twice."""
         n = self.counts[:, None]
         counts = sum_over_ranks(self.counts, group)
         share = (self.counts.double()/counts.clamp(min=1))[:, None]
         means = sum_over_ranks(share*self.means, group)
-        means += sum_over_ranks(share*(self.means - means), group)               # once more, about the result: rounding of the first sum goes
+        # once more, about the result: rounding of the first sum goes
+        means += sum_over_ranks(share*(self.means - means), group)
         delta = (self.means - means)*n.sign()
         self.class_scatter = sum_over_ranks(self.class_scatter + n[:, 0]*delta.square().sum(1), group)
         self.scatter = sum_over_ranks(self.scatter + (delta*n).T@delta, group)
@@ -183,26 +201,30 @@ class ClassStats:
     def load_state_dict(self, state: dict, # name → tensor, for the same K and d
                         )->"ClassStats": # itself
         "Takes over what `state_dict` gave; `InputError` if a tensor is missing or has another shape or dtype."
-        state = {"ignored": torch.zeros_like(self.ignored), **state}              # states that were saved before it was counted
+        # states that were saved before it was counted
+        state = {"ignored": torch.zeros_like(self.ignored), **state}
         for f in self.fields:
             if f not in state: raise InputError(f"state must hold {', '.join(self.fields)}; {f} is missing")
             old, new = getattr(self, f), state[f]
             if old.shape != new.shape or old.dtype != new.dtype:
-                raise InputError(f"state's {f} must be {tuple(old.shape)} {old.dtype}, got {tuple(new.shape)} {new.dtype}".replace("torch.", ""))
+                raise InputError(f"state's {f} must be {tuple(old.shape)} {old.dtype}, got {tuple(new.shape)} "
+                                 f"{new.dtype}".replace("torch.", ""))
         for f in self.fields: setattr(self, f, state[f].to(self.device, copy=True))
         return self
 
     def save(self, path: "str|Path", # a .safetensors file
              )->None:
         "Writes the state to `path` (safetensors), atomically."
-        with atomic_write(path) as tmp: safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in self.state_dict().items()}, tmp)
+        with atomic_write(path) as tmp:
+            safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in self.state_dict().items()}, tmp)
 
     @classmethod
     def from_state(cls, state: dict, # name → tensor
                    )->"ClassStats":
         "A `ClassStats` on the tensors of a `state_dict`, which it shares: updating it changes them."
         stats = cls.__new__(cls)
-        for f in cls.fields: setattr(stats, f, state[f] if f != "ignored" else state.get(f, torch.zeros_like(state["counts"][..., 0])))
+        for f in cls.fields:
+            setattr(stats, f, state[f] if f != "ignored" else state.get(f, torch.zeros_like(state["counts"][..., 0])))
         return stats
 
     @classmethod
@@ -226,7 +248,8 @@ def nearest_class_mean(features, # (n, d) NumPy array or tensor, any float dtype
                        )->"Tensor|np.ndarray": # (n,) int64, NumPy or torch as `features`
     "The class of the nearest mean (Euclidean) for each row of `features`; of equally near ones the first."
     x, m = check_features(features), check_features(means, "means")
-    if x.shape[1] != m.shape[1]: raise InputError(f"features must have {m.shape[1]} columns, as means has, got {x.shape[1]}")
+    if x.shape[1] != m.shape[1]:
+        raise InputError(f"features must have {m.shape[1]} columns, as means has, got {x.shape[1]}")
     device = "cpu" if x.device.type == "mps" else x.device
     m = double(m, device)
     centre = m.mean(0)
@@ -238,7 +261,8 @@ def nearest_class_mean(features, # (n, d) NumPy array or tensor, any float dtype
 
 # %% ../nbs/api/04_stats.ipynb #25f43bcd
 class JointStats:
-    "Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible, float64. With `num_classes` also the class means of both, and what varies within classes."
+    """Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible,
+    float64. With `num_classes` also the class means of both, and what varies within classes."""
 
     def __init__(self,
                  dim_x: int, # columns of x
@@ -282,7 +306,8 @@ class JointStats:
 
     def __repr__(self):
         classes = f", num_classes={self.num_classes}" if self.num_classes > 1 else ""
-        return f"JointStats(dim_x={self.dim_x}, dim_y={self.dim_y}{classes}, n={self.n}, device={str(self.stats.device)!r})"
+        return (f"JointStats(dim_x={self.dim_x}, dim_y={self.dim_y}{classes}, n={self.n}, "
+                f"device={str(self.stats.device)!r})")
 
     def update(self,
                x, # (n, dim_x) NumPy array or tensor, any float dtype
@@ -290,20 +315,25 @@ class JointStats:
                labels=None, # (n,) integers in [0, K), with `num_classes`
                )->"JointStats": # itself
         "Adds a batch of pairs. `InputError` if it does not fit or is not finite; the state is then unchanged."
-        if (labels is None) != (self.num_classes == 1): raise InputError(f"labels must {'be given' if labels is None else 'be left out'} for {self.num_classes} class{'es'*(self.num_classes > 1)}")
+        if (labels is None) != (self.num_classes == 1):
+            raise InputError(f"labels must {'be given' if labels is None else 'be left out'} for {self.num_classes} "
+                             f"class{'es'*(self.num_classes > 1)}")
         x, y = check_features(x, "x"), check_features(y, "y")
-        if len(x) != len(y): raise InputError(f"x and y must have as many rows as each other, got {len(x)} and {len(y)}")
+        if len(x) != len(y):
+            raise InputError(f"x and y must have as many rows as each other, got {len(x)} and {len(y)}")
         for name, t, d in [("x", x, self.dim_x), ("y", y, self.dim_y)]:
             if t.shape[1] != d: raise InputError(f"{name} must have {d} columns, got {t.shape[1]}")
         device = self.stats.device
-        self.stats.update(torch.cat([double(x, device), double(y, device)], 1), torch.zeros(len(x), dtype=torch.int64, device=device) if labels is None else labels)
+        self.stats.update(torch.cat([double(x, device), double(y, device)], 1),
+                          torch.zeros(len(x), dtype=torch.int64, device=device) if labels is None else labels)
         return self
 
     def merge(self,
               other: "JointStats", # same dimensions; not changed
               )->"JointStats": # itself
         "Adds the pairs that `other` has seen."
-        if not isinstance(other, JointStats): raise InputError(f"other must be a JointStats, got {type(other).__name__}")
+        if not isinstance(other, JointStats):
+            raise InputError(f"other must be a JointStats, got {type(other).__name__}")
         if (other.dim_x, other.dim_y) != (self.dim_x, self.dim_y):
             raise InputError(f"other must have dimensions {(self.dim_x, self.dim_y)}, got {(other.dim_x, other.dim_y)}")
         self.stats.merge(other.stats)
@@ -319,7 +349,8 @@ class JointStats:
     def covariance(self)->tuple[Tensor, Tensor, Tensor]: # (dim_x, dim_x), (dim_x, dim_y), (dim_y, dim_y), float64
         "Σ_x, Σ_xy and Σ_y, divided by n (ddof 0)."
         if not self.n: raise InputError("covariance needs samples, got a JointStats without any")
-        s = self.stats.scatter/self.n                                             # known even where no class has two samples
+        # known even where no class has two samples
+        s = self.stats.scatter/self.n
         if self.num_classes > 1:
             between = self.stats.means - self._mean
             s = torch.addmm(s, (between.T*self.stats.counts)/self.n, between)
@@ -335,4 +366,7 @@ class JointStats:
         "The same pairs with x and y exchanged."
         order = torch.arange(self.stats.dim, device=self.stats.device).roll(-self.dim_x)
         s = self.stats
-        return JointStats.from_stats(ClassStats.from_state({"counts": s.counts, "means": s.means[:, order], "class_scatter": s.class_scatter, "scatter": s.scatter[order][:, order], "ignored": s.ignored}), self.dim_y)
+        return JointStats.from_stats(ClassStats.from_state({"counts": s.counts, "means": s.means[:, order],
+                                                            "class_scatter": s.class_scatter,
+                                                            "scatter": s.scatter[order][:, order],
+                                                            "ignored": s.ignored}), self.dim_y)

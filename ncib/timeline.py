@@ -32,18 +32,23 @@ sensitivities = ("ridge", "unshrunk", "held_out")
 _collapse_columns = ("nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle_gap", "etf_error")
 
 def _bottlenecks(a, b, labels, copula)->dict[str, GaussianIB]:
-    return {"twin": GaussianIB.fit(a, b, copula=copula), "paired": GaussianIB.fit_class_paired(a, b, labels, copula=copula), "labels": GaussianIB.fit_labels(a, labels, copula=copula)}
+    return {"twin": GaussianIB.fit(a, b, copula=copula),
+            "paired": GaussianIB.fit_class_paired(a, b, labels, copula=copula),
+            "labels": GaussianIB.fit_labels(a, labels, copula=copula)}
 
 def sensitivity(a, # (n, d_a) features of one encoder
                 b, # (n, d_b) features of the other
                 bottleneck: GaussianIB, # `GaussianIB.fit(a, b)`
                 copula: bool = False, # as it was fitted
                 )->dict[str, np.ndarray]: # β_c − 1 of every mode by estimate, smallest first
-    "The spectrum by other estimates, beside the one that is judged: with a ridge, unshrunk with its inflation, and held out (five folds)."
+    """The spectrum by other estimates, beside the one that is judged: with a ridge, unshrunk with its inflation, and
+    held out (five folds)."""
     ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto")
     complement = torch.as_tensor(bottleneck.cca.one_minus_rho2)
-    held = torch.as_tensor(held_out_correlations(*(bottleneck._rows or (a, b)))).clamp(0, 1).sort(descending=True).values
-    spectra = {"ridge": torch.as_tensor(ridge.excess), "unshrunk": complement/(1 - complement), "held_out": (1 - held.square())/held.square()}
+    held = torch.as_tensor(held_out_correlations(*(bottleneck._rows or (a, b)))).clamp(0,
+                                                                                       1).sort(descending=True).values
+    spectra = {"ridge": torch.as_tensor(ridge.excess), "unshrunk": complement/(1 - complement),
+               "held_out": (1 - held.square())/held.square()}
     return {name: e.cpu().numpy() for name, e in spectra.items()}
 
 def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
@@ -56,29 +61,42 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
     bottlenecks = _bottlenecks(a, b, labels, copula)
     for name, g in bottlenecks.items():
         t = g.transitions(k - 1, groups=0)
-        row |= {f"{part}_{name}_count": t.count, f"{part}_{name}_gap": t.gap_ratio, f"{part}_{name}_significant": t.significant, f"{part}_{name}_gap_after_k1": t.gap_after(k - 1)}
-        arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess), f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64), f"{part}_{name}_floor": torch.tensor(g.chance_excess, dtype=torch.float64)}
+        row |= {f"{part}_{name}_count": t.count, f"{part}_{name}_gap": t.gap_ratio,
+                f"{part}_{name}_significant": t.significant, f"{part}_{name}_gap_after_k1": t.gap_after(k - 1)}
+        arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess),
+                   f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64),
+                   f"{part}_{name}_floor": torch.tensor(g.chance_excess, dtype=torch.float64)}
         if name != "labels": row[f"{part}_{name}_class_alignment"] = class_alignment(g, bottlenecks["labels"], k - 1)
-        if name == "twin": row |= _twin_columns(part, g, GaussianIB.fit(b, a, copula=copula) if copula else g.swapped(), a, b, labels, k, copula, arrays)
+        if name == "twin":
+            row |= _twin_columns(part, g, GaussianIB.fit(b, a, copula=copula) if copula else g.swapped(), a, b, labels,
+                                 k, copula, arrays)
     return row, {k: v.cpu() for k, v in arrays.items()}, metrics
 
 def _twin_columns(part, g, other, a, b, labels, k, copula, arrays)->dict:
     "What is measured between the two encoders; with intervals on test images, which the verdict is about."
     t, *corners = g.pair_story(other, labels, groups=20 if part == "test" else 0)
-    name, plain = f"{part}_twin", {"separation": separation(t.excess, k - 1, g.floor), "level": mode_level(t.excess, k - 1)}
+    name, plain = (f"{part}_twin", {"separation": separation(t.excess, k - 1, g.floor),
+                                    "level": mode_level(t.excess, k - 1)})
     row = {f"{name}_spread": t.spread, f"{part}_information": g.information, f"{name}_cut": int(g.cut is not None)}
     for what, raw in plain.items():
         found = getattr(t, what)
         row[f"{name}_{what}"] = found.value if found else raw
-        if part == "test": row |= {f"{name}_{what}_low": found.low if found else math.nan, f"{name}_{what}_high": found.high if found else math.nan}
+        if part == "test":
+            row |= {f"{name}_{what}_low": found.low if found else math.nan, f"{name}_{what}_high": found.high if found
+                    else math.nan}
     if part == "test": row[f"{name}_count_share"] = t.counts.get(k - 1, 0.) if t.counts else math.nan
     for side, c in zip("ab", corners):
         i = c.interval
-        row |= {f"{part}_shortfall_{side}": c.share, f"{part}_shortfall_nats_{side}": c.nats, f"{part}_corner_rate_{side}": c.rate}
-        if part == "test": row |= {f"{part}_shortfall_low_{side}": i.low if i else math.nan, f"{part}_shortfall_high_{side}": i.high if i else math.nan}
+        row |= {f"{part}_shortfall_{side}": c.share, f"{part}_shortfall_nats_{side}": c.nats,
+                f"{part}_corner_rate_{side}": c.rate}
+        if part == "test":
+            row |= {f"{part}_shortfall_low_{side}": i.low if i else math.nan, f"{part}_shortfall_high_{side}": i.high
+                    if i else math.nan}
     if t.counts: arrays[f"{name}_counts"] = torch.tensor(sorted(t.counts.items()), dtype=torch.float64)
-    if not copula:                                                        # the class-mean code lives in the features' own coordinates
-        row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap, f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}
+    # the class-mean code lives in the features' own coordinates
+    if not copula:
+        row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap,
+                f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}
     if part == "test":
         for estimate, e in sensitivity(a, b, g, copula).items():
             row[f"{name}_separation_{estimate}"] = separation(e[:t.significant], k - 1, g.floor)
@@ -90,7 +108,8 @@ def class_alignment(bottleneck: GaussianIB, # of (X, anything)
                     labels: GaussianIB, # `GaussianIB.fit_labels` of the same X
                     k: int, # number of leading modes to compare
                     )->float: # in [0, 1]
-    "Mean squared cosine of the principal angles, in the metric of Σ_x, between the leading modes of a bottleneck and the label modes."
+    """Mean squared cosine of the principal angles, in the metric of Σ_x, between the leading modes of a bottleneck and
+    the label modes."""
     sigma = torch.as_tensor(labels.cca.covariance[0])
     def leading(g):
         w = torch.as_tensor(g.cca.weights_x)[:, :min(k, len(g.rho))]
@@ -133,7 +152,8 @@ class Timeline:
 
     @property
     def layers(self)->list[str]:
-        "`backbone`, `head` or both; of arrays, the names given. Columns and arrays of all layers but the first begin with their name, as `head_`."
+        """`backbone`, `head` or both; of arrays, the names given. Columns and arrays of all layers but the first begin
+        with their name, as `head_`."""
         return list(self.info.get("layers") or [self.info["layer"]])
     @property
     def parts(self)->list[str]:
@@ -143,19 +163,23 @@ class Timeline:
     def check_part(self, part: str, # `train` or `test`
                    )->str: # `part`
         "`InputError` if there are no features of this part."
-        if part not in self.parts: raise InputError(f"part must be {' or '.join(self.parts)}, got {part!r}" + ("; no training features were given" if part == "train" else ""))
+        if part not in self.parts:
+            raise InputError(f"part must be {' or '.join(self.parts)}, got {part!r}"
+                             + ("; no training features were given" if part == "train" else ""))
         return part
 
     def of(self, layer: str, # one of `layers`
            )->"Timeline":
         "The same pair in one layer alone, its columns without prefix. `InputError` if it was not analysed."
-        if layer not in self.layers: raise InputError(f"layer {layer!r} was not analysed; there is {', '.join(self.layers)}")
+        if layer not in self.layers:
+            raise InputError(f"layer {layer!r} was not analysed; there is {', '.join(self.layers)}")
         if self.layers == [layer]: return self
         prefix = "" if layer == self.layers[0] else f"{layer}_"
         keep = lambda c: c.startswith((f"{prefix}train_", f"{prefix}test_"))
         name = lambda c: c.removeprefix(prefix)
         table = self.table[["epoch", *filter(keep, self.table)]].rename(columns=name)
-        return Timeline(table, [{name(k): v for k, v in arr.items() if keep(k)} for arr in self.arrays], self.info | {"layer": layer, "layers": [layer]}, self.runs)
+        return Timeline(table, [{name(k): v for k, v in arr.items() if keep(k)} for arr in self.arrays],
+                        self.info | {"layer": layer, "layers": [layer]}, self.runs)
 
     def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
              )->np.ndarray: # (c,) float64
@@ -165,7 +189,8 @@ class Timeline:
 
     def plateau_epoch(self, tolerance: float = 0.005, # share of images: 0.005 is half a percentage point
                       )->int|None:
-        "First checkpoint from which the test accuracy, averaged over the encoders, stays within `tolerance` of its best; `None` if it is below that at the end."
+        """First checkpoint from which the test accuracy, averaged over the encoders, stays within `tolerance` of its
+        best; `None` if it is below that at the end."""
         accuracy = self.mean("test_accuracy")
         return first_lasting(self.epochs, accuracy >= accuracy.max() - tolerance - 1e-12)
 
@@ -173,13 +198,15 @@ class Timeline:
                               relevance: str = "twin", # `twin`, `paired` or `labels`
                               )->int|None:
         "First checkpoint from which the transition count stays at K − 1 or above; `None` if it does not at the end."
-        return first_lasting(self.epochs, (self.table[f"{self.check_part(part)}_{relevance}_count"] >= self.num_classes - 1).to_numpy())
+        return first_lasting(self.epochs, (self.table[f"{self.check_part(part)}_{relevance}_count"] >= self.num_classes
+                                           - 1).to_numpy())
 
     def clear_transitions_epoch(self, part: str = "test", # `train` or `test`
                                 relevance: str = "twin", # `twin`, `paired` or `labels`
                                 )->int|None:
-        """First checkpoint from which K − 1 modes stand apart clearly; `None` if they do not at the end. Clearly: the count is K − 1 in `clear_share` of the resamples, and the lower end of the
-        separation's interval is at least `clear_gap`. Where there are no intervals: the count is K − 1 and the gap behind it at least `clear_gap`."""
+        """First checkpoint from which K − 1 modes stand apart clearly; `None` if they do not at the end. Clearly: the
+        count is K − 1 in `clear_share` of the resamples, and the lower end of the separation's interval is at least
+        `clear_gap`. Where there are no intervals: the count is K − 1 and the gap behind it at least `clear_gap`."""
         return first_lasting(self.epochs, self._clear(part, relevance))
 
     def _clear(self, part, relevance)->np.ndarray: # (c,) booleans
@@ -191,28 +218,52 @@ class Timeline:
         return np.where(known, sure, plain & (part != "test"))
 
     def milestones(self)->dict[str, int]: # label → epoch
-        "The epochs that figures mark: where the plateau begins, and from where the count stays at K − 1 and with a clear gap. Left out is what never comes, and a plateau that begins at the last checkpoint: none has been seen then."
+        """The epochs that figures mark: where the plateau begins, and from where the count stays at K − 1 and with a
+        clear gap. Left out is what never comes, and a plateau that begins at the last checkpoint: none has been seen
+        then."""
         plateau = self.plateau_epoch()
-        found = {"plateau begins": plateau if plateau != self.epochs[-1] else None, "count stays ≥ K−1": self.all_transitions_epoch(), "K−1 with a clear gap": self.clear_transitions_epoch()}
+        found = {"plateau begins": plateau if plateau != self.epochs[-1] else None,
+                 "count stays ≥ K−1": self.all_transitions_epoch(),
+                 "K−1 with a clear gap": self.clear_transitions_epoch()}
         return {label: epoch for label, epoch in found.items() if epoch is not None}
 
     def summary(self)->dict:
-        """The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and last refer to checkpoints.
-        Without training features (`training_features` is then there, and false) everything is of the given features, and accuracy is held out."""
+        """The numbers that decide the claims; accuracies and counts on test images, NC1 on training images. First and
+        last refer to checkpoints. Without training features (`training_features` is then there, and false) everything
+        is of the given features, and accuracy is held out."""
         t, last, trained, where = self.table, self.table.iloc[-1], "train" in self.parts, self.parts[0]
         first_last = lambda name, v: {f"{name}_first": float(v[0]), f"{name}_last": float(v[-1])}
         plateau, transitions = self.plateau_epoch(), self.all_transitions_epoch()
-        out = {"num_classes": self.num_classes, "checkpoints": len(t), "first_epoch": int(self.epochs[0]), "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"), "layer": self.info["layer"], "copula": self.info["copula"],
-               "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"], **({"final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"]} if trained else {"training_features": False}),
-               "plateau_epoch": plateau, "all_transitions_epoch": transitions, "clear_transitions_epoch": self.clear_transitions_epoch(), "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
-               **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
-               "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]), **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()), "twin_significant": int(last["test_twin_significant"]), **({"train_twin_transition_count": int(last["train_twin_count"])} if trained else {}),
+        out = {"num_classes": self.num_classes, "checkpoints": len(t), "first_epoch": int(self.epochs[0]),
+               "epochs": int(self.epochs[-1]), "label_noise": self.info["configs"][0].get("label_noise"),
+               "layer": self.info["layer"], "copula": self.info["copula"],
+               "final_test_accuracy": [float(last[f"test_accuracy_{s}"]) for s in "ab"],
+               **({"final_train_accuracy": [float(last[f"train_accuracy_{s}"]) for s in "ab"]} if trained
+                  else {"training_features": False}),
+               "plateau_epoch": plateau, "all_transitions_epoch": transitions,
+               "clear_transitions_epoch": self.clear_transitions_epoch(),
+               "epochs_between": None if None in (plateau, transitions) else transitions - plateau,
+               **{f"{r}_{what}": kind(last[f"test_{r}_{col}"]) for r in relevances
+                  for what, col, kind in (("transition_count", "count", int), ("gap_ratio", "gap", float))},
+               "twin_gap_after_k1": float(last["test_twin_gap_after_k1"]),
+               **first_last("twin_class_alignment", t["test_twin_class_alignment"].to_numpy()),
+               "twin_significant": int(last["test_twin_significant"]),
+               **({"train_twin_transition_count": int(last["train_twin_count"])} if trained else {}),
                "transition_sentences": self.transition_sentences(), "twin_cut": bool(last.get("test_twin_cut", 0)),
-               **{f"twin_{what}": float(last[f"test_twin_{what}"]) for what in ("separation", "separation_low", "separation_high", "level", "level_low", "level_high", "spread", "count_share", *(f"separation_{e}" for e in sensitivities)) if f"test_twin_{what}" in t},
+               **{f"twin_{what}": float(last[f"test_twin_{what}"])
+                  for what in ("separation", "separation_low", "separation_high", "level", "level_low", "level_high",
+                               "spread", "count_share", *(f"separation_{e}" for e in sensitivities))
+                  if f"test_twin_{what}" in t},
                **first_last("separation", t["test_twin_separation"].to_numpy()),
-               **{f"{name}_{when}": float(self.mean(f"test_{name}")[i]) for name in ("shortfall", "shortfall_low", "shortfall_high", "shortfall_nats", "corner_rate") for when, i in (("first", 0), ("last", -1))},
-               **first_last("nc1", self.mean(f"{where}_nc1")), **first_last("test_nc1", self.mean("test_nc1")), **first_last("etf_error", self.mean(f"{where}_etf_error")), "runs": self.info["runs"]}
-        if not self.info["copula"]: out |= first_last("ib_gap", self.mean("test_ib_gap")) | (first_last("train_ib_gap", self.mean("train_ib_gap")) if trained else {})
+               **{f"{name}_{when}": float(self.mean(f"test_{name}")[i])
+                  for name in ("shortfall", "shortfall_low", "shortfall_high", "shortfall_nats", "corner_rate")
+                  for when, i in (("first", 0), ("last", -1))},
+               **first_last("nc1", self.mean(f"{where}_nc1")), **first_last("test_nc1", self.mean("test_nc1")),
+               **first_last("etf_error", self.mean(f"{where}_etf_error")), "runs": self.info["runs"]}
+        if not self.info["copula"]:
+            out |= first_last("ib_gap",
+                              self.mean("test_ib_gap")) | (first_last("train_ib_gap", self.mean("train_ib_gap"))
+                                                           if trained else {})
         if self.info.get("numbered"): out["numbered"] = True
         if self.layers == list(layers): out["head"] = self.of("head").summary()
         elif len(self.layers) > 1: out["other_layers"] = {name: self.of(name).summary() for name in self.layers[1:]}
@@ -230,11 +281,15 @@ class Timeline:
         t, arr, name = self.table.iloc[row], self.arrays[row], f"{self.check_part(part)}_twin"
         seen = int(t[f"{name}_significant"])
         e, floor = arr[f"{name}_excess"][:seen].numpy(), float(arr.get(f"{name}_floor", math.inf))
-        with np.errstate(divide="ignore", invalid="ignore"): ratios = np.append(np.where(e[1:] == e[:-1], 1., e[1:]/e[:-1]), max(1., floor/e[-1])) if seen else e
-        limits = {what: Estimate(*(float(t.get(f"{name}_{what}{end}", math.nan)) for end in ("", "_low", "_high")), raw=math.nan) for what in ("separation", "level")}
-        counts = {int(c): float(share) for c, share in sorted(arr[f"{name}_counts"].tolist(), key=lambda v: -v[1])} if f"{name}_counts" in arr else {}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.append(np.where(e[1:] == e[:-1], 1., e[1:]/e[:-1]), max(1., floor/e[-1])) if seen else e
+        limits = {what: Estimate(*(float(t.get(f"{name}_{what}{end}", math.nan)) for end in ("", "_low", "_high")),
+                                 raw=math.nan) for what in ("separation", "level")}
+        counts = ({int(c): float(share) for c, share in sorted(arr[f"{name}_counts"].tolist(), key=lambda v: -v[1])}
+                  if f"{name}_counts" in arr else {})
         known = seen >= self.num_classes - 1 and bool(counts)
-        return Transitions(int(t[f"{name}_count"]), float(t[f"{name}_gap"]), seen, e, ratios, math.nan, floor, self.num_classes - 1, *(limits.values() if known else (None, None)), counts)
+        return Transitions(int(t[f"{name}_count"]), float(t[f"{name}_gap"]), seen, e, ratios, math.nan, floor,
+                           self.num_classes - 1, *(limits.values() if known else (None, None)), counts)
 
     def verdict(self)->list[str]:
         "The summary in words, one finding per sentence."
@@ -247,14 +302,19 @@ class Timeline:
 
     def save(self, out: "str|Path", # a folder, made if need be
              )->None:
-        """Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written as seen from there, so that a folder and its runs can move together.
-        Features that were given as arrays are not written: a timeline that is loaded again has everything but its explorers."""
+        """Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written
+        as seen from there, so that a folder and its runs can move together. Features that were given as arrays are not
+        written: a timeline that is loaded again has everything but its explorers."""
         out = Path(out)
-        runs = {"runs": self.info["runs"] if self.info.get("arrays") else [os.path.relpath(r, out) for r in self.info["runs"]]}
+        runs = {"runs": self.info["runs"] if self.info.get("arrays")
+                else [os.path.relpath(r, out) for r in self.info["runs"]]}
         try:
-            (out/"info.json").unlink(missing_ok=True)            # written last: without it nothing is read, so a reader never sees half of this and half of an earlier analysis
+            # written last: without it nothing is read, so a reader never sees half of this and half of an earlier
+            # analysis
+            (out/"info.json").unlink(missing_ok=True)
             self.to_csv(out/"timeline.csv")
-            save_tensors(out/"arrays.safetensors", {f"{i}.{k}": v for i, arr in enumerate(self.arrays) for k, v in arr.items()})
+            save_tensors(out/"arrays.safetensors",
+                         {f"{i}.{k}": v for i, arr in enumerate(self.arrays) for k, v in arr.items()})
             write_json(out/"summary.json", self.summary() | runs | {"verdict": self.verdict()})
             write_json(out/"info.json", self.info | runs)
         except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
@@ -265,16 +325,23 @@ class Timeline:
         "Reads what `save` wrote; `InputError` if it is missing or damaged."
         out = Path(out)
         info, (tensors, _) = read_analysis(out), load_tensors(out/"arrays.safetensors")
-        if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys(): raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
+        if missing := {"runs", "classes", "layer", "copula", "configs", "loss"} - info.keys():
+            raise InputError(f"{out/'info.json'} is damaged: it lacks {', '.join(sorted(missing))}")
         try: table = pd.read_csv(out/"timeline.csv", dtype=str).apply(_exact_numbers)
-        except (OSError, ValueError) as e: raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None
+        except (OSError, ValueError) as e:
+            raise InputError(f"{out/'timeline.csv'} is missing or damaged ({e})") from None
         arrays = [{} for _ in range(len(table))]
         for k, v in tensors.items():
             i, name = k.split(".", 1)
-            if int(i) >= len(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has more checkpoints")
+            if int(i) >= len(arrays):
+                raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has "
+                                 f"more checkpoints")
             arrays[int(i)][name] = v
-        if not all(arrays): raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has fewer checkpoints")
-        return cls(table, arrays, info if info.get("arrays") else info | {"runs": [os.path.normpath(out/r) for r in info["runs"]]})
+        if not all(arrays):
+            raise InputError(f"{out/'timeline.csv'} is damaged: it has {len(table)} rows, arrays.safetensors has fewer "
+                             f"checkpoints")
+        return cls(table, arrays,
+                   info if info.get("arrays") else info | {"runs": [os.path.normpath(out/r) for r in info["runs"]]})
 
     def short_table(self)->pd.DataFrame:
         "The columns that tell the story, averaged over the encoders; transitions on test images."
@@ -283,84 +350,127 @@ class Timeline:
         columns = {"epoch": t["epoch"], accuracy: mean("test_accuracy")}
         for layer in self.layers:
             own, of = self.of(layer), f", {layer}" if len(self.layers) > 1 else ""
-            columns |= {f"NC1{shown}{of}": own.mean(f"{where}_nc1"), f"ETF distance{shown}{of}": own.mean(f"{where}_etf_error"), f"transitions{of}": own.table["test_twin_count"],
-                        f"separation of K−1{of}": own.table["test_twin_separation"], f"corner shortfall{of}": own.mean("test_shortfall")}
+            columns |= {f"NC1{shown}{of}": own.mean(f"{where}_nc1"),
+                        f"ETF distance{shown}{of}": own.mean(f"{where}_etf_error"),
+                        f"transitions{of}": own.table["test_twin_count"],
+                        f"separation of K−1{of}": own.table["test_twin_separation"],
+                        f"corner shortfall{of}": own.mean("test_shortfall")}
         return pd.DataFrame(columns)
 
     def _repr_html_(self): # accuracies and shortfalls in percent, as the verdict says them
         t = self.short_table()
-        forms = {c: "{:.1%}".format if "accuracy" in c or "shortfall" in c else "{:.2f}".format if "ETF" in c else "{:.3g}".format for c in t if t[c].dtype.kind == "f"}
-        return t.to_html(index=False, border=0, formatters={c: lambda v, form=form: "–" if math.isnan(v) else form(v).replace("%", " %") for c, form in forms.items()})
+        forms = {c: "{:.1%}".format if "accuracy" in c or "shortfall" in c else "{:.2f}".format if "ETF" in c
+                 else "{:.3g}".format for c in t if t[c].dtype.kind == "f"}
+        return t.to_html(index=False, border=0,
+                         formatters={c: lambda v, form=form: "–" if math.isnan(v) else form(v).replace("%", " %")
+                                     for c, form in forms.items()})
 
     def __repr__(self):
         s = self.summary()
-        return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: {'test' if 'train' in self.parts else 'held-out'} accuracy {np.mean(s['final_test_accuracy']):.4f}, "
-                f"plateau epoch {s['plateau_epoch']}, all-transitions epoch {s['all_transitions_epoch']}, {s['twin_transition_count']} transitions, separation of K − 1 ×{s['twin_separation']:.3g})")
+        return (f"Timeline({len(self.table)} checkpoints to epoch {s['epochs']}, {self.num_classes} classes: "
+                f"{'test' if 'train' in self.parts else 'held-out'} accuracy {np.mean(s['final_test_accuracy']):.4f}, "
+                f"plateau epoch {s['plateau_epoch']}, all-transitions epoch {s['all_transitions_epoch']}, "
+                f"{s['twin_transition_count']} transitions, separation of K − 1 ×{s['twin_separation']:.3g})")
 
 # %% ../nbs/api/18_timeline.ipynb #af11d0a6
 clear_gap = 3. # K − 1 modes stand apart clearly from this factor of β_c − 1 on
 clear_share = .95 # and if so many of the resamples count K − 1
 
-def _start(s): return "before training" if s["first_epoch"] == 0 else "at the first checkpoint" if s.get("numbered") else f"at epoch {s['first_epoch']}"
-def _of(s, preposition="of"): return "" if s["layer"] in ("backbone", "features") else f" {preposition} {'the ' if s['layer'] == 'head' else ''}{s['layer']}"
+def _start(s):
+    return ("before training" if s["first_epoch"] == 0 else "at the first checkpoint" if s.get("numbered")
+            else f"at epoch {s['first_epoch']}")
+def _of(s, preposition="of"):
+    return ("" if s["layer"] in ("backbone", "features")
+            else f" {preposition} {'the ' if s['layer'] == 'head' else ''}{s['layer']}")
 def _trained(s)->bool: return s.get("training_features", True)
 
 def _given_sentence(s)->str:
-    return ("No training features were given: everything said here is of the given features, NC1 and the distance from a simplex ETF too, "
+    return ("No training features were given: everything said here is of the given features, NC1 and the distance from "
+            "a simplex ETF too, "
             "and accuracy is that of a linear probe fitted to one half of the images and tested on the other.")
 
 def _accuracy_sentence(s)->str:
-    accuracy = f"Test accuracy ends at {np.mean(s['final_test_accuracy']):.1%} (train {np.mean(s['final_train_accuracy']):.1%})" if _trained(s) else f"Held-out accuracy ends at {np.mean(s['final_test_accuracy']):.1%}"
-    if s["checkpoints"] == 1: return f"{accuracy.replace('ends at', 'is') if s.get('numbered') else accuracy}. There is only one checkpoint{'' if s.get('numbered') else f', {_start(s)}'}: nothing can be said about a development."
+    accuracy = (f"Test accuracy ends at {np.mean(s['final_test_accuracy']):.1%} (train "
+                f"{np.mean(s['final_train_accuracy']):.1%})" if _trained(s)
+                else f"Held-out accuracy ends at {np.mean(s['final_test_accuracy']):.1%}")
+    if s["checkpoints"] == 1:
+        return (f"{accuracy.replace('ends at', 'is') if s.get('numbered') else accuracy}. There is only one "
+                f"checkpoint{'' if s.get('numbered') else f', {_start(s)}'}: nothing can be said about a development.")
     if s["plateau_epoch"] is None: return f"{accuracy}, below its best: there is no plateau."
-    if s["plateau_epoch"] == s["epochs"]: return f"{accuracy} and is at its best only at the last checkpoint: no plateau has been reached."
+    if s["plateau_epoch"] == s["epochs"]:
+        return f"{accuracy} and is at its best only at the last checkpoint: no plateau has been reached."
     return f"{accuracy} and has been on its plateau since epoch {s['plateau_epoch']}."
 
 def _collapse_sentence(s)->str:
     first, last, what = s["nc1_first"], s["nc1_last"], f"{'Training' if _trained(s) else 'The given'} features{_of(s)}"
     fall = first/last if last else math.inf
     state = "are collapsed" if last < .1 else "are not collapsed" if last >= 1 else "are partly collapsed"
-    if s["checkpoints"] == 1: return f"{what} {state}: NC1 {last:.3g}, distance of the class means from a simplex ETF {s['etf_error_last']:.2f}" + (f"; NC1 {s['test_nc1_last']:.3g} on test images." if _trained(s) else ".")
-    state = "collapse" if fall >= 10 and last < 1 else "collapse in part" if fall >= 2 and last < 1 else "do not collapse" if last >= .1 else state
-    etf = f"the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to {s['etf_error_last']:.2f}"
-    return f"{what} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}" + (f"; on test images NC1 ends at {s['test_nc1_last']:.3g}." if _trained(s) else ".")
+    if s["checkpoints"] == 1:
+        return (f"{what} {state}: NC1 {last:.3g}, distance of the class means from a simplex ETF "
+                f"{s['etf_error_last']:.2f}" + (f"; NC1 {s['test_nc1_last']:.3g} on test images." if _trained(s)
+                                                else "."))
+    state = ("collapse" if fall >= 10 and last < 1 else "collapse in part" if fall >= 2
+             and last < 1 else "do not collapse" if last >= .1 else state)
+    etf = (f"the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to "
+           f"{s['etf_error_last']:.2f}")
+    return f"{what} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}" + (f"; on test images NC1 ends "
+                                                                                           f"at {s['test_nc1_last']:.3g}." if _trained(s) else ".")
 
 def _transition_sentences(s)->list[str]:
     k1, aligned = s["num_classes"] - 1, s["twin_class_alignment_last"]
     where = f"On {'test' if _trained(s) else 'the given'} images" + (f",{_of(s, 'in')}" if _of(s) else "")
-    out = [f"{where}{', at the end' if not s.get('numbered') or s['checkpoints'] > 1 else ''}: {t[0].lower()}{t[1:]}" for t in s["transition_sentences"]]
-    if s.get("twin_cut"): out.insert(0, f"{where} there are too few images for the width of the features: only their leading principal directions were compared, so correlations are lower bounds.")
+    out = [f"{where}{', at the end' if not s.get('numbered') or s['checkpoints'] > 1 else ''}: {t[0].lower()}{t[1:]}"
+           for t in s["transition_sentences"]]
+    if s.get("twin_cut"):
+        out.insert(0,
+                   f"{where} there are too few images for the width of the features: only their leading principal "
+                   f"directions were compared, so correlations are lower bounds.")
     if s["twin_significant"] < k1: return out
     are = "are" if aligned >= .9 else "overlap with" if aligned >= .5 else "are not"
     modes, place = "The first mode" if k1 == 1 else f"The first {k1} modes", _of(s, "in").strip()
     if place: modes = f"{place[0].upper()}{place[1:]} {modes[0].lower()}{modes[1:]}"
     if k1 == 1: are = {"are": "is", "overlap with": "overlaps with", "are not": "is not"}[are]
-    return out + [f"{modes} {are} the class direction{'s'*(k1 != 1)} ({aligned:.0%} alignment with the modes found from labels alone)."]
+    return out + [f"{modes} {are} the class direction{'s'*(k1 != 1)} ({aligned:.0%} alignment with the modes found "
+                  f"from labels alone)."]
 
 def _plateau_sentence(s)->str:
-    k1, last, plateau, clear, since = s["num_classes"] - 1, s["epochs"], s["plateau_epoch"], s["clear_transitions_epoch"], s["all_transitions_epoch"]
+    k1, last, plateau, clear, since = (s["num_classes"] - 1, s["epochs"], s["plateau_epoch"],
+                                       s["clear_transitions_epoch"], s["all_transitions_epoch"])
     when = lambda e: f"epoch {e}" + (", the first checkpoint" if e == s["first_epoch"] else "")
-    if since is None: return f"The transition count does not stay at K−1 = {k1} or above, so there is no epoch to compare the plateau with."
-    if clear is None: return f"The transition count has been K−1 = {k1} or more since {when(since)}, but without K−1 modes that stand apart clearly at the end this says little about the plateau."
+    if since is None:
+        return (f"The transition count does not stay at K−1 = {k1} or above, so there is no epoch to compare the "
+                f"plateau with.")
+    if clear is None:
+        return (f"The transition count has been K−1 = {k1} or more since {when(since)}, but without K−1 modes that "
+                f"stand apart clearly at the end this says little about the plateau.")
     d = None if plateau in (None, last) else clear - plateau
-    compare = "There is no plateau to compare with" if d is None else "The plateau begins at the same checkpoint" if d == 0 else f"The plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} {'before' if d > 0 else 'after'} that"
-    return f"The transition count has been K−1 or more since {when(since)}. K−1 modes stand apart clearly ({clear_share:.0%} of resamples, a factor of at least {clear_gap:g}) since {when(clear)}. {compare}."
+    compare = ("There is no plateau to compare with" if d is None else "The plateau begins at the same checkpoint"
+               if d == 0
+               else f"The plateau begins at epoch {plateau}, {abs(d)} epoch{'s'*(abs(d) != 1)} "
+                    f"{'before' if d > 0 else 'after'} that")
+    return (f"The transition count has been K−1 or more since {when(since)}. K−1 modes stand apart clearly "
+            f"({clear_share:.0%} of resamples, a factor of at least {clear_gap:g}) since {when(clear)}. {compare}.")
 
 def _shortfall_sentence(s)->str:
     first, last = s["shortfall_first"], s["shortfall_last"]
-    what = f"At the corner, the rate at which the {s['num_classes'] - 1} class modes are in the optimal code, the class-mean code"
+    what = (f"At the corner, the rate at which the {s['num_classes'] - 1} class modes are in the optimal code, the "
+            f"class-mean code")
     if math.isnan(last): return f"{what} has no place: fewer than K−1 modes can be told from noise at the end."
-    limits = "" if math.isnan(s["shortfall_low_last"]) else f" (95 %: {max(0., s['shortfall_low_last']):.1%} to {min(1., s['shortfall_high_last']):.1%})"
+    limits = ("" if math.isnan(s["shortfall_low_last"])
+              else f" (95 %: {max(0., s['shortfall_low_last']):.1%} to {min(1., s['shortfall_high_last']):.1%})")
     end = f"falls {last:.1%}{limits} short of what any code can tell there ({s['shortfall_nats_last']:.2f} nats)"
     if s["checkpoints"] == 1 or math.isnan(first): return f"{what} {end}."
     return f"{what} {end}; {_start(s)} it was {first:.1%}."
 
 def _verdict(s: dict)->list[str]:
     out = []
-    if s["label_noise"]: out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and training features and accuracy are measured against those labels.")
+    if s["label_noise"]:
+        out.append(f"Control: {s['label_noise']:.0%} of the training labels were drawn at random, and training "
+                   f"features and accuracy are measured against those labels.")
     if not _trained(s): out.append(_given_sentence(s))
     others = [s["head"]] if "head" in s else list(s.get("other_layers", {}).values())
-    out += [_accuracy_sentence(s), _collapse_sentence(s)] + [_collapse_sentence(o) for o in others] + _transition_sentences(s)
+    out += [_accuracy_sentence(s),
+            _collapse_sentence(s)] + [_collapse_sentence(o) for o in others] + _transition_sentences(s)
     if s["checkpoints"] > 1: out.append(_plateau_sentence(s))
     return out + [_shortfall_sentence(s)] + [t for o in others for t in _transition_sentences(o)]
 
@@ -373,27 +483,36 @@ def _held_out_accuracies(x, labels, k)->tuple[float, float]: # of a linear probe
     for fitted, held in ((order[::2], order[1::2]), (order[1::2], order[::2])):
         ours, theirs = x[fitted.to(x.device)], x[held.to(x.device)]
         probe, means = linear_probe(ours, labels[fitted], k), collapse_metrics(ours, labels[fitted])
-        hits += [int((found.cpu() == labels[held]).sum()) for found in (probe.predict(theirs), means.nearest_class_mean(theirs))]
+        hits += [int((found.cpu() == labels[held]).sum())
+                 for found in (probe.predict(theirs), means.nearest_class_mean(theirs))]
     return tuple(float(h)/len(labels) for h in hits)
 
 def _layer(name, first, epoch, runs, features, k, copula, device)->tuple[dict, dict]: # columns and arrays of one layer of one checkpoint
     fa, parts, row, arr = features[0], {}, {}, {}
     for p in fa.parts:
-        parts[p] = [check_features(f.part(p, name)[0], f"{r.path}: {p} features of epoch {epoch}").to(device) for r, f in zip(runs, features)]
-    if torch.equal(*parts["test"]): raise InputError(f"{runs[0].path} and {runs[1].path} hold the same features at epoch {epoch}; a pair needs two independently trained encoders")
+        parts[p] = [check_features(f.part(p, name)[0], f"{r.path}: {p} features of epoch {epoch}").to(device)
+                    for r, f in zip(runs, features)]
+    if torch.equal(*parts["test"]):
+        raise InputError(f"{runs[0].path} and {runs[1].path} hold the same features at epoch {epoch}; a pair needs two "
+                         f"independently trained encoders")
     labels = {p: fa.part(p, name)[1] for p in fa.parts}
     for i, side in enumerate("ab"):
-        if "train" not in parts: row[f"test_accuracy_{side}"], row[f"test_ncc_accuracy_{side}"] = _held_out_accuracies(parts["test"][i], labels["test"], k)
+        if "train" not in parts:
+            row[f"test_accuracy_{side}"], row[f"test_ncc_accuracy_{side}"] = _held_out_accuracies(parts["test"][i],
+                                                                                                  labels["test"], k)
         else:
             probe = linear_probe(parts["train"][i], labels["train"], k)
             row |= {f"{p}_accuracy_{side}": probe.accuracy(parts[p][i], labels[p]) for p in ("test", "train")}
     for part, xs in parts.items():
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*rows are too few for ranks")         # the column `…_cut` and the verdict say it
+            # the column `…_cut` and the verdict say it
+            warnings.filterwarnings("ignore", message=".*rows are too few for ranks")
             r, ar, metrics = _measure(part, *xs, labels[part], k, copula)
         row |= r; arr |= ar
         if part == "train":
-            for side, m, x in zip("ab", metrics, parts["test"]): row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu() == labels["test"]).double().mean())
+            for side, m, x in zip("ab", metrics, parts["test"]):
+                row[f"test_ncc_accuracy_{side}"] = float((m.nearest_class_mean(x).cpu()
+                                                          == labels["test"]).double().mean())
     prefix = "" if name == first else f"{name}_"
     return {prefix + c: v for c, v in row.items()}, {prefix + c: v for c, v in arr.items()}
 
@@ -409,38 +528,57 @@ def analyze(run_a, # a run directory, opened or its path; or (n, d) features, Nu
             epochs: "list[int]|None" = None, # with lists of arrays: of the checkpoints, ascending; `None`: they are numbered from 1
             classes: "list[str]|None" = None, # with arrays: K names
             )->Timeline:
-    """One row per checkpoint that both runs recorded, for train and test features: `analyze(run_a, run_b)`, or `analyze(x, y, labels)`.
+    """One row per checkpoint that both runs recorded, for train and test features: `analyze(run_a, run_b)`, or
+    `analyze(x, y, labels)`.
 
-    Of arrays without `train` there are only `test_` columns: they are of the given features, accuracies are those of classifiers fitted to one half of the images and tested on the other, and what the verdict says of collapse is said of the given features.
-    Raises `InputError` if the runs saw different images, have different classes, share no checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`."""
-    paths, options = [isinstance(r, (Run, str, Path)) for r in (run_a, run_b)], {"train": train, "epochs": epochs, "classes": classes}
+    Of arrays without `train` there are only `test_` columns: they are of the given features, accuracies are those of
+    classifiers fitted to one half of the images and tested on the other, and what the verdict says of collapse is said
+    of the given features. Raises `InputError` if the runs saw different images, have different classes, share no
+    checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`."""
+    paths, options = ([isinstance(r, (Run, str, Path)) for r in (run_a, run_b)],
+                      {"train": train, "epochs": epochs, "classes": classes})
     if labels is None and not isinstance(layer, str): layer, labels = "both", layer
     if any(paths):
-        if not all(paths): raise InputError(f"a pair must be two runs or two arrays, got {type(run_a).__name__} and {type(run_b).__name__}")
-        if given := [name for name, v in (options | {"labels": labels}).items() if v is not None]: raise InputError(f"{' and '.join(given)} must be left out with runs, which hold their own")
+        if not all(paths):
+            raise InputError(f"a pair must be two runs or two arrays, got {type(run_a).__name__} and "
+                             f"{type(run_b).__name__}")
+        if given := [name for name, v in (options | {"labels": labels}).items() if v is not None]:
+            raise InputError(f"{' and '.join(given)} must be left out with runs, which hold their own")
         a, b = (r if isinstance(r, Run) else Run(r) for r in (run_a, run_b))
     else: a, b = array_runs(run_a, run_b, labels, **options)
     device, given = resolve_device(device), isinstance(a, ArrayRun)
-    if layer not in (known := [*(a.layers if given else layers), "both"]): raise InputError(f"layer must be {', '.join(known[:-1])} or both, got {layer!r}")
-    if a.classes != b.classes: raise InputError(f"{a.path} and {b.path} have different classes: {len(a.classes)} and {len(b.classes)}, beginning {a.classes[:3]} and {b.classes[:3]}")
-    if a.data.get("fingerprint") != b.data.get("fingerprint"): raise InputError(f"{a.path} and {b.path} were trained on different images; a pair needs the same images in the same order")
-    if a.path.resolve() == b.path.resolve(): raise InputError(f"{a.path} was given twice; a pair needs two independently trained encoders")
+    if layer not in (known := [*(a.layers if given else layers), "both"]):
+        raise InputError(f"layer must be {', '.join(known[:-1])} or both, got {layer!r}")
+    if a.classes != b.classes:
+        raise InputError(f"{a.path} and {b.path} have different classes: {len(a.classes)} and {len(b.classes)}, "
+                         f"beginning {a.classes[:3]} and {b.classes[:3]}")
+    if a.data.get("fingerprint") != b.data.get("fingerprint"):
+        raise InputError(f"{a.path} and {b.path} were trained on different images; a pair needs the same images in the "
+                         f"same order")
+    if a.path.resolve() == b.path.resolve():
+        raise InputError(f"{a.path} was given twice; a pair needs two independently trained encoders")
     epochs, k = sorted(set(a.epochs) & set(b.epochs)), len(a.classes)
-    if not epochs: raise InputError(f"{a.path} and {b.path} have no checkpoint in common: epochs {a.epochs or 'none'} and {b.epochs or 'none'}")
+    if not epochs:
+        raise InputError(f"{a.path} and {b.path} have no checkpoint in common: epochs {a.epochs or 'none'} and "
+                         f"{b.epochs or 'none'}")
     rows, arrays = [], []
     for epoch in tqdm(epochs, desc="checkpoints", disable=not progress):
         fa, fb = a.features(epoch), b.features(epoch)
         if not all(torch.equal(*(f.part(p, f.layers[0])[1] for f in (fa, fb))) for p in fa.parts):
-            raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same images in the same order, and the same label noise")
+            raise InputError(f"{a.path} and {b.path} have different labels at epoch {epoch}; a pair needs the same "
+                             f"images in the same order, and the same label noise")
         wanted = [layer] if layer != "both" else [name for name in fa.layers if name in fb.layers]
         row, arr = {"epoch": epoch}, {}
         for name in wanted:
             r, ar = _layer(name, wanted[0], epoch, (a, b), (fa, fb), k, copula, device)
             row |= r; arr |= ar
         rows.append(row); arrays.append(arr)
-    if any(r.keys() != rows[0].keys() for r in rows): raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
+    if any(r.keys() != rows[0].keys() for r in rows):
+        raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
     logs = {s: r.log() for s, r in (("a", a), ("b", b))}
     more = {"arrays": True, "numbered": a.numbered} if given else {}
-    info = {"runs": [str(a.path), str(b.path)], "classes": list(a.classes), "layer": wanted[0], "layers": wanted, "copula": copula, "configs": [a.config, b.config],
-            "loss": {s: l[["epoch", "loss"]].dropna().values.tolist() if "loss" in l else [] for s, l in logs.items()}} | more
+    info = {"runs": [str(a.path), str(b.path)], "classes": list(a.classes), "layer": wanted[0], "layers": wanted,
+            "copula": copula, "configs": [a.config, b.config],
+            "loss": {s: l[["epoch", "loss"]].dropna().values.tolist() if "loss" in l else []
+                     for s, l in logs.items()}} | more
     return Timeline(pd.DataFrame(rows), arrays, info, (a, b) if given else None)

@@ -1,4 +1,5 @@
-"Canonical correlations, their noise, their inference: closed forms, invariances, degenerate inputs, independent implementations."
+"""Canonical correlations, their noise, their inference: closed forms, invariances, degenerate inputs, independent
+implementations."""
 import math
 
 import numpy as np
@@ -41,7 +42,8 @@ class TestCorrelations:
     def test_against_sklearn(self):
         x, y = pair(400, 6, 4, [.9, .5])
         u, v = CCA(2, max_iter=5000, tol=1e-12).fit_transform(x, y)
-        assert np.allclose(canonical_correlations(x, y, shrinkage=None).rho[:2], [np.corrcoef(u[:, i], v[:, i])[0, 1] for i in range(2)], atol=1e-6)
+        assert np.allclose(canonical_correlations(x, y, shrinkage=None).rho[:2],
+                           [np.corrcoef(u[:, i], v[:, i])[0, 1] for i in range(2)], atol=1e-6)
 
     @pytest.mark.parametrize("shrinkage", [None, 0, .1, "auto", "oas", "ledoit-wolf"])
     def test_never_exceeds_one_and_variates_are_white(self, shrinkage):
@@ -49,17 +51,20 @@ class TestCorrelations:
         cc = canonical_correlations(x, y, shrinkage=shrinkage)
         assert 0 <= cc.rho.min() and cc.rho.max() <= 1 and (np.diff(cc.rho) <= 1e-12).all()
         sx, sxy, sy = cc.covariance
-        assert np.allclose(cc.weights_x.T@sx@cc.weights_x, np.eye(20), atol=1e-7) and np.allclose(cc.weights_y.T@sy@cc.weights_y, np.eye(20), atol=1e-7)
+        assert (np.allclose(cc.weights_x.T@sx@cc.weights_x, np.eye(20), atol=1e-7)
+                and np.allclose(cc.weights_y.T@sy@cc.weights_y, np.eye(20), atol=1e-7))
         assert np.allclose(cc.weights_x.T@sxy@cc.weights_y, np.diag(cc.rho), atol=1e-7)
         joint = np.block([[sx, sxy], [sxy.T, sy]])
         assert np.linalg.eigvalsh(joint).min() > -1e-9*np.linalg.eigvalsh(joint).max()
 
     def test_shrinking_only_the_diagonal_blocks_would_exceed_one(self):
-        "The reason why the joint matrix is shrunk: towards a smaller diagonal, the blocks alone are no covariance any more."
+        """The reason why the joint matrix is shrunk: towards a smaller diagonal, the blocks alone are no covariance any
+        more."""
         x, y = pair(500, 3, 3, [.999]*3)
         s = np.cov(np.c_[x, y].T)
         blocks = [(1 - .3)*b + .3*1e-3*np.eye(3) for b in (s[:3, :3], s[3:, 3:])]
-        with pytest.raises(InputError, match="positive semi-definite"): cca_from_covariance(blocks[0], s[:3, 3:], blocks[1])
+        with pytest.raises(InputError, match="positive semi-definite"):
+            cca_from_covariance(blocks[0], s[:3, 3:], blocks[1])
         assert canonical_correlations(x, y, shrinkage=.3).rho.max() < 1
 
     def test_invariances(self):
@@ -71,13 +76,15 @@ class TestCorrelations:
         swapped = canonical_correlations(y, x, shrinkage=None)
         assert np.allclose(swapped.rho, base.rho, atol=1e-12) and (swapped.rank_x, swapped.rank_y) == (8, 6)
         q = np.linalg.qr(g.normal(size=(6, 6)))[0]
-        assert np.allclose(canonical_correlations(5*x@q, y).rho, canonical_correlations(x, y).rho, atol=1e-12)     # shrinkage: rotation and scale
+        # shrinkage: rotation and scale
+        assert np.allclose(canonical_correlations(5*x@q, y).rho, canonical_correlations(x, y).rho, atol=1e-12)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
     def test_kinds_and_dtypes(self, dtype):
         x, y = (torch.as_tensor(v).to(dtype) for v in pair(500, 6, 5, [.9, .5]))
         cc = canonical_correlations(x, y)
-        assert isinstance(cc.rho, torch.Tensor) and cc.rho.dtype == torch.float64 and isinstance(cc.debiased, torch.Tensor) and isinstance(cc.weights_x, torch.Tensor)
+        assert (isinstance(cc.rho, torch.Tensor) and cc.rho.dtype == torch.float64
+                and isinstance(cc.debiased, torch.Tensor) and isinstance(cc.weights_x, torch.Tensor))
         exact = canonical_correlations(x.double().numpy(), y.double().numpy())
         assert isinstance(exact.rho, np.ndarray) and np.allclose(exact.rho, cc.rho.numpy(), atol=1e-12)
         assert isinstance(cc.transform_x(x), torch.Tensor) and cc.transform_x(x).shape == (500, 5)
@@ -90,7 +97,8 @@ class TestCorrelations:
         x, y = pair(900, 6, 5, [.9, .5])
         a, b = JointStats(6, 5).update(x[:100], y[:100]), JointStats(6, 5).update(x[100:], y[100:])
         merged, direct = canonical_correlations(a.merge(b)), canonical_correlations(x, y)
-        assert merged.n == 900 and np.allclose(merged.rho.numpy(), direct.rho, atol=1e-12) and merged.noise_edge == pytest.approx(direct.noise_edge)
+        assert (merged.n == 900 and np.allclose(merged.rho.numpy(), direct.rho, atol=1e-12)
+                and merged.noise_edge == pytest.approx(direct.noise_edge))
         with pytest.raises(InputError, match="needs the rows"): canonical_correlations(a, shrinkage="ledoit-wolf")
         with pytest.raises(InputError, match="left out"): canonical_correlations(a, y)
 
@@ -105,10 +113,12 @@ class TestRankAndDeadColumns:
         for dtype in (np.float32, np.float64):
             x, y = z.astype(dtype)@a.astype(dtype), w.astype(dtype)@b.astype(dtype)
             cc = canonical_correlations(x, y, shrinkage=None)
-            assert (cc.rank_x, cc.rank_y, len(cc.rho), cc.num_significant) == (9, 9, 9, 9) and np.allclose(cc.rho, true, atol=1e-6)
+            assert ((cc.rank_x, cc.rank_y, len(cc.rho), cc.num_significant) == (9, 9, 9, 9)
+                    and np.allclose(cc.rho, true, atol=1e-6))
             noise = np.random.default_rng(1).normal(size=(2, 5000, 512))*1e-3
             for shrinkage in (None, "auto"):
-                results.append(canonical_correlations((x + noise[0]).astype(dtype), (y + noise[1]).astype(dtype), shrinkage=shrinkage))
+                results.append(canonical_correlations((x + noise[0]).astype(dtype), (y + noise[1]).astype(dtype),
+                                                      shrinkage=shrinkage))
                 assert results[-1].num_significant == 9 and results[-1].rank_x == 512
         for a32, a64 in zip(results[:2], results[2:]): assert np.allclose(a32.rho[:9], a64.rho[:9], atol=2e-3)
         assert np.allclose(results[1].rho[:9], true, atol=1e-3)                # the default sees through the noise
@@ -125,30 +135,37 @@ class TestRankAndDeadColumns:
         cc = canonical_correlations(x, y, shrinkage=None, rank=3)
         centred = [v - v.mean(0) for v in (x, y)]
         principal = [v@np.linalg.svd(v, full_matrices=False)[2][:3].T for v in centred]
-        assert len(cc.rho) == 3 and np.allclose(cc.rho, canonical_correlations(*principal, shrinkage=None).rho, atol=1e-10)
+        assert (len(cc.rho) == 3 and np.allclose(cc.rho, canonical_correlations(*principal, shrinkage=None).rho,
+                                                 atol=1e-10))
 
     def test_fewer_rows_than_columns(self):
         x, y = pair(30, 50, 50, [.9])
         plain = canonical_correlations(x, y, shrinkage=None)
-        assert plain.rank_x == 29 and plain.noise_edge == plain.threshold == 1 and plain.num_significant == 0 and (plain.debiased == 0).all()
+        assert (plain.rank_x == 29 and plain.noise_edge == plain.threshold == 1 and plain.num_significant == 0
+                and (plain.debiased == 0).all())
         assert plain.rho.max() <= 1 and canonical_correlations(x, y).rho.max() < 1
 
     @pytest.mark.parametrize("bad, message", [
         (lambda x, y: (x[:5], y), "same number of rows"), (lambda x, y: (x[:2], y[:2]), "at least 3 rows"),
         (lambda x, y: (0*x, y), "x must have at least one column that varies"),
-        (lambda x, y: (np.where(x > 2, np.nan, x), y), "x must be finite"), (lambda x, y: (x, y.astype(int)), "y must be floating point"), (lambda x, y: (x[0], y), r"x must be \(n, d\)")])
+        (lambda x, y: (np.where(x > 2, np.nan, x), y), "x must be finite"),
+        (lambda x, y: (x, y.astype(int)), "y must be floating point"), (lambda x, y: (x[0], y), r"x must be \(n, d\)")])
     def test_bad_input(self, bad, message):
         x, y = pair(100, 4, 4, [.9])
         with pytest.raises(InputError, match=message): canonical_correlations(*bad(x, y))
 
-    @pytest.mark.parametrize("kw", [dict(shrinkage="lw"), dict(shrinkage=1.), dict(shrinkage=-.1), dict(rank=0), dict(rank=1.5)])
+    @pytest.mark.parametrize("kw", [dict(shrinkage="lw"), dict(shrinkage=1.), dict(shrinkage=-.1), dict(rank=0),
+                                    dict(rank=1.5)])
     def test_bad_options(self, kw):
         with pytest.raises(InputError, match=next(iter(kw))): canonical_correlations(*pair(100, 4, 4, [.9]), **kw)
 
     def test_bad_covariance(self):
-        with pytest.raises(InputError, match="symmetric"): cca_from_covariance(np.array([[1, .5], [0, 1]]), np.eye(2), np.eye(2))
-        with pytest.raises(InputError, match=r"sigma_xy must be \(2, 3\)"): cca_from_covariance(np.eye(2), np.eye(2), np.eye(3))
-        with pytest.raises(InputError, match="needs the sample size"): cca_from_covariance(np.eye(2), .5*np.eye(2), np.eye(2), shrinkage="oas")
+        with pytest.raises(InputError, match="symmetric"):
+            cca_from_covariance(np.array([[1, .5], [0, 1]]), np.eye(2), np.eye(2))
+        with pytest.raises(InputError, match=r"sigma_xy must be \(2, 3\)"):
+            cca_from_covariance(np.eye(2), np.eye(2), np.eye(3))
+        with pytest.raises(InputError, match="needs the sample size"):
+            cca_from_covariance(np.eye(2), .5*np.eye(2), np.eye(2), shrinkage="oas")
 
 
 class TestPrecision:
@@ -161,7 +178,8 @@ class TestPrecision:
         angle = np.arcsin(np.sqrt(gap))
         x, y = q[:, :3], np.c_[q[:, 0]*np.cos(angle) + q[:, 3]*np.sin(angle), .5*q[:, 1] + math.sqrt(.75)*q[:, 4]]
         cc = canonical_correlations(x@np.diag([1, 10, .1]), y, shrinkage=None)
-        assert cc.one_minus_rho2[0] == pytest.approx(gap, rel=1e-3*max(1, 1e-12/gap*5)) and cc.rho[1] == pytest.approx(.5, rel=1e-10)
+        assert (cc.one_minus_rho2[0] == pytest.approx(gap, rel=1e-3*max(1, 1e-12/gap*5))
+                and cc.rho[1] == pytest.approx(.5, rel=1e-10))
 
     def test_identical_encoders(self):
         x, _ = pair(300, 6, 6, [.5])
@@ -175,11 +193,13 @@ class TestPrecision:
         cc = canonical_correlations(x, y, shrinkage=alpha)
         from fractions import Fraction as F
         rows = [[F(float(v)) for v in r] for r in np.c_[x, y]]
-        s = [[sum(r[i]*r[j] for r in rows)/n*(1 - F(alpha)) + (F(alpha) if i == j else 0) for j in range(4)] for i in range(4)]
+        s = [[sum(r[i]*r[j] for r in rows)/n*(1 - F(alpha)) + (F(alpha) if i == j else 0) for j in range(4)]
+             for i in range(4)]
         det = lambda m: m[0][0]*m[1][1] - m[0][1]*m[1][0]
         def inv(m): d = det(m); return [[m[1][1]/d, -m[0][1]/d], [-m[1][0]/d, m[0][0]/d]]
         mul = lambda a, b: [[sum(a[i][k]*b[k][j] for k in range(2)) for j in range(2)] for i in range(2)]
-        sx, sxy, syx, sy = ([[s[i][j] for j in c] for i in r] for r, c in (((0, 1), (0, 1)), ((0, 1), (2, 3)), ((2, 3), (0, 1)), ((2, 3), (2, 3))))
+        sx, sxy, syx, sy = ([[s[i][j] for j in c] for i in r] for r, c in (((0, 1), (0, 1)), ((0, 1), (2, 3)),
+                                                                           ((2, 3), (0, 1)), ((2, 3), (2, 3))))
         m = mul(mul(inv(sx), sxy), mul(inv(sy), syx))
         product = 1 - m[0][0] - m[1][1] + det(m)                                 # (1 − ρ₁²)(1 − ρ₂²), exactly
         assert math.prod(cc.one_minus_rho2) == pytest.approx(float(product), rel=1e-6)
@@ -187,12 +207,14 @@ class TestPrecision:
 
 class TestNoise:
     def test_oas_and_ledoit_wolf_limits(self):
-        assert oas_shrinkage(np.eye(5), 10) == 1 and 0 <= ledoit_wolf_shrinkage(np.random.default_rng(0).normal(size=(50, 4))) <= 1
+        assert (oas_shrinkage(np.eye(5), 10) == 1
+                and 0 <= ledoit_wolf_shrinkage(np.random.default_rng(0).normal(size=(50, 4))) <= 1)
 
     @pytest.mark.parametrize("c_x, c_y", [(.1, .1), (.02, .4), (.3, .5)])
     def test_wachter(self, c_x, c_y):
         edge, threshold = noise_edge(np.ones(int(1000*c_x)), np.ones(int(1000*c_y)), 1000)
-        assert edge == pytest.approx(math.sqrt(c_x*(1 - c_y)) + math.sqrt(c_y*(1 - c_x)), rel=1e-12) and edge < threshold < 1
+        assert (edge == pytest.approx(math.sqrt(c_x*(1 - c_y)) + math.sqrt(c_y*(1 - c_x)), rel=1e-12)
+                and edge < threshold < 1)
 
     def test_edge_predicts_shrunk_null_correlations(self):
         "The free-probability edge against simulation, for coloured features."
@@ -207,7 +229,8 @@ class TestNoise:
         cc = canonical_correlations(*big, shrinkage=None)
         c = 512/5000
         assert cc.noise_edge == pytest.approx(2*math.sqrt(c*(1 - c)), rel=1e-12)
-        assert cc.num_significant == 2 and np.allclose(cc.debiased[:2], [.95, .6], atol=.02) and (cc.debiased[2:] == 0).all()
+        assert (cc.num_significant == 2 and np.allclose(cc.debiased[:2], [.95, .6], atol=.02)
+                and (cc.debiased[2:] == 0).all())
         assert .58 < cc.rho[2] < .62                                             # .3 cannot be told from the noise
         assert (np.abs(held_out_correlations(*big, folds=2, shrinkage=None)[2:]) < .1).all()
 
@@ -221,7 +244,9 @@ class TestNoise:
     def test_false_positives(self, shrinkage):
         "200 data sets of pure noise: at level 5 % more than 20 false alarms have a chance below 1 in 500."
         g, alarms = np.random.default_rng(0), 0
-        for _ in range(200): alarms += canonical_correlations(g.normal(size=(150, 12)), g.normal(size=(150, 8)), shrinkage=shrinkage).num_significant > 0
+        for _ in range(200):
+            alarms += canonical_correlations(g.normal(size=(150, 12)), g.normal(size=(150, 8)),
+                                             shrinkage=shrinkage).num_significant > 0
         assert alarms <= 20
 
 
@@ -230,7 +255,8 @@ class TestInference:
         x, y = pair(600, 30, 30, [.95])
         held = held_out_correlations(x, y)
         assert held[0] > .9 and abs(held[1:].mean()) < .03
-        assert np.array_equal(held, held_out_correlations(x, y)) and not np.array_equal(held, held_out_correlations(x, y, seed=1))
+        assert (np.array_equal(held, held_out_correlations(x, y))
+                and not np.array_equal(held, held_out_correlations(x, y, seed=1)))
 
     def test_score_is_plain_correlation(self):
         x, y = pair(600, 5, 4, [.9, .4])
@@ -247,7 +273,8 @@ class TestInference:
             p = permutation_test(x, y, permutations=39, seed=seed).p_values
             assert p[0] <= .05
             second += p[1] <= .05
-        assert first <= 13 and second <= 13                                     # 100 × 5 % = 5 expected; above 13 in less than 1 of 1000
+        # 100 × 5 % = 5 expected; above 13 in less than 1 of 1000
+        assert first <= 13 and second <= 13
 
     def test_permutation_is_monotone_and_finds_two(self):
         p = permutation_test(*pair(300, 10, 8, [.8, .5]), permutations=99)
@@ -256,7 +283,8 @@ class TestInference:
     def test_bootstrap_coverage(self):
         inside, rho = np.zeros(2), np.array([.9, .5])
         for seed in range(100):
-            lo, hi = bootstrap_correlations(*pair(250, 25, 20, rho, seed=seed), modes=2, replicates=200, shrinkage=None).interval()
+            lo, hi = bootstrap_correlations(*pair(250, 25, 20, rho, seed=seed), modes=2, replicates=200,
+                                            shrinkage=None).interval()
             inside += (lo <= rho) & (rho <= hi)
         assert (inside >= 85).all()                                              # 95 expected
 
@@ -266,9 +294,11 @@ class TestInference:
         assert np.allclose(beta_lo, hi**-2) and np.allclose(beta_hi, lo**-2) and b.draws.shape == (100, 1)
 
     @pytest.mark.parametrize("call, message", [
-        (lambda x, y: held_out_correlations(x, y, folds=1), "folds"), (lambda x, y: permutation_test(x, y, permutations=0), "permutations"),
+        (lambda x, y: held_out_correlations(x, y, folds=1), "folds"),
+        (lambda x, y: permutation_test(x, y, permutations=0), "permutations"),
         (lambda x, y: permutation_test(x, y, level=1), "level"),
-        (lambda x, y: bootstrap_correlations(x, y, modes=9), "modes"), (lambda x, y: bootstrap_correlations(x, y, replicates=1), "replicates"),
+        (lambda x, y: bootstrap_correlations(x, y, modes=9), "modes"),
+        (lambda x, y: bootstrap_correlations(x, y, replicates=1), "replicates"),
         (lambda x, y: linear_identifiability(x, y[:-1]), "same number of rows")])
     def test_bad_options(self, call, message):
         with pytest.raises(InputError, match=message): call(*pair(60, 4, 4, [.5]))
@@ -292,7 +322,8 @@ class TestIdentifiability:
         found, cx, cy = linear_identifiability(x, y), x - x.mean(0), y - y.mean(0)
         u, v = cx/np.linalg.norm(cx), cy/np.linalg.norm(cy)
         q, _, p = np.linalg.svd(u.T@v, full_matrices=False)
-        assert found.procrustes == pytest.approx(np.linalg.norm(u@q@p - v)**2 + np.linalg.norm(u)**2 - np.linalg.norm(u@q)**2, rel=1e-9)
+        assert found.procrustes == pytest.approx(np.linalg.norm(u@q@p - v)**2 + np.linalg.norm(u)**2
+                                                 - np.linalg.norm(u@q)**2, rel=1e-9)
         cc = canonical_correlations(x, y, shrinkage=None)
         weight = np.abs(cc.transform_x(x).T@cx).sum(1)
         assert found.pwcca_x == pytest.approx((weight*cc.rho).sum()/weight.sum(), rel=1e-9)
@@ -322,7 +353,8 @@ class TestCopula:
         x = np.maximum(np.random.default_rng(0).normal(size=(12, 30)), 0); x[:, 3] = 0
         r = copula_correlation(x, method)
         alive = np.arange(30) != 3
-        assert np.linalg.eigvalsh(r).min() > -1e-12 and np.allclose(np.diag(r)[alive], 1) and (r[3] == 0).all() and np.abs(r).max() <= 1 + 1e-12
+        assert (np.linalg.eigvalsh(r).min() > -1e-12 and np.allclose(np.diag(r)[alive], 1) and (r[3] == 0).all()
+                and np.abs(r).max() <= 1 + 1e-12)
         cc = rank_correlations(x, x[:, ::-1].copy(), method)
         assert cc.rho.max() <= 1 and list(cc.dead_x) == [3]
 

@@ -1,4 +1,5 @@
-"Collapse metrics: against the definitions evaluated in extended precision, invariances, streams, processes, torchmetrics, faults."
+"""Collapse metrics: against the definitions evaluated in extended precision, invariances, streams, processes,
+torchmetrics, faults."""
 import copy
 import math
 import subprocess
@@ -18,11 +19,13 @@ from ncib.collapse import NeuralCollapse, collapse_metrics, collapse_metrics_fro
 from ncib.core import InputError
 from ncib.stats import ClassStats
 
-NUMBERS = ["nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle_gap", "etf_error", "gnc2", "gnc2_mean", "nc3", "nc4", "ncc_accuracy", "participation_ratio"]
+NUMBERS = ["nc1", "nc1_quotient", "cdnv", "equinorm", "equiangular", "max_angle_gap", "etf_error", "gnc2", "gnc2_mean",
+           "nc3", "nc4", "ncc_accuracy", "participation_ratio"]
 
 
 def definitions(x, y, weight=None, bias=0., weighted=False, rcond=1e-9):
-    "The table of definitions, literally, with loops; sums in extended precision, the pseudo-inverse of the (d, K) matrix of means by NumPy."
+    """The table of definitions, literally, with loops; sums in extended precision, the pseudo-inverse of the (d, K)
+    matrix of means by NumPy."""
     K = y.max() + 1
     x = x.astype(np.longdouble)
     n = np.array([(y == k).sum() for k in range(K)])
@@ -30,7 +33,8 @@ def definitions(x, y, weight=None, bias=0., weighted=False, rcond=1e-9):
     p = n/n.sum() if weighted else np.full(K, 1/K)
     M = mu - (p[:, None].astype(np.longdouble)*mu).sum(0)
     r = (x - mu[y]).astype(float)
-    v = np.array([(r[y == k]**2).sum()/n[k] if n[k] > 1 else np.nan for k in range(K)])      # of a single sample it is not known
+    # of a single sample it is not known
+    v = np.array([(r[y == k]**2).sum()/n[k] if n[k] > 1 else np.nan for k in range(K)])
     d2 = ((mu[:, None] - mu)**2).sum(2).astype(float)
     M = M.astype(float)
     roots = np.linalg.pinv((M*np.sqrt(p)[:, None]).T, rcond=rcond)                    # Σ_B⁺ = rootsᵀ roots
@@ -42,16 +46,20 @@ def definitions(x, y, weight=None, bias=0., weighted=False, rcond=1e-9):
     G = M@M.T
     lam = np.linalg.svd(M*np.sqrt(p)[:, None], compute_uv=False)**2
     nearest = (((x - mu.mean(0))[:, None] - (mu - mu.mean(0)))**2).sum(2).argmin(1)
-    out = dict(nc1=((r@roots.T)**2).sum()/len(x)/K, nc1_quotient=(r**2).sum()/len(x)/lam.sum(), cdnv=np.mean([(v[i] + v[j])/2/d2[i, j] for i in range(K) for j in range(K) if i != j]),
+    out = dict(nc1=((r@roots.T)**2).sum()/len(x)/K, nc1_quotient=(r**2).sum()/len(x)/lam.sum(),
+               cdnv=np.mean([(v[i] + v[j])/2/d2[i, j] for i in range(K) for j in range(K) if i != j]),
                equinorm=norms.std()/norms.mean(), equiangular=cos.std(), max_angle_gap=np.abs(cos + 1/(K - 1)).mean(),
-               etf_error=np.linalg.norm(G/np.linalg.norm(G) - (np.eye(K) - 1/K)/np.sqrt(K - 1)), gnc2=energy.var(), gnc2_mean=energy.mean(),
+               etf_error=np.linalg.norm(G/np.linalg.norm(G) - (np.eye(K) - 1/K)/np.sqrt(K - 1)), gnc2=energy.var(),
+               gnc2_mean=energy.mean(),
                ncc_accuracy=(nearest == y).mean(), participation_ratio=lam.sum()**2/(lam**2).sum())
     if weight is not None:
         out["nc3"] = ((weight/np.linalg.norm(weight) - M/np.linalg.norm(M))**2).sum()
         out["nc4"] = (nearest != (x@weight.T.astype(np.longdouble) + bias).argmax(1)).mean()
     return out
 
-def labels(g, n, K, sizes=None): return np.repeat(np.arange(K), sizes) if sizes is not None else np.concatenate([np.arange(K), g.integers(K, size=n - K)])
+def labels(g, n, K, sizes=None):
+    return (np.repeat(np.arange(K), sizes) if sizes is not None
+            else np.concatenate([np.arange(K), g.integers(K, size=n - K)]))
 
 def etf(K, d, g): return (np.linalg.qr(g.standard_normal((d, K)))[0]@(np.eye(K) - 1/K)*np.sqrt(K/(K - 1))).T
 
@@ -69,13 +77,18 @@ def case(name):
         return ((normal((10, 512))[y] + normal((600, 512)))*scale)@rotation, y
     if name == "two classes": y = labels(g, 100, 2); return normal((2, 5))[y] + normal((100, 5)), y
     if name == "d < K-1": y = labels(g, 500, 12); return normal((12, 4))[y] + 0.5*normal((500, 4)), y
-    if name == "imbalance 1:1000": y = labels(g, 0, 4, [5, 5000, 50, 500]); return normal((4, 8))[y] + normal((len(y), 8)), y
-    if name == "one-sample classes": y = labels(g, 0, 5, [1, 40, 1, 30, 1]); return normal((5, 8))[y] + 0.2*normal((len(y), 8)), y
+    if name == "imbalance 1:1000":
+        y = labels(g, 0, 4, [5, 5000, 50, 500]); return normal((4, 8))[y] + normal((len(y), 8)), y
+    if name == "one-sample classes":
+        y = labels(g, 0, 5, [1, 40, 1, 30, 1]); return normal((5, 8))[y] + 0.2*normal((len(y), 8)), y
 
-CASES = ["plain", "exact ETF, noise 1e-6", "offset 3e3", "covariance of condition 1e8", "features of condition 1e8", "two classes", "d < K-1", "imbalance 1:1000", "one-sample classes"]
+CASES = ["plain", "exact ETF, noise 1e-6", "offset 3e3", "covariance of condition 1e8", "features of condition 1e8",
+         "two classes", "d < K-1", "imbalance 1:1000", "one-sample classes"]
 
 def assert_close(got, want, rtol, atol=0.):
-    for k in want: assert abs(got[k] - want[k]) <= rtol*abs(want[k]) + atol or math.isnan(got[k]) and math.isnan(want[k]), f"{k}: {got[k]!r} is not {want[k]!r}"
+    for k in want:
+        assert abs(got[k]
+                   - want[k]) <= rtol*abs(want[k]) + atol or math.isnan(got[k]) and math.isnan(want[k]), f"{k}: {got[k]!r} is not {want[k]!r}"
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype,rtol", [(np.float64, 1e-9), (np.float32, 1e-4)])
@@ -122,12 +135,14 @@ def test_exact_collapse_gives_zeros():
     x = np.eye(8)[y]
     m = collapse_metrics(x, y, weight=np.eye(8) - 1/8)
     assert m.nc1 == m.nc1_quotient == m.cdnv == m.nc4 == 0 and m.ncc_accuracy == 1 and m.rank == 7
-    assert max(m.equinorm, m.equiangular, m.max_angle_gap, m.etf_error, m.gnc2, m.nc3) < 1e-14 and abs(m.participation_ratio - 7) < 1e-12
+    assert (max(m.equinorm, m.equiangular, m.max_angle_gap, m.etf_error, m.gnc2, m.nc3) < 1e-14
+            and abs(m.participation_ratio - 7) < 1e-12)
 
 def test_rank_is_cut_and_reported():
     g = np.random.default_rng(0)
     y = labels(g, 300, 7)
-    plane = g.standard_normal((7, 2))@g.standard_normal((2, 10))                        # seven means in a plane, exact noise-free
+    # seven means in a plane, exact noise-free
+    plane = g.standard_normal((7, 2))@g.standard_normal((2, 10))
     noise = g.standard_normal((300, 10))
     for k in range(7): noise[y == k] -= noise[y == k].mean(0)
     x = plane[y] + noise
@@ -159,15 +174,18 @@ def test_spectra():
 
 # --- invariances
 
-problem = dict(seed=st.integers(0, 10_000), K=st.integers(2, 7), d=st.integers(2, 9), weighted=st.booleans(), spread=st.sampled_from([1e-3, 0.3, 2.]))
+problem = dict(seed=st.integers(0, 10_000), K=st.integers(2, 7), d=st.integers(2, 9), weighted=st.booleans(),
+               spread=st.sampled_from([1e-3, 0.3, 2.]))
 
 def draw(seed, K, d, spread):
     g = np.random.default_rng(seed)
     y = labels(g, 40 + K, K)
-    return g, g.standard_normal((K, d))[y] + spread*g.standard_normal((len(y), d)), y, g.standard_normal((K, d)), g.standard_normal(K)
+    return (g, g.standard_normal((K, d))[y] + spread*g.standard_normal((len(y), d)), y, g.standard_normal((K, d)),
+            g.standard_normal(K))
 
 def measured(x, y, w, b, weighted, drop=()):
-    return {k: v for k, v in collapse_metrics(x, y, w, b, global_mean="samples" if weighted else "classes").to_dict().items() if k not in drop}
+    return {k: v for k, v in collapse_metrics(x, y, w, b, global_mean="samples" if weighted
+                                              else "classes").to_dict().items() if k not in drop}
 
 @settings(deadline=None, max_examples=25)
 @given(**problem)
@@ -198,12 +216,14 @@ def test_sample_order_and_class_names(seed, K, d, weighted, spread):
     assert_close(measured(x[i], name[y[i]], w[back], b[back], weighted), measured(x, y, w, b, weighted), 1e-9, 1e-12)
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 64), max_size=8), shuffle=st.randoms(use_true_random=False))
+@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 64), max_size=8),
+       shuffle=st.randoms(use_true_random=False))
 def test_any_split_of_the_data(seed, cuts, shuffle):
     g, x, y, w, _ = draw(seed, 5, 6, 0.1)
     want = collapse_metrics(x + 100, y, w).to_dict()
     i = np.argsort(y, kind="stable") if seed % 2 else g.permutation(len(x))
-    parts = [p for p in np.split(i, sorted(c for c in cuts if c <= len(x))) if len(p)] if seed % 3 else [i[k:k+1] for k in range(len(i))]
+    parts = ([p for p in np.split(i, sorted(c for c in cuts if c <= len(x))) if len(p)] if seed % 3
+             else [i[k:k+1] for k in range(len(i))])
     shuffle.shuffle(parts)
     total = ClassStats(5, 6)
     for p in parts: total.merge(ClassStats(5, 6).update(x[p] + 100, y[p]))
@@ -224,7 +244,8 @@ def test_classes_are_left_out_on_purpose():
     assert set(got.nearest_class_mean(x)) == set(keep)
     assert np.array_equal(got.nearest_class_mean(x[some]), np.array(sorted(keep))[want.nearest_class_mean(x[some])])
     s = ClassStats(6, 16).update(x[some], y[some])
-    assert_close(collapse_metrics_from_stats(s, w, b, classes=keep, batches=[(x[some], y[some])]).to_dict(), want.to_dict(), 1e-10, 1e-14)
+    assert_close(collapse_metrics_from_stats(s, w, b, classes=keep, batches=[(x[some], y[some])]).to_dict(),
+                 want.to_dict(), 1e-10, 1e-14)
 
 def test_a_mean_at_the_centre_has_no_direction():
     m = collapse_metrics(np.array([[-1.], [-1.], [0.], [0.], [1.], [1.]]), [0, 0, 1, 1, 2, 2])
@@ -245,7 +266,8 @@ def test_the_bias_decides():
 def test_kinds_in_and_out():
     x, y = case("plain")
     a, t = collapse_metrics(x, list(y)), collapse_metrics(torch.tensor(x, requires_grad=True), torch.as_tensor(y))
-    assert isinstance(a.class_means, np.ndarray) and isinstance(t.class_means, torch.Tensor) and isinstance(t.cosines, torch.Tensor)
+    assert (isinstance(a.class_means, np.ndarray) and isinstance(t.class_means, torch.Tensor)
+            and isinstance(t.cosines, torch.Tensor))
     assert a.to_dict() == t.to_dict() and type(a.nc1) is float
     assert "nc1" in repr(a) and "| nc1 |" in a._repr_markdown_()
     with pytest.raises(AttributeError): a.nc1 = 0
@@ -258,17 +280,29 @@ def test_inputs_are_not_changed():
     assert all(np.array_equal(a, b) for a, b in zip(before, (x, y, w)))
 
 @pytest.mark.parametrize("change,message", [
-    (dict(features=lambda x: x[:, 0]), r"features must be \(n, d\), got shape \(400,\)"), (dict(features=lambda x: x.astype(int)), "floating point, got int64"),
-    (dict(features=lambda x: np.where(np.arange(400)[:, None] == 7, np.nan, x)), "features must be finite.*first: row 7"), (dict(features=lambda x: x[:0]), "at least one row"),
-    (dict(features=lambda x: x + np.inf), "features must be finite"), (dict(features=lambda x: 1e307*np.abs(x)), "small enough to be summed"), (dict(features=lambda x: 0*x), "same mean for every class"),
-    (dict(labels=lambda y: y[1:]), "labels must have one entry per row: wanted 400, got 399"), (dict(labels=lambda y: y - 1), "got min -1"),
-    (dict(labels=lambda y: y.astype(float)), "labels must be integers"), (dict(labels=lambda y: 2*y), "no sample of class 1, 3, 5, 7, 9; leave empty classes out"),
-    (dict(labels=lambda y: 0*y), "at least two classes"), (dict(weight=np.ones((5, 16))), r"labels must be \(n,\) integers in \[0, 5\), got max 5"),
-    (dict(weight=np.ones((7, 16))), "no sample of class 6"), (dict(weight=np.ones((6, 15))), r"weight must be \(K, 16\)"), (dict(weight=np.full((6, 16), np.nan)), "weight must be finite"),
-    (dict(weight=np.ones((6, 16)), bias=np.ones(5)), r"bias must be \(6,\)"), (dict(bias=np.ones(6)), "bias needs a weight"),
+    (dict(features=lambda x: x[:, 0]), r"features must be \(n, d\), got shape \(400,\)"),
+    (dict(features=lambda x: x.astype(int)), "floating point, got int64"),
+    (dict(features=lambda x: np.where(np.arange(400)[:, None] == 7, np.nan, x)),
+     "features must be finite.*first: row 7"), (dict(features=lambda x: x[:0]), "at least one row"),
+    (dict(features=lambda x: x + np.inf), "features must be finite"),
+    (dict(features=lambda x: 1e307*np.abs(x)), "small enough to be summed"),
+    (dict(features=lambda x: 0*x), "same mean for every class"),
+    (dict(labels=lambda y: y[1:]), "labels must have one entry per row: wanted 400, got 399"),
+    (dict(labels=lambda y: y - 1), "got min -1"),
+    (dict(labels=lambda y: y.astype(float)), "labels must be integers"),
+    (dict(labels=lambda y: 2*y), "no sample of class 1, 3, 5, 7, 9; leave empty classes out"),
+    (dict(labels=lambda y: 0*y), "at least two classes"),
+    (dict(weight=np.ones((5, 16))), r"labels must be \(n,\) integers in \[0, 5\), got max 5"),
+    (dict(weight=np.ones((7, 16))), "no sample of class 6"),
+    (dict(weight=np.ones((6, 15))), r"weight must be \(K, 16\)"),
+    (dict(weight=np.full((6, 16), np.nan)), "weight must be finite"),
+    (dict(weight=np.ones((6, 16)), bias=np.ones(5)), r"bias must be \(6,\)"),
+    (dict(bias=np.ones(6)), "bias needs a weight"),
     (dict(weight=np.ones((6, 16)), bias=np.full(6, np.inf)), "bias must be finite"),
-    (dict(classes=[0, 1, 9]), "classes must be .*got max 9"), (dict(classes=[0, 0]), "classes must be different"), (dict(classes=[2]), "at least two classes"),
-    (dict(nc1_convention="mine"), "nc1_convention must be 'papyan' or 'trace', got 'mine'"), (dict(global_mean="mine"), "global_mean must be")])
+    (dict(classes=[0, 1, 9]), "classes must be .*got max 9"), (dict(classes=[0, 0]), "classes must be different"),
+    (dict(classes=[2]), "at least two classes"),
+    (dict(nc1_convention="mine"), "nc1_convention must be 'papyan' or 'trace', got 'mine'"),
+    (dict(global_mean="mine"), "global_mean must be")])
 def test_faults_are_named(change, message):
     x, y = case("plain")
     args = dict(features=x, labels=y)
@@ -281,9 +315,12 @@ def test_faults_of_a_stream_are_named():
     with pytest.raises(InputError, match="no sample of class 6"): collapse_metrics_from_stats(s)
     with pytest.raises(InputError, match="every class with samples"): collapse_metrics_from_stats(s, classes=[0, 1])
     ok = dict(classes=range(6))
-    with pytest.raises(InputError, match="weight must have 7 rows"): collapse_metrics_from_stats(s, np.ones((6, 16)), **ok)
-    with pytest.raises(InputError, match="batches must hold samples"): collapse_metrics_from_stats(s, batches=iter([]), **ok)
-    with pytest.raises(InputError, match="only classes that were measured, got class 6"): collapse_metrics_from_stats(s, batches=[(x, y*0 + 6)], **ok)
+    with pytest.raises(InputError, match="weight must have 7 rows"):
+        collapse_metrics_from_stats(s, np.ones((6, 16)), **ok)
+    with pytest.raises(InputError, match="batches must hold samples"):
+        collapse_metrics_from_stats(s, batches=iter([]), **ok)
+    with pytest.raises(InputError, match="only classes that were measured, got class 6"):
+        collapse_metrics_from_stats(s, batches=[(x, y*0 + 6)], **ok)
     held_out = collapse_metrics_from_stats(s, batches=[(x + 1, y)], **ok)
     assert held_out.nc4 is None and held_out.ncc_accuracy == (s.nearest_class_mean(x + 1) == y).mean()
 
@@ -330,7 +367,8 @@ def test_metric_merges_saves_resets_and_plots():
     assert set(a.compute()) == set(want) and stale["nc1"] != a.compute()["nc1"]
     fresh = NeuralCollapse(6, 16)
     fresh.load_state_dict(a.state_dict())
-    with pytest.warns(UserWarning, match="before the ``update``"): assert_close(fresh.compute(), want, 1e-10)      # torchmetrics does not know that a state was loaded
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert_close(fresh.compute(), want, 1e-10)      # torchmetrics does not know that a state was loaded
     fresh.half()
     assert fresh.means.dtype == torch.float64
     fig, ax = a.plot()
@@ -350,13 +388,15 @@ def test_metric_in_a_module_that_is_moved_to_bfloat16():
     assert m.means.dtype == torch.float64
     assert_close(m.compute(), {"nc1": collapse_metrics(x, y).nc1}, 1e-10)
     m.reset()
-    assert_close(filled(x, y, metric=filled(x, y, start=50, metric=m)).compute(), {"nc1": collapse_metrics(x, y).nc1}, 1e-10)
+    assert_close(filled(x, y, metric=filled(x, y, start=50, metric=m)).compute(), {"nc1": collapse_metrics(x, y).nc1},
+                 1e-10)
 
 def test_metric_called_as_a_function_accumulates():
     x, y = case("plain")
     m = NeuralCollapse(6, 16)
     for i in range(400): assert m(torch.as_tensor(x[i:i+1]), torch.as_tensor(y[i:i+1])) is None
-    assert_close(m.compute(), {k: v for k, v in collapse_metrics(x, y).to_dict().items() if k not in ("nc3", "nc4", "ncc_accuracy")}, 1e-10)
+    assert_close(m.compute(), {k: v for k, v in collapse_metrics(x, y).to_dict().items()
+                               if k not in ("nc3", "nc4", "ncc_accuracy")}, 1e-10)
 
 def test_metric_reads_its_classifier_when_it_computes():
     x, y = case("plain")
@@ -373,9 +413,11 @@ def metric_on(rank, address, out):
     m = filled(x, y, start=50*rank)
     alone = m.stats.n
     values = m.compute()
-    assert m.stats.n == alone                                   # after computing, each rank goes on with its own samples
+    # after computing, each rank goes on with its own samples
+    assert m.stats.n == alone
     values2 = collapse_metrics_from_stats(m.stats.all_reduce()).to_dict()
-    torch.save({"metric": {k: float(v) for k, v in values.items()}, "stats": {k: values2[k] for k in values}}, f"{out}/{rank}.pt")
+    torch.save({"metric": {k: float(v) for k, v in values.items()}, "stats": {k: values2[k] for k in values}},
+               f"{out}/{rank}.pt")
     dist.destroy_process_group()
 
 def test_two_processes_equal_one(tmp_path):

@@ -30,7 +30,8 @@ def make_runs(folder, k=5, epochs=(0, 1, 2), d=8, n=200, spreads=None, seed=0, f
     "Two runs whose features are turned copies of class means plus noise."
     g = torch.Generator().manual_seed(seed)
     means, y = torch.linalg.qr(torch.randn(max(d, k), max(d, k), generator=g)).Q[:k, :d], torch.arange(n) % k
-    runs = [Run.create(folder/name, [f"class {c}" for c in range(k)], {"seed": s}, {"fingerprint": fingerprint}) for s, name in enumerate("ab")]
+    runs = [Run.create(folder/name, [f"class {c}" for c in range(k)], {"seed": s}, {"fingerprint": fingerprint})
+            for s, name in enumerate("ab")]
     turns = [torch.linalg.qr(torch.randn(d, d, generator=g)).Q for _ in runs]
     for epoch, spread in zip(epochs, spreads or np.linspace(1, .2, len(epochs))):
         shared = [spread*torch.randn(n, d, generator=g) for _ in range(2)]
@@ -72,21 +73,24 @@ def test_etf_lands_in_the_corners(k, dims):
 
 
 def test_projection_is_the_best_rotation():
-    "No other orthonormal columns bring the means nearer to their places: compared with many random ones and with small turns of the answer."
+    """No other orthonormal columns bring the means nearer to their places: compared with many random ones and with
+    small turns of the answer."""
     m, u = RNG.normal(size=(7, 9)), simplex_vertices(7)
     axes, _ = simplex_projection(m, u)
     fit = lambda p: np.sum(((m - m.mean(0)) @ p)*u)
     for _ in range(200): assert fit(orthogonal(9)[:, :2]) <= fit(axes) + 1e-9
     for _ in range(50):
         a = RNG.normal(size=(9, 9))*1e-3
-        assert fit(np.linalg.qr(axes + (a - a.T) @ axes)[0]*np.sign(np.diag(np.linalg.qr(axes + (a - a.T) @ axes)[1]))) <= fit(axes) + 1e-9
+        assert fit(np.linalg.qr(axes + (a - a.T) @ axes)[0]
+                   *np.sign(np.diag(np.linalg.qr(axes + (a - a.T) @ axes)[1]))) <= fit(axes) + 1e-9
 
 
 def test_projection_follows_rotations_and_scale():
     m, u, q = RNG.normal(size=(6, 12)), simplex_vertices(6), orthogonal(12)
     axes, _ = simplex_projection(m, u)
     assert np.allclose(simplex_projection(m @ q*5 + 2, u)[0], q.T @ axes)
-    assert torch.allclose(simplex_projection(torch.as_tensor(m).float(), u)[0].double(), torch.as_tensor(axes), atol=1e-5)
+    assert torch.allclose(simplex_projection(torch.as_tensor(m).float(), u)[0].double(), torch.as_tensor(axes),
+                          atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-8, 1e-4, 1e-1, 1.])
@@ -98,7 +102,8 @@ def test_small_changes_move_little(size):
         moved = m + size*RNG.normal(size=m.shape)
         (p, _), (q, _) = simplex_projection(m, u), simplex_projection(moved, u)
         a, b = ((v - v.mean(0)).T @ u for v in (m, moved))
-        bound = 2*np.linalg.norm(a - b)/(np.linalg.svd(a, compute_uv=False)[-1] + np.linalg.svd(b, compute_uv=False)[-1])
+        bound = 2*np.linalg.norm(a - b)/(np.linalg.svd(a, compute_uv=False)[-1]
+                                         + np.linalg.svd(b, compute_uv=False)[-1])
         assert np.linalg.norm(p - q) <= bound*(1 + 1e-6) + 1e-12
 
 
@@ -117,14 +122,16 @@ def test_consecutive_frames_of_a_run_that_barely_changes(tmp_path):
         points = f.arrays[f"train/{side}/points"]/f.arrays[f"train/{side}/unit"][:, None, None]
         step = (place[1:] - place[:-1]).norm(dim=2)
         apart = torch.cdist(place[0], place[0])[~torch.eye(10, dtype=torch.bool)]
-        assert step.max() < .1 and step.max() < .25*apart.median() and (points[1:] - points[:-1]).norm(dim=2).max() < .25
+        assert (step.max() < .1 and step.max() < .25*apart.median() and (points[1:] - points[:-1]).norm(dim=2).max()
+                < .25)
 
 
 @pytest.mark.parametrize("case", ["all equal", "on a line", "two columns"])
 def test_degenerate_means(case):
     "The open directions come from the reference, deterministically; the axes stay orthonormal."
     u = simplex_vertices(5)
-    m = np.zeros((5, 6)) if case == "all equal" else np.outer(u[:, 0], RNG.normal(size=6)) if case == "on a line" else RNG.normal(size=(5, 2))
+    m = (np.zeros((5, 6)) if case == "all equal" else np.outer(u[:, 0], RNG.normal(size=6)) if case == "on a line"
+         else RNG.normal(size=(5, 2)))
     reference = orthogonal(m.shape[1])[:, :2]
     axes, certainty = simplex_projection(m, u, reference)
     assert np.allclose(axes.T @ axes, np.eye(2)) and (case == "two columns" or certainty < 1e-6)
@@ -149,9 +156,13 @@ def test_two_classes_on_a_line():
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: simplex_vertices(1), "at least 2"), (lambda: simplex_vertices(5, 3), "4 classes"), (lambda: simplex_projection(np.ones((3, 1)), simplex_vertices(3)), "at least 2 columns"),
-    (lambda: simplex_projection(np.ones((3, 4)), simplex_vertices(4)), "one row per class"), (lambda: simplex_view(np.ones((4, 3)), [0, 0, 0, 0]), "at least 2 different"),
-    (lambda: simplex_view(np.ones((4, 3)), [0, 1, 0, 1], classes=[0, 2]), "class 2"), (lambda: stratified_rows([0, 1], 0), "at least 1"), (lambda: mode_means(GaussianIB.from_rho([.5]), np.ones((2, 2)), [0, 1]), "from_rho")])
+    (lambda: simplex_vertices(1), "at least 2"), (lambda: simplex_vertices(5, 3), "4 classes"),
+    (lambda: simplex_projection(np.ones((3, 1)), simplex_vertices(3)), "at least 2 columns"),
+    (lambda: simplex_projection(np.ones((3, 4)), simplex_vertices(4)), "one row per class"),
+    (lambda: simplex_view(np.ones((4, 3)), [0, 0, 0, 0]), "at least 2 different"),
+    (lambda: simplex_view(np.ones((4, 3)), [0, 1, 0, 1], classes=[0, 2]), "class 2"),
+    (lambda: stratified_rows([0, 1], 0), "at least 1"),
+    (lambda: mode_means(GaussianIB.from_rho([.5]), np.ones((2, 2)), [0, 1]), "from_rho")])
 def test_wrong_input_names_it(call, words):
     with pytest.raises(InputError, match=words): call()
 
@@ -159,15 +170,18 @@ def test_wrong_input_names_it(call, words):
 def test_stratified_rows():
     y = torch.tensor([0]*900 + [1]*90 + [2]*10)
     rows = stratified_rows(y, 100)
-    assert len(rows) == 100 == len(rows.unique()) and y[rows].bincount().tolist() == [90, 9, 1] and torch.equal(rows, rows.sort().values)
-    assert torch.equal(stratified_rows(y, 5000), torch.arange(1000)) and not torch.equal(rows, stratified_rows(y, 100, seed=1))
+    assert (len(rows) == 100 == len(rows.unique()) and y[rows].bincount().tolist() == [90, 9, 1]
+            and torch.equal(rows, rows.sort().values))
+    assert (torch.equal(stratified_rows(y, 5000), torch.arange(1000))
+            and not torch.equal(rows, stratified_rows(y, 100, seed=1)))
     assert y[stratified_rows(y, 3)].unique().tolist() == [0, 1, 2]
 
 
 def test_closest_classes():
     c = np.full((6, 6), -.2); np.fill_diagonal(c, 1)
     for i, j, v in ((1, 4, .9), (4, 5, .5), (1, 5, .4), (5, 0, .3), (1, 0, .2), (4, 0, .2)): c[i, j] = c[j, i] = v
-    assert closest_classes(c) == [0, 1, 4, 5] and closest_classes(torch.as_tensor(c), 2) == [1, 4] and closest_classes(np.eye(3)) == [0, 1, 2]
+    assert (closest_classes(c) == [0, 1, 4, 5] and closest_classes(torch.as_tensor(c), 2) == [1, 4]
+            and closest_classes(np.eye(3)) == [0, 1, 2])
 
 
 # ---------------------------------------------------------------- modes
@@ -191,7 +205,8 @@ def test_frames_agree_with_the_timeline(runs, frames):
     for part in ("train", "test"):
         for relevance in ("twin", "paired", "labels"):
             key = f"{part}/a/{relevance}"
-            assert np.allclose(frames.arrays[f"{key}/count"], t.table[f"{part}_{relevance}_count"]) and np.allclose(frames.arrays[f"{key}/gap"], t.table[f"{part}_{relevance}_gap_after_k1"])
+            assert (np.allclose(frames.arrays[f"{key}/count"], t.table[f"{part}_{relevance}_count"])
+                    and np.allclose(frames.arrays[f"{key}/gap"], t.table[f"{part}_{relevance}_gap_after_k1"]))
             for i, a in enumerate(t.arrays):
                 e = a[f"{part}_{relevance}_excess"]
                 shown = frames.arrays[f"{key}/excess"][i]
@@ -212,7 +227,8 @@ def test_frames_are_kept_and_made_again(tmp_path):
     f = runs[0].features(2)
     runs[0].save_features(2, f.train + 1, f.train_labels, f.test*2, f.test_labels)
     again = checkpoint_frames(runs=runs)
-    assert files[0].stat().st_mtime_ns != stamp and not torch.equal(first.arrays["test/a/points"], again.arrays["test/a/points"])
+    assert (files[0].stat().st_mtime_ns != stamp
+            and not torch.equal(first.arrays["test/a/points"], again.arrays["test/a/points"]))
     files[0].write_bytes(b"damaged")
     assert all(torch.equal(v, again.arrays[k]) for k, v in checkpoint_frames(runs=runs).arrays.items())
 
@@ -221,7 +237,8 @@ def test_timeline_goes_before_what_is_kept(runs, frames):
     t = analyze(*runs, progress=False)
     changed = Timeline(t.table.assign(test_accuracy_a=.5), t.arrays, t.info)
     f = checkpoint_frames(changed)
-    assert f.info["table"]["test_accuracy_a"] == [.5]*3 and torch.equal(f.arrays["test/a/points"], frames.arrays["test/a/points"])
+    assert (f.info["table"]["test_accuracy_a"] == [.5]*3
+            and torch.equal(f.arrays["test/a/points"], frames.arrays["test/a/points"]))
     other = Timeline(t.table, t.arrays, t.info | {"configs": [t.info["configs"][0], {"lr": .5}]})
     for make in (checkpoint_frames, timeline_frames):
         with pytest.raises(InputError, match="another configuration than the run of the timeline"): make(other)
@@ -243,7 +260,8 @@ def test_relative_paths_are_found_from_below(runs, frames, tmp_path, monkeypatch
 def test_chosen_classes(frames):
     assert frames.arrays["chosen/train/a/points"].shape[2] == 3
     three = frames.choose([0, 2, 4])
-    assert three.arrays["chosen/test/b/means"].shape == (3, 3, 2) and set(three.arrays["chosen/test/labels"].tolist()) == {0, 2, 4}
+    assert (three.arrays["chosen/test/b/means"].shape == (3, 3, 2) and set(three.arrays["chosen/test/labels"].tolist())
+            == {0, 2, 4})
     for bad in ([0], [0, 0], [0, 9], [0, 1, 2, 3, 4]):
         with pytest.raises(InputError, match="classes"): frames.choose(bad)
 
@@ -257,10 +275,12 @@ def test_any_number_of_classes(k, tmp_path):
 
 
 def test_recorded_layers(runs, tmp_path):
-    assert recorded_layers(runs) == ["backbone", "head"] and recorded_layers([r.path for r in make_runs(tmp_path/"none", head=False)]) == ["backbone"]
+    assert (recorded_layers(runs) == ["backbone", "head"]
+            and recorded_layers([r.path for r in make_runs(tmp_path/"none", head=False)]) == ["backbone"])
     some = make_runs(tmp_path/"some")
     f = some[1].features(1)
-    some[1].save_features(1, f.train, f.train_labels, f.test, f.test_labels)      # one checkpoint of one run lacks the head
+    # one checkpoint of one run lacks the head
+    some[1].save_features(1, f.train, f.train_labels, f.test, f.test_labels)
     assert some[0].layers == ["backbone", "head"] and some[1].layers == recorded_layers(some) == ["backbone"]
     some[1].file("features", 1).write_bytes(b"damaged")
     with pytest.raises(InputError, match="epoch_0001.safetensors is damaged"): recorded_layers(some)
@@ -273,7 +293,8 @@ def test_frames_of_a_timeline_of_both_layers(runs, timeline, monkeypatch):
     monkeypatch.setattr("ncib.frames.analyze", lambda *a, **k: pytest.fail("analysed again"))
     for layer in t.layers:
         f, own = checkpoint_frames(t, layer=layer), t.of(layer).table
-        assert f.info["layer"] == layer and list(f.info["table"]) == list(own) and f.info["table"]["train_nc1_a"] == own["train_nc1_a"].tolist()
+        assert (f.info["layer"] == layer and list(f.info["table"]) == list(own)
+                and f.info["table"]["train_nc1_a"] == own["train_nc1_a"].tolist())
     with pytest.raises(InputError, match="'head' was not analysed"): checkpoint_frames(t.of("backbone"), layer="head")
 
 
@@ -283,30 +304,37 @@ def test_separation_series(timeline, frames):
     "From a timeline and from a table that went through JSON: the same numbers, from the same columns."
     t = timeline.of("backbone")
     series, again = separation_series(t.table), separation_series(frames.info["table"])
-    assert list(series) == list(again) == ["", "_ridge", "_unshrunk", "_held_out"] and [s for s, v in series.items() if "low" in v] == [""]
+    assert (list(series) == list(again) == ["", "_ridge", "_unshrunk", "_held_out"]
+            and [s for s, v in series.items() if "low" in v] == [""])
     for suffix, s in series.items():
-        assert np.array_equal(s["values"], t.table[f"test_twin_separation{suffix}"]) and np.allclose(s["values"], again[suffix]["values"], equal_nan=True)
+        assert (np.array_equal(s["values"], t.table[f"test_twin_separation{suffix}"])
+                and np.allclose(s["values"], again[suffix]["values"], equal_nan=True))
     assert np.array_equal(series[""]["low"], t.table["test_twin_separation_low"])
     assert separation_series({"epoch": [1]}) == {}
     (info, _), = unpack(checkpoint_payload([frames], limit=20))
-    assert [e["column"] for e in info["estimates"]] == [f"test_twin_separation{s}" for s in series] and all(e["column"] in info["table"] for e in info["estimates"])
+    assert ([e["column"] for e in info["estimates"]] == [f"test_twin_separation{s}" for s in series]
+            and all(e["column"] in info["table"] for e in info["estimates"]))
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_sensitivity_on_paper(frames, epoch):
-    "Four panels on one scale below the others, each with its line, the cursor at the checkpoint and the value in the title; the default one has a band."
+    """Four panels on one scale below the others, each with its line, the cursor at the checkpoint and the value in the
+    title; the default one has a band."""
     axes, series = plot_frame(frames, epoch).axes[-4:], separation_series(frames.info["table"]).values()
     assert len({a.get_ylim() for a in axes}) == 1
     for ax, s in zip(axes, series):
         curve, (cursor, dot) = [line for line in ax.lines if line.get_label() == s["label"]], ax.lines[-2:]
         assert np.array_equal(curve[0].get_ydata(), s["values"], equal_nan=True) and set(cursor.get_xdata()) == {epoch}
-        assert dot.get_xdata()[0] == epoch and dot.get_ydata()[0] == s["values"][epoch] and f"{s['name']}: ×{s['values'][epoch]:.3g}" == ax.get_title(loc="left")
+        assert (dot.get_xdata()[0] == epoch and dot.get_ydata()[0] == s["values"][epoch]
+                and f"{s['name']}: ×{s['values'][epoch]:.3g}" == ax.get_title(loc="left"))
     assert [len(a.collections) for a in axes] == [1, 0, 0, 0]
 
 
 def test_no_sensitivity_in_an_older_analysis(frames):
-    bare = CheckpointFrames(frames.info | {"table": {k: v for k, v in frames.info["table"].items() if "separation" not in k}}, frames.arrays)
-    assert "not measured" in plot_frame(bare, 1).axes[-1].texts[0].get_text() and unpack(checkpoint_payload([bare], limit=20))[0][0]["estimates"] == []
+    bare = CheckpointFrames(frames.info | {"table": {k: v for k, v in frames.info["table"].items()
+                                                     if "separation" not in k}}, frames.arrays)
+    assert ("not measured" in plot_frame(bare, 1).axes[-1].texts[0].get_text()
+            and unpack(checkpoint_payload([bare], limit=20))[0][0]["estimates"] == [])
 
 
 # ---------------------------------------------------------------- β
@@ -324,33 +352,39 @@ def test_gaussian_frames_agree_with_the_bottleneck():
         e = float(f.arrays["log_excess"][position])
         code, on = frame_code(f, e)
         mean = g.transform(x, 1 + 10**e)
-        assert on == mean.shape[1] and np.allclose(code, (mean + f.arrays["noise"].numpy()[:, :on]) @ f.arrays["axes"][0, :on].numpy(), atol=1e-8)
+        assert (on == mean.shape[1] and np.allclose(code, (mean + f.arrays["noise"].numpy()[:, :on])
+                                                    @ f.arrays["axes"][0, :on].numpy(), atol=1e-8))
     assert torch.allclose(f.arrays["axes"][0].T @ f.arrays["axes"][0], torch.eye(2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"), ("labels", False, "a")])
+@pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"),
+                                                     ("labels", False, "a")])
 def test_timeline_frames(runs, relevance, copula, side):
     f = timeline_frames(runs, relevance=relevance, copula=copula, side=side)
     t = analyze(*runs, copula=copula, progress=False)
-    if side == "a" or relevance != "labels": assert np.allclose(f.arrays["excess"][-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
+    if side == "a" or relevance != "labels":
+        assert np.allclose(f.arrays["excess"][-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
     assert f.info["epochs"] == [0, 1, 2] and len(plot_sweep(f, 0., epoch=1, unit="bits").axes) == 4
 
 
 @pytest.mark.parametrize("layer", ["backbone", "head"])
 @pytest.mark.parametrize("part, side", [("test", "a"), ("test", "b"), ("train", "a")])
 def test_the_corner_is_that_of_the_timeline(runs, timeline, layer, part, side):
-    "Rate, shortfall and share as the timeline has them; the star lies on the curve that is drawn, where the slider's β leads to it."
+    """Rate, shortfall and share as the timeline has them; the star lies on the curve that is drawn, where the slider's
+    β leads to it."""
     t = timeline
     f, table = timeline_frames(t, part, side, layer=layer), t.of(layer).table
     a = {n: f.arrays[f"corner_{n}"].numpy() for n in ("ixt", "best", "iyt", "log_excess")}
     assert f.info["layer"] == layer and np.isfinite(a["ixt"]).all() and f.info["no_corner"] == [""]*3
-    assert np.allclose(a["ixt"], table[f"{part}_corner_rate_{side}"]) and np.allclose(a["best"] - a["iyt"], table[f"{part}_shortfall_nats_{side}"], atol=1e-9)
+    assert (np.allclose(a["ixt"], table[f"{part}_corner_rate_{side}"])
+            and np.allclose(a["best"] - a["iyt"], table[f"{part}_shortfall_nats_{side}"], atol=1e-9))
     assert np.allclose((a["best"] - a["iyt"])/a["best"], table[f"{part}_shortfall_{side}"], atol=1e-9)
     for i in range(3):
         on_curve = np.interp(a["ixt"][i], f.arrays["ixt"][i], f.arrays["iyt"][i])
         assert abs(on_curve - a["best"][i]) < 1e-3*a["best"][i] and a["iyt"][i] <= a["best"][i]
         assert (f.arrays["excess"][i] < 10**a["log_excess"][i]).sum() >= 4            # modes 1 to K − 1 are in
-        assert np.interp(a["log_excess"][i], f.arrays["log_excess"], f.arrays["ixt"][i]) == pytest.approx(a["ixt"][i], rel=1e-6)
+        assert np.interp(a["log_excess"][i], f.arrays["log_excess"],
+                         f.arrays["ixt"][i]) == pytest.approx(a["ixt"][i], rel=1e-6)
 
 
 @pytest.mark.parametrize("unit, factor", [("nats", 1), ("bits", 1/np.log(2))])
@@ -361,12 +395,14 @@ def test_the_corner_on_paper(runs, unit, factor):
     rate, best, told = (float(f.arrays[f"corner_{n}"][1])*factor for n in ("ixt", "best", "iyt"))
     near, = plane.child_axes
     for ax in (plane, near):
-        at = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_marker() in "*v"}
+        at = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines
+              if line.get_marker() in "*v"}
         assert at["*"] == pytest.approx((rate, best)) and at["v"] == pytest.approx((rate, told))
     low, high = near.get_ylim()
     assert low < told < best < high and (best - told)/(high - low) > .3                       # large enough to be seen
     title = plane.get_title(loc="left").replace("\n", " ")
-    assert title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title and f"{100*(best - told)/best:.1f} %" in title
+    assert (title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title
+            and f"{100*(best - told)/best:.1f} %" in title)
 
 
 def test_why_there_is_no_corner(runs, tmp_path):
@@ -374,20 +410,27 @@ def test_why_there_is_no_corner(runs, tmp_path):
     x[:, :3] += 3*np.eye(3)[y]
     twin, noise = x @ orthogonal(6) + .5*RNG.normal(size=x.shape), RNG.normal(size=x.shape)
     g, unrelated = GaussianIB.fit(x, twin), GaussianIB.fit(x, noise)
-    cases = [(timeline_frames(runs, relevance="labels"), "at most K−1 modes"), (timeline_frames(runs, relevance="paired"), "at most K−1 modes"), (gaussian_frames(g, x), "without labels"),
-             (gaussian_frames(GaussianIB.from_rho([.9, .5]), labels=[0, 1]), "without features"), (gaussian_frames([unrelated, g], [x, x], y), f"only {unrelated.transitions().significant} of the first 2 modes")]
+    cases = [(timeline_frames(runs, relevance="labels"), "at most K−1 modes"),
+             (timeline_frames(runs, relevance="paired"), "at most K−1 modes"),
+             (gaussian_frames(g, x), "without labels"),
+             (gaussian_frames(GaussianIB.from_rho([.9, .5]), labels=[0, 1]), "without features"),
+             (gaussian_frames([unrelated, g], [x, x], y),
+              f"only {unrelated.transitions().significant} of the first 2 modes")]
     for f, why in cases:
-        assert torch.isnan(f.arrays["corner_ixt"][0]) and torch.isnan(f.arrays["corner_log_excess"][0]) and why in f.info["no_corner"][0] and corner_words(f, 0).startswith("no corner: ")
+        assert (torch.isnan(f.arrays["corner_ixt"][0]) and torch.isnan(f.arrays["corner_log_excess"][0])
+                and why in f.info["no_corner"][0] and corner_words(f, 0).startswith("no corner: "))
     both = cases[-1][0]
     assert both.info["no_corner"][1] == "" and torch.isfinite(both.arrays["corner_ixt"][1])
     plane = plot_sweep(cases[0][0], 0.).axes[3]
-    assert "no corner" in plane.get_title(loc="left") and not plane.child_axes and not [line for line in plane.lines if line.get_marker() in "*v"]
+    assert ("no corner" in plane.get_title(loc="left") and not plane.child_axes
+            and not [line for line in plane.lines if line.get_marker() in "*v"])
 
 
 def test_a_hidden_corner_says_so():
     "Only class modes can be seen: the corner is where noise would hide the next one."
     g, y = torch.Generator().manual_seed(0), torch.arange(300) % 4
-    x, z = (torch.eye(4, 4, dtype=torch.float64)[y]*4 + torch.randn(300, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    x, z = (torch.eye(4, 4, dtype=torch.float64)[y]*4 + torch.randn(300, 4, generator=g, dtype=torch.float64)
+            for _ in range(2))
     f = gaussian_frames(GaussianIB.fit(x, z), x, y)
     assert f.info["corner_hidden"] == [True] and "where noise would hide the next mode" in corner_words(f)
 
@@ -399,12 +442,15 @@ def test_track_clusters_keeps_numbers():
     curve = DiscreteIB(pxy).curve(np.linspace(1.1, 12, 25))
     enc = merge_clusters(curve.encoder, curve.decoder)
     tracks = track_clusters(enc, pxy.sum(1))
-    placed = lambda e, t: np.stack([[ei[x, ti == n].sum() for n in range(tracks.max() + 1)] for ei, ti in zip(e, t) for x in range(6)])
+    placed = lambda e, t: np.stack([[ei[x, ti == n].sum() for n in range(tracks.max() + 1)] for ei, ti in zip(e, t)
+                                    for x in range(6)])
     shuffled = np.stack([e[:, RNG.permutation(e.shape[1])] for e in enc])
     again = track_clusters(shuffled, pxy.sum(1))
     same = placed(shuffled, again).reshape(25, 6, -1).argmax(2)
-    for a, b in zip(placed(enc, tracks).reshape(25, 6, -1).argmax(2), same): assert ((a[:, None] == a) == (b[:, None] == b)).all()     # the same partitions
-    assert (np.diff([len(set(t[t >= 0])) for t in tracks]) >= 0).all() and all(len(set(t[t >= 0])) == (t >= 0).sum() for t in tracks)
+    for a, b in zip(placed(enc, tracks).reshape(25, 6, -1).argmax(2), same):
+        assert ((a[:, None] == a) == (b[:, None] == b)).all()     # the same partitions
+    assert ((np.diff([len(set(t[t >= 0])) for t in tracks]) >= 0).all()
+            and all(len(set(t[t >= 0])) == (t >= 0).sum() for t in tracks))
 
 
 def test_merge_clusters():
@@ -414,7 +460,8 @@ def test_merge_clusters():
 
 def test_discrete_frames():
     f = discrete_frames(DiscreteIB.from_counts([[30, 10, 0], [28, 12, 0], [0, 5, 40], [0, 0, 0]]), names_x=list("abcd"))
-    assert torch.allclose(f.arrays["encoder"].sum(2), torch.ones(1, dtype=torch.float64)) and torch.allclose(f.arrays["weight"].sum(1), torch.ones(1, dtype=torch.float64))
+    assert (torch.allclose(f.arrays["encoder"].sum(2), torch.ones(1, dtype=torch.float64))
+            and torch.allclose(f.arrays["weight"].sum(1), torch.ones(1, dtype=torch.float64)))
     assert f.info["certified"] == 121 and sorted(f.arrays["order"].tolist()) == [0, 1, 2, 3]
     assert f.arrays["iyt"][0, -1] <= f.info["information"] + 1e-9 and plot_sweep(f, 1.).axes
     with pytest.raises(InputError, match="names_x"): discrete_frames(np.eye(3)/3, names_x=["a"])
@@ -423,21 +470,26 @@ def test_discrete_frames():
 # ---------------------------------------------------------------- pages
 
 def test_pack_round_trip():
-    arrays = {"float": RNG.normal(size=(30, 40)), "inf": np.array([1., np.inf]), "small": np.arange(3), "large": np.array([70, 60000]), "torch": torch.arange(5.), "zeros": np.zeros(600), "empty": np.zeros((0, 2)),
-              "larger": np.array([5, 70000, 99999]), "bool": np.array([True, False]), "a/excess": np.geomspace(1e-4, 1e5, 600), "rounded": np.geomspace(1e-4, 1e5, 600)}
+    arrays = {"float": RNG.normal(size=(30, 40)), "inf": np.array([1., np.inf]), "small": np.arange(3),
+              "large": np.array([70, 60000]), "torch": torch.arange(5.), "zeros": np.zeros(600),
+              "empty": np.zeros((0, 2)),
+              "larger": np.array([5, 70000, 99999]), "bool": np.array([True, False]),
+              "a/excess": np.geomspace(1e-4, 1e5, 600), "rounded": np.geomspace(1e-4, 1e5, 600)}
     info, out = unpack(pack([({"a": [1, None, "ψ"]}, arrays), ({}, {})]))[0]
     assert info == {"a": [1, None, "ψ"]} and set(out) == set(arrays)
     for k, v in arrays.items():
         step = np.abs(v).max()/65534*1.01 if k in ("float", "rounded") else 1e-6
         assert np.allclose(out[k], np.asarray(v), atol=step) and out[k].shape == tuple(v.shape)
-    assert np.allclose(out["a/excess"], arrays["a/excess"], rtol=1e-6, atol=0), "what is drawn on a logarithmic axis keeps its digits"
+    assert np.allclose(out["a/excess"], arrays["a/excess"], rtol=1e-6,
+                       atol=0), "what is drawn on a logarithmic axis keeps its digits"
     with pytest.raises(InputError, match="ids must be integers"): pack([({}, {"ids": np.array([-1, 3])})])
 
 
 def test_payload_is_what_frames_hold(frames):
     (info, out), = unpack(checkpoint_payload([frames], limit=50))
     assert "runs" not in info                                                    # a page tells no path of this machine
-    assert out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2) and info["epochs"] == [0, 1, 2]
+    assert (out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2)
+            and info["epochs"] == [0, 1, 2])
     unit = frames.arrays["test/a/unit"][:, None, None]
     assert np.allclose(out["test/a/means"], frames.arrays["test/a/means"]/unit, atol=1e-3)
     (_, modes), = unpack(checkpoint_payload([frames], only_modes=True))
@@ -450,17 +502,21 @@ def test_fragment_needs_nothing_from_elsewhere(timeline):
     import re
     t = timeline
     page = page_document("Title & <more>", timeline_fragment(t))
-    assert "<title>Title &amp; &lt;more&gt;" in page and not re.search(r'(src|href|import)\s*=\s*"(?!data:)', page) and "http" not in re.sub(r"[A-Za-z0-9+/=]{200,}", "", page).replace("http-equiv", "")
-    assert page == page_document("Title & <more>", timeline_fragment(t))                    # the same input gives the same page
+    assert ("<title>Title &amp; &lt;more&gt;" in page and not re.search(r'(src|href|import)\s*=\s*"(?!data:)', page)
+            and "http" not in re.sub(r"[A-Za-z0-9+/=]{200,}", "", page).replace("http-equiv", ""))
+    # the same input gives the same page
+    assert page == page_document("Title & <more>", timeline_fragment(t))
     one, both = len(timeline_fragment(t.of("backbone"))), len(timeline_fragment(t))
-    assert one < both < 2*one and '"layers": ["backbone"]' in timeline_fragment(t.of("backbone"))       # both layers share the script
+    # both layers share the script
+    assert one < both < 2*one and '"layers": ["backbone"]' in timeline_fragment(t.of("backbone"))
 
 
 # ---------------------------------------------------------------- widgets
 
 def test_checkpoint_explorer_state(runs):
     e = explore.CheckpointExplorer(*runs, progress=False)
-    assert not e.error and (e.epoch, e.part, e.encoder, e.layer, e.relevance, e.copula, e.mode) == (2, "test", "a", "backbone", "twin", False, 1) and len(e.classes) == 4
+    assert (not e.error and (e.epoch, e.part, e.encoder, e.layer, e.relevance, e.copula,
+                             e.mode) == (2, "test", "a", "backbone", "twin", False, 1) and len(e.classes) == 4)
     seen = []
     e.observe(lambda change: seen.append(change["new"]), "epoch")
     e.epoch = 0
@@ -477,7 +533,8 @@ def test_other_features_are_made_when_asked_for(runs):
     assert e.features_1 and not e.status and unpack(e.features_1)[0][0]["layer"] == "head"
     e.copula = True
     (info, arrays), = unpack(e.copula_1)
-    assert info["copula"] and "test/labels" not in arrays and "test/a/twin/excess" in arrays         # what the copula does not change is there already
+    # what the copula does not change is there already
+    assert info["copula"] and "test/labels" not in arrays and "test/a/twin/excess" in arrays
     reference = analyze(*runs, layer="head", copula=True, progress=False)
     assert np.allclose(e.table["test_twin_count"], reference.table["test_twin_count"])
     e.classes = [0, 1]
@@ -503,29 +560,41 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
             assert w.epoch == 1 and not w.status and w.features_1
         assert "head" in repr(w)
     assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
-    assert e.mode == 3 and s.log_excess == place and s.frames.info["layer"] == "head" and s.figure().get_suptitle().startswith("head, epoch 1")
-    assert unpack(s.features_1)[0][0]["layer"] == "head" and np.allclose(unpack(s.features_1)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"])
+    assert (e.mode == 3 and s.log_excess == place and s.frames.info["layer"] == "head"
+            and s.figure().get_suptitle().startswith("head, epoch 1"))
+    assert (unpack(s.features_1)[0][0]["layer"] == "head"
+            and np.allclose(unpack(s.features_1)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"]))
     s.layer = "backbone"
     assert s.log_excess == place
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
         one = w.html(20, picture=False, layers=["backbone"])
-        assert w.features_1 == b"" and '"features_1":' not in one                                        # nothing was made for it
+        # nothing was made for it
+        assert w.features_1 == b"" and '"features_1":' not in one
         both = w.html(20, picture=False)
-        assert '"features_1":' in both and len(one) < len(both) < 2*len(one) and '"layers": ["backbone", "head"]' in both
+        assert ('"features_1":' in both and len(one) < len(both) < 2*len(one)
+                and '"layers": ["backbone", "head"]' in both)
 
 
 def test_the_layer_shown_first(runs, timeline, tmp_path):
     t = timeline
-    for w in (explore.CheckpointExplorer(t, progress=False, layer="head"), explore.BetaSweep(tuple(runs), progress=False, layer="head"), explore.CheckpointExplorer(t.of("head"), progress=False), explore.BetaSweep(t.of("head"), progress=False)):
-        assert not w.error and w.layer == "head" and w.features_1 and not w.features_0 and w.layers == ["backbone", "head"]
+    for w in (explore.CheckpointExplorer(t, progress=False, layer="head"),
+              explore.BetaSweep(tuple(runs), progress=False, layer="head"),
+              explore.CheckpointExplorer(t.of("head"), progress=False),
+              explore.BetaSweep(t.of("head"), progress=False)):
+        assert (not w.error and w.layer == "head" and w.features_1 and not w.features_0
+                and w.layers == ["backbone", "head"])
     none = make_runs(tmp_path, head=False)
     for w in (explore.CheckpointExplorer(*none, progress=False), explore.BetaSweep(tuple(none), progress=False)):
         assert w.layers == ["backbone"]
         w.layer = "head"
-        assert w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"features_0"} and w.figure().axes
+        assert (w.layer == "backbone" and "not recorded" in w.status and set(w._packed(20, w.layers)) == {"features_0"}
+                and w.figure().axes)
     assert "not recorded" in explore.BetaSweep(tuple(none), progress=False, layer="head").error
-    assert "Only a pair of runs has layers" in explore.BetaSweep(np.eye(3)/3, layer="head").error and explore.BetaSweep(GaussianIB.from_rho([.9, .5])).layers == []
-    for w in (explore.CheckpointExplorer(*runs, progress=False, layer="middle"), explore.BetaSweep(tuple(runs), progress=False, layer="middle")): assert "one of backbone, head, got 'middle'" in w.error
+    assert ("Only a pair of runs has layers" in explore.BetaSweep(np.eye(3)/3, layer="head").error
+            and explore.BetaSweep(GaussianIB.from_rho([.9, .5])).layers == [])
+    for w in (explore.CheckpointExplorer(*runs, progress=False, layer="middle"),
+              explore.BetaSweep(tuple(runs), progress=False, layer="middle")):
+        assert "one of backbone, head, got 'middle'" in w.error
 
 
 def test_chosen_classes_and_the_switch(runs):
@@ -537,7 +606,8 @@ def test_chosen_classes_and_the_switch(runs):
         assert e.classes == own[layer]
     e.classes = [0, 3]
     e.layer = "head"
-    assert e.classes == [0, 3] and unpack(e.chosen)[0][0]["layer"] == "head" and unpack(e.chosen)[0][0]["chosen"] == [0, 3]
+    assert (e.classes == [0, 3] and unpack(e.chosen)[0][0]["layer"] == "head"
+            and unpack(e.chosen)[0][0]["chosen"] == [0, 3])
 
 
 def test_copula_timeline(runs):
@@ -548,7 +618,8 @@ def test_copula_timeline(runs):
 def test_compare(runs, tmp_path):
     t = [analyze(*runs, progress=False), analyze(*make_runs(tmp_path, epochs=(0, 2, 5), seed=3), progress=False)]
     e = explore.compare(*t, names=["one", "two"], progress=False)
-    assert [i["name"] for i, _ in unpack(e.features_0)] == ["one", "two"] and e.epoch == 5 and set(e.table["pair"]) == {"one", "two"}
+    assert ([i["name"] for i, _ in unpack(e.features_0)] == ["one", "two"] and e.epoch == 5
+            and set(e.table["pair"]) == {"one", "two"})
     e.epoch = 4
     assert e.epoch == 5 and len(e.figure().subfigs) == 2
     assert "same classes" in explore.compare(t[0], tuple(make_runs(tmp_path/"four", k=4, n=80)), progress=False).error
@@ -577,13 +648,16 @@ def test_sentences(runs, tmp_path):
     assert "different images" in says(runs[0], other[1])
     assert "given twice" in says(runs[0], runs[0])
     assert "no such run directory" in says(runs[0].path, tmp_path/"nowhere")
-    assert "two runs" in says(runs[0]) and "got int" in says(3) and "got list" in says([]) and "abacus" in says(*runs, device="abacus")
+    assert ("two runs" in says(runs[0]) and "got int" in says(3) and "got list" in says([])
+            and "abacus" in says(*runs, device="abacus"))
     gone = analyze(*runs, progress=False)
-    assert "features are not there" in says(Timeline(gone.table, gone.arrays, gone.info | {"runs": [str(tmp_path/"x"), str(tmp_path/"y")]}))
+    assert "features are not there" in says(Timeline(gone.table, gone.arrays,
+                                                     gone.info | {"runs": [str(tmp_path/"x"), str(tmp_path/"y")]}))
     e = explore.CheckpointExplorer(*no_head, progress=False)
     e.layer = "head"
     assert "not recorded" in e.status and e.layer == "backbone"
-    for sentence in (says(3), e.status): assert sentence[0].isupper() and sentence.endswith(".") and "Traceback" not in sentence
+    for sentence in (says(3), e.status):
+        assert sentence[0].isupper() and sentence.endswith(".") and "Traceback" not in sentence
     for broken in (explore.CheckpointExplorer(3), explore.BetaSweep(3)):
         for call in (broken.figure, broken.html, lambda: broken.table):
             with pytest.raises(InputError): call()
@@ -607,7 +681,11 @@ def test_beta_sweep_state(runs):
     assert not explore.BetaSweep(analyze(*runs, progress=False), part="train", relevance="labels", progress=False).error
 
 
-@pytest.mark.parametrize("source, words", [(3, "needs a GaussianIB"), (np.ones((2, 2)), "sum to 1"), (np.full((2, 2), .25), "independent"), (GaussianIB.from_rho([1., .5]), "perfectly correlated"), (GaussianIB.from_rho([0.]), "no mode"), (("/nowhere", "/neither"), "no such run")])
+@pytest.mark.parametrize("source, words", [(3, "needs a GaussianIB"), (np.ones((2, 2)), "sum to 1"),
+                                           (np.full((2, 2), .25), "independent"),
+                                           (GaussianIB.from_rho([1., .5]), "perfectly correlated"),
+                                           (GaussianIB.from_rho([0.]), "no mode"),
+                                           (("/nowhere", "/neither"), "no such run")])
 def test_beta_sweep_sentences(source, words): assert words in explore.BetaSweep(source, progress=False).error
 
 
@@ -631,7 +709,8 @@ def test_export_on_request(runs, kind, head, monkeypatch):
 
 
 def test_callbacks_from_threads(runs):
-    "Many threads change the state and draw at once, with gradients on and off and NumPy's errors raised: each figure is whole, nothing leaks to other threads."
+    """Many threads change the state and draw at once, with gradients on and off and NumPy's errors raised: each figure
+    is whole, nothing leaks to other threads."""
     e = explore.CheckpointExplorer(*runs, progress=False)
     problems = []
     def work(seed):
@@ -639,7 +718,8 @@ def test_callbacks_from_threads(runs):
         try:
             with np.errstate(all="raise"), torch.set_grad_enabled(bool(seed % 2)):
                 for _ in range(4):
-                    e.epoch, e.layer, e.copula, e.mode = int(rng.integers(3)), ("backbone", "head")[rng.integers(2)], bool(rng.integers(2)), int(rng.integers(1, 5))
+                    e.epoch, e.layer, e.copula, e.mode = (int(rng.integers(3)), ("backbone", "head")[rng.integers(2)],
+                                                          bool(rng.integers(2)), int(rng.integers(1, 5)))
                     assert e.figure().axes and torch.is_grad_enabled() == bool(seed % 2)
         except Exception as err: problems.append(err)
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
@@ -661,7 +741,8 @@ def test_copy_for_the_notebook(runs):
     e = explore.CheckpointExplorer(*runs, progress=False, page=40)
     bundle = e._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert "application/vnd.jupyter.widget-view+json" in data and "data:image/png" in data["text/html"] and len(data["text/html"]) < 5e5
+    assert ("application/vnd.jupyter.widget-view+json" in data and "data:image/png" in data["text/html"]
+            and len(data["text/html"]) < 5e5)
     plain = explore.CheckpointExplorer(*runs, progress=False)._repr_mimebundle_()
     assert "text/html" not in (plain[0] if isinstance(plain, tuple) else plain)
 

@@ -41,7 +41,8 @@ def test_binary_symmetric_channel_closed_form(eps):
     assert r.converged.all() and list(r.n_clusters) == [1]*3 + [2]*4
     h = lambda d: entropy([d, 1 - d])
     for b, ixt, iyt, gap in zip(betas, r.ixt, r.iyt, r.global_gap):
-        # by symmetry T is a symmetric channel with crossover d in [0, 1/2]: stationarity log((1−d)/d) = β c log((1−e)/e), e = d + eps − 2 d eps
+        # by symmetry T is a symmetric channel with crossover d in [0, 1/2]: stationarity log((1−d)/d) = β c
+        # log((1−e)/e), e = d + eps − 2 d eps
         g = lambda d: math.log((1 - d)/d) - b*c*math.log((1 - (d + eps - 2*d*eps))/(d + eps - 2*d*eps))
         lo, hi = 1e-300, .5 - 1e-9
         if g(hi) > 0:
@@ -50,14 +51,17 @@ def test_binary_symmetric_channel_closed_form(eps):
         for _ in range(2000):
             mid = math.sqrt(lo*hi) if hi > 2*lo else (lo + hi)/2
             lo, hi = (mid, hi) if g(mid) > 0 else (lo, mid)
-        assert ixt == pytest.approx(math.log(2) - h(lo), abs=1e-7) and iyt == pytest.approx(math.log(2) - h(lo + eps - 2*lo*eps), abs=1e-7)
+        assert (ixt == pytest.approx(math.log(2) - h(lo), abs=1e-7)
+                and iyt == pytest.approx(math.log(2) - h(lo + eps - 2*lo*eps), abs=1e-7))
         exact = math.log(2) - h(lo) - b*(math.log(2) - h(lo + eps - 2*lo*eps))
-        assert exact - 1e-11 <= ixt - b*iyt <= exact + gap + 1e-11                  # the certificate bounds the true error
+        # the certificate bounds the true error
+        assert exact - 1e-11 <= ixt - b*iyt <= exact + gap + 1e-11
 
 
 @pytest.mark.parametrize("e", [.1, .5, .8])
 def test_binary_erasure_channel_closed_form(e):
-    # Y erases a uniform bit with probability e: I(T;Y) = (1−e) I(T;X), a straight line; trivial below 1/(1−e), everything above
+    # Y erases a uniform bit with probability e: I(T;Y) = (1−e) I(T;X), a straight line; trivial below 1/(1−e),
+    # everything above
     p = np.array([[1 - e, 0, e], [0, 1 - e, e]])/2
     ib = DiscreteIB(p)
     assert ib.critical_beta == pytest.approx(1/(1 - e), rel=1e-12)
@@ -80,7 +84,8 @@ def test_never_above_the_plain_iteration():
 
 
 def test_certificate_against_a_grid_of_clusters():
-    "Binary Y: with cluster distributions on a fine grid only convex weights are left; the certified optimum is never above that, and close to it."
+    """Binary Y: with cluster distributions on a fine grid only convex weights are left; the certified optimum is never
+    above that, and close to it."""
     p = random_joint(11, x=6, y=2, sharp=1.)
     px = p.sum(1); pyx = p/px[:, None]; py = p.sum(0)
     grid = np.linspace(1e-5, 1 - 1e-5, 3001)
@@ -122,7 +127,8 @@ def test_small_steps_in_beta_have_slope_one_over_beta():
 
 
 def test_clusters_split_where_predicted():
-    # two well-separated pairs of symmetric channels: after the first split each pair is a cluster whose own channel splits at 1/ρ² of it
+    # two well-separated pairs of symmetric channels: after the first split each pair is a cluster whose own channel
+    # splits at 1/ρ² of it
     a, b = .1, .15
     p = np.array([[.5 + a, .5 - a, 0, 0], [.5 - a, .5 + a, 0, 0], [0, 0, .5 + b, .5 - b], [0, 0, .5 - b, .5 + b]])/4
     predicted = sorted([1/(2*a)**2, 1/(2*b)**2])
@@ -133,7 +139,8 @@ def test_clusters_split_where_predicted():
 
 
 def test_global_onset_can_precede_the_local_one():
-    "An asymmetric pair of rare sharp rows: the bottleneck opens, with a distant cluster, below 1/ρ_m²; the certificate must see it."
+    """An asymmetric pair of rare sharp rows: the bottleneck opens, with a distant cluster, below 1/ρ_m²; the
+    certificate must see it."""
     p = np.array([[.96*.5, .96*.5], [.02*.999, .02*.001], [.02*.4, .02*.6]])
     ib = DiscreteIB(p)
     below = np.linspace(1, ib.critical_beta, 40)[1:-1]
@@ -144,7 +151,8 @@ def test_global_onset_can_precede_the_local_one():
 
 
 def test_partition_is_the_best_of_all():
-    labels = np.array([l for l in itertools.product(range(5), repeat=5) if all(v <= max(l[:i], default=-1) + 1 for i, v in enumerate(l))])
+    labels = np.array([l for l in itertools.product(range(5), repeat=5)
+                       if all(v <= max(l[:i], default=-1) + 1 for i, v in enumerate(l))])
     assert len(labels) == 52
     for seed in range(5):
         p = random_joint(20 + seed, x=5, y=3)
@@ -152,7 +160,8 @@ def test_partition_is_the_best_of_all():
         every = []
         for l in labels:
             joint = np.eye(5)[l].T @ p
-            every.append([entropy(joint.sum(1)) - b*(entropy(joint.sum(1)) + entropy(p.sum(0)) - entropy(joint)) for b in betas])
+            every.append([entropy(joint.sum(1)) - b*(entropy(joint.sum(1)) + entropy(p.sum(0)) - entropy(joint))
+                          for b in betas])
         r = ib_curve(p, betas, alpha=0)
         np.testing.assert_allclose(r.objective, np.min(every, 0), atol=1e-12)
         assert set(np.unique(r.encoder)) <= {0., 1.} and r.converged.all()
@@ -163,7 +172,8 @@ def test_invariances(alpha):
     p, betas = random_joint(5, x=5), [1.5, 4., 20.]
     base = ib_curve(p, betas, alpha=alpha).objective
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(ib_curve(p[rng.permutation(5)][:, rng.permutation(4)], betas[::-1], alpha=alpha).objective[::-1], base, atol=1e-8)
+    np.testing.assert_allclose(ib_curve(p[rng.permutation(5)][:, rng.permutation(4)], betas[::-1],
+                                        alpha=alpha).objective[::-1], base, atol=1e-8)
     split = np.concatenate([p[:1]*.3, p[:1]*.7, p[1:]])                   # an x in two copies says nothing new
     np.testing.assert_allclose(ib_curve(split, betas, alpha=alpha).objective, base, atol=1e-8)
     padded = np.zeros((7, 6)); padded[1:6, 1:5] = p                      # impossible x and y
@@ -192,7 +202,8 @@ def test_deterministic_labels():
     for labels in r.hard()[1:]: assert len({(a, b) for a, b in zip(labels, np.arange(9) % 3)}) == 3
 
 
-@pytest.mark.parametrize("p", [np.ones((1, 1)), np.full((1, 3), 1/3), np.full((3, 1), 1/3), np.outer([.2, .8], [.3, .7])])
+@pytest.mark.parametrize("p", [np.ones((1, 1)), np.full((1, 3), 1/3), np.full((3, 1), 1/3),
+                               np.outer([.2, .8], [.3, .7])])
 def test_nothing_to_learn(p):
     for alpha in (1., .5, 0.):
         r = ib_curve(p, [.5, 2., 100.], alpha=alpha)
@@ -211,7 +222,8 @@ def test_limited_clusters_are_local_and_no_better():
 
 def test_certificate_flags_what_is_not_solved():
     p = random_joint(8, x=12)
-    with pytest.warns(UserWarning, match="not certified"): r = ib_curve(p, np.geomspace(2, 30, 12), max_iterations=1, tol=1e-13)
+    with pytest.warns(UserWarning, match="not certified"):
+        r = ib_curve(p, np.geomspace(2, 30, 12), max_iterations=1, tol=1e-13)
     best = ib_curve(p, np.geomspace(2, 30, 12))
     assert (r.objective - best.objective <= r.global_gap + best.global_gap + 1e-12).all()
     assert not r.converged.all()
@@ -220,19 +232,23 @@ def test_certificate_flags_what_is_not_solved():
 def test_same_kind_dtype_order_and_sources():
     p, betas = random_joint(9), [20., 2., 5.]
     a, b = ib_curve(p, betas), ib_curve(torch.tensor(p), torch.tensor(betas))
-    assert isinstance(a.encoder, np.ndarray) and isinstance(b.encoder, torch.Tensor) and b.encoder.dtype == torch.float64
+    assert (isinstance(a.encoder, np.ndarray) and isinstance(b.encoder, torch.Tensor)
+            and b.encoder.dtype == torch.float64)
     np.testing.assert_allclose(a.objective, b.objective, atol=1e-12)
     np.testing.assert_array_equal(a.beta, betas)
     low = ib_curve(p.astype(np.float32), betas)
     np.testing.assert_allclose(low.objective, a.objective, atol=1e-5)
     counts = np.random.default_rng(0).integers(0, 20, (6, 4))
-    np.testing.assert_allclose(DiscreteIB.from_counts(counts).curve(betas).objective, ib_curve(counts/counts.sum(), betas).objective, atol=1e-12)
+    np.testing.assert_allclose(DiscreteIB.from_counts(counts).curve(betas).objective,
+                               ib_curve(counts/counts.sum(), betas).objective, atol=1e-12)
     rows = p/p.sum(1, keepdims=True)
-    np.testing.assert_allclose(DiscreteIB.from_predictions(rows).curve(betas).objective, ib_curve(rows/8, betas).objective, atol=1e-12)
+    np.testing.assert_allclose(DiscreteIB.from_predictions(rows).curve(betas).objective,
+                               ib_curve(rows/8, betas).objective, atol=1e-12)
 
 
 def test_same_seed_same_answer_and_global_generator_untouched():
-    p = np.random.default_rng(0).dirichlet(np.ones(4), 90)/90                # more rows than starting clusters: the start is drawn
+    # more rows than starting clusters: the start is drawn
+    p = np.random.default_rng(0).dirichlet(np.ones(4), 90)/90
     state = torch.random.get_rng_state()
     a, b = (ib_curve(p, [3., 12.], seed=3) for _ in range(2))
     assert torch.equal(state, torch.random.get_rng_state())
@@ -242,18 +258,24 @@ def test_same_seed_same_answer_and_global_generator_untouched():
 
 @pytest.mark.parametrize("call, message", [
     (lambda p: ib_curve(p[0], [2.]), "pxy must be .x, y."), (lambda p: ib_curve("no", [2.]), "pxy must be"),
-    (lambda p: ib_curve(p*2, [2.]), "pxy must sum to 1, got 2"), (lambda p: ib_curve(p*np.nan, [2.]), "pxy must be finite"),
+    (lambda p: ib_curve(p*2, [2.]), "pxy must sum to 1, got 2"),
+    (lambda p: ib_curve(p*np.nan, [2.]), "pxy must be finite"),
     (lambda p: ib_curve(-p, [2.]), "non-negative"), (lambda p: ib_curve(p*0, [2.]), "positive entries"),
-    (lambda p: ib_curve(p, []), "betas must be"), (lambda p: ib_curve(p, [-1.]), "betas must be"), (lambda p: ib_curve(p, [np.inf]), "betas must be"),
-    (lambda p: ib_curve(p, [2.], alpha=-.1), "alpha must be"), (lambda p: ib_curve(p, [2.], n_clusters=0), "n_clusters must be"),
-    (lambda p: ib_curve(p, [2.], restarts=0), "restarts must be"), (lambda p: ib_curve(p, [2.], device="cuda:99"), "not available"),
-    (lambda p: DiscreteIB.from_predictions(p), "rows that sum to 1"), (lambda p: DiscreteIB.from_counts(p.astype(complex)), "real numbers")])
+    (lambda p: ib_curve(p, []), "betas must be"), (lambda p: ib_curve(p, [-1.]), "betas must be"),
+    (lambda p: ib_curve(p, [np.inf]), "betas must be"),
+    (lambda p: ib_curve(p, [2.], alpha=-.1), "alpha must be"),
+    (lambda p: ib_curve(p, [2.], n_clusters=0), "n_clusters must be"),
+    (lambda p: ib_curve(p, [2.], restarts=0), "restarts must be"),
+    (lambda p: ib_curve(p, [2.], device="cuda:99"), "not available"),
+    (lambda p: DiscreteIB.from_predictions(p), "rows that sum to 1"),
+    (lambda p: DiscreteIB.from_counts(p.astype(complex)), "real numbers")])
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(InputError, match=message): call(random_joint(0))
 
 
 def test_no_certificate_for_a_local_minimum():
-    "Optima with two neighbouring clusters made one, and descended again: 72 local minima, each worse than the optimum by more than 1e-8, and none of them gets a bound above the optimum."
+    """Optima with two neighbouring clusters made one, and descended again: 72 local minima, each worse than the optimum
+    by more than 1e-8, and none of them gets a bound above the optimum."""
     from ncib import ib_solver as solver
     source, n, x = DiscreteIB(np.random.default_rng(0).dirichlet(np.ones(10), 64)/64)._source, 12, 64
     beta = torch.linspace(1, 30, 50, dtype=torch.float64)[19:25]
@@ -261,19 +283,23 @@ def test_no_certificate_for_a_local_minimum():
     joint = (optimal*source.px) @ source.pyx
     pi = joint.sum(-1)
     r, used = joint/pi.clamp(min=1e-300)[..., None], pi > 1e-9
-    pairs = torch.cdist(r, r).masked_fill(~(used[:, :, None] & used[:, None]).triu(1), math.inf).flatten(1).argsort(1)[:, :n].flatten()
-    i, a, b, beta = torch.arange(len(pairs)), pairs // optimal.shape[1], pairs % optimal.shape[1], beta.repeat_interleave(n)
+    pairs = torch.cdist(r, r).masked_fill(~(used[:, :, None] & used[:, None]).triu(1),
+                                          math.inf).flatten(1).argsort(1)[:, :n].flatten()
+    i, a, b, beta = (torch.arange(len(pairs)), pairs // optimal.shape[1], pairs % optimal.shape[1],
+                     beta.repeat_interleave(n))
     best = solver.objective(optimal, source, 1., beta[::n]).repeat_interleave(n)
     enc = optimal.repeat_interleave(n, 0)
     enc[i, a] += enc[i, b]
     enc[i, b] = 0
     enc = solver._polish(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, 1., beta, 100)[0]
-    bound = solver._certify(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, beta, 2*x, 1e-8, solver._log(source.pyx))[1]
+    bound = solver._certify(solver.m_step((enc*source.px) @ source.pyx, 1., beta), source, beta, 2*x, 1e-8,
+                            solver._log(source.pyx))[1]
     assert (solver.objective(enc, source, 1., beta) > best + 1e-8).all() and (bound < best + 1e-10).all()
 
 
 def test_few_newton_steps_for_a_curve():
-    "What the time of a curve goes into: 626 and 754 steps where descents began with Newton's method, and kept clusters that had become one."
+    """What the time of a curve goes into: 626 and 754 steps where descents began with Newton's method, and kept
+    clusters that had become one."""
     for seed, most in ((0, 450), (1, 550)):
         r = ib_curve(np.random.default_rng(seed).dirichlet(np.ones(10), 64)/64, np.linspace(1, 30, 50))
         assert r.converged.all() and r.iterations.sum() < most
