@@ -2,6 +2,7 @@
 
 Exports the notebooks into a scratch copy and compares; with --write brings the working tree up to date instead."""
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -34,9 +35,36 @@ def export(tree: Path):
     subprocess.run([tool], cwd=tree, check=True, env={**os.environ, "PYTHONPATH": str(tree)})
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def only_live(output) -> bool:
+    """Whether an output has a copy for readers without a kernel and points to a widget of a kernel that is gone. The
+    site and JupyterLab would show the pointer, which leads nowhere, and not the copy."""
+    return {WIDGET, "text/html"} <= output.get("data", {}).keys()
+
+
+def notebooks() -> "list[tuple[Path, dict, list]]":
+    "Every notebook: file, contents, and its outputs that are only alive beside a kernel."
+    out = []
+    for file in sorted((ROOT/"nbs").rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in file.parts: continue
+        nb = json.loads(file.read_text(encoding="utf-8"))
+        out.append((file, nb, [o for c in nb["cells"] for o in c.get("outputs", ()) if only_live(o)]))
+    return out
+
+
+def keep_copies():
+    for file, nb, dead in notebooks():
+        for o in dead: del o["data"][WIDGET]
+        text = json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        if dead: file.write_text(text, encoding="utf-8")
+
+
 def write():
     export(ROOT)
     subprocess.run([Path(sys.executable).with_name("nbdev_clean")], cwd=ROOT, check=True)
+    keep_copies()
     (ROOT/"README.md").write_text(readme(), encoding="utf-8")
 
 
@@ -58,6 +86,8 @@ def problems() -> list[str]:
         out += [f"ncib/{f} comes from no notebook" for f in sorted(there - wanted)]
         out += [f"ncib/{f} is not what its notebook exports" for f in sorted(there & wanted)
                 if not filecmp.cmp(ROOT/"ncib"/f, tree/"ncib"/f, shallow=False)]
+    out += [f"{file.relative_to(ROOT)} shows a widget of a kernel that is gone in place of its copy"
+            for file, _, dead in notebooks() if dead]
     if (ROOT/"README.md").read_text(encoding="utf-8") != readme():
         out.append("README.md is not what nbs/index.ipynb gives")
     return out
