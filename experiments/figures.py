@@ -68,9 +68,9 @@ def _styles(names): # filled for the main condition
 
 def _name(condition: str)->str:
     for old, new in (("label_noise=0,augmentation=none", "no augmentation"), ("augmentation=none", "no augm."),
-                     ("=", " "), (",", ", "), ("label_noise", "label noise"), ("feature_dim", "feature dim."), ("loss ",
-                                                                                                                ""),
-                     ("train_size", "images"), ("batch_size", "batch")): condition = condition.replace(old, new)
+                     ("=", " "), (",", ", "), ("label_noise", "label noise"), ("feature_dim", "feature dim."),
+                     ("loss ", ""), ("train_size", "images"), ("batch_size", "batch")):
+        condition = condition.replace(old, new)
     return condition
 
 def _by_layer(table: pd.DataFrame, *columns: str): # layer, rows, colour

@@ -18,9 +18,10 @@ class _Parser(argparse.ArgumentParser):
     "Says in one line what is wrong; help is as wide as the terminal, up to 110 characters."
     def __init__(self, **how):
         self.width = max(60, min(110, shutil.get_terminal_size().columns - 2))
-        super().__init__(allow_abbrev=False,
-                         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32,
-                                                                                           width=self.width), **how)
+        super().__init__(
+            allow_abbrev=False, **how,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32,
+                                                                              width=self.width))
 
     def error(self, message): self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 

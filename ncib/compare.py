@@ -180,11 +180,9 @@ def _in_processes(tasks, workers: int)->Iterator[tuple[int, object]]:
         broken = {i: e for i in ready for j in tasks[i].needs if isinstance(e := results[j], Exception)}
         yield from broken.items()
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            done = joblib.Parallel(n_jobs=workers,
-                                   return_as="generator_unordered")(joblib.delayed(_alone)(tasks[i].call, i,
-                                                                                           [results[j]
-                                                                                            for j in tasks[i].needs])
-                                                                    for i in ready if i not in broken)
+            parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+            done = parallel(joblib.delayed(_alone)(tasks[i].call, i, [results[j] for j in tasks[i].needs])
+                            for i in ready if i not in broken)
             for i, result in done:
                 results[i] = result
                 yield i, result

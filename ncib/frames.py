@@ -42,9 +42,8 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     x = check_features(features if bottleneck.reference is None else normal_scores(features))
     y = check_labels(labels, len(x), device=x.device)
     means = torch.stack([x[y == c].double().mean(0) for c in y.unique()])
-    v = torch.as_tensor((bottleneck.cca.transform_x if side == "x"
-                         else bottleneck.cca.transform_y)(same_kind(means, like=bottleneck.rho)))[:,
-                                                                                                  :len(bottleneck.rho)].T
+    transform = bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y
+    v = torch.as_tensor(transform(same_kind(means, like=bottleneck.rho)))[:, :len(bottleneck.rho)].T
     top = v.gather(1, v.abs().argmax(1, keepdim=True))
     return same_kind(torch.where(top < 0, -v, v), like=features)
 

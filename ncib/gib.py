@@ -122,9 +122,8 @@ class _Groups:
         return means - means.mean(0)
 
 def _by_class(labels: Tensor, k: int, *rows: Tensor)->list[Tensor]: # (K,) counts, and (K, r) sums of each
-    return [torch.bincount(labels, minlength=k).to(rows[0].dtype)] + [v.new_zeros(k,
-                                                                                  v.shape[1]).index_add_(0, labels, v)
-                                                                      for v in rows]
+    counts = torch.bincount(labels, minlength=k).to(rows[0].dtype)
+    return [counts] + [v.new_zeros(k, v.shape[1]).index_add_(0, labels, v) for v in rows]
 
 def _back(w: Tensor)->Tensor: # (r, d): whitened coordinates to the features' own
     "W⁺: where nothing is cut W is square, and an inverse does what singular values would take far longer for."

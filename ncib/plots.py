@@ -141,8 +141,8 @@ def place_labels(points, # (k, 2) what is labelled, y growing downwards
     """Where labels lie on no other label and on no mark: each is put at the nearest free one of 16 directions and 8
     distances, or where it covers least if none is free. All lengths are in one unit, pixels or points. The explorers'
     script has the same rule."""
-    points, half, (left, top, right, bottom) = np.asarray(points, dtype=np.float64), np.asarray(sizes,
-                                                                                                dtype=np.float64)/2, box
+    points, half = np.asarray(points, dtype=np.float64), np.asarray(sizes, dtype=np.float64)/2
+    left, top, right, bottom = box
     taken = [np.array([x - radius, y - radius, x + radius, y + radius]) for x, y in points]
     centres, led = np.empty_like(points), np.zeros(len(points), dtype=bool)
     for i, (point, (w, h)) in enumerate(zip(points, half)):

@@ -413,8 +413,8 @@ def _collapse_sentence(s)->str:
              and last < 1 else "do not collapse" if last >= .1 else state)
     etf = (f"the distance of the class means from a simplex ETF goes from {s['etf_error_first']:.2f} to "
            f"{s['etf_error_last']:.2f}")
-    return f"{what} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}" + (f"; on test images NC1 ends "
-                                                                                           f"at {s['test_nc1_last']:.3g}." if _trained(s) else ".")
+    end = f"; on test images NC1 ends at {s['test_nc1_last']:.3g}." if _trained(s) else "."
+    return f"{what} {state}: NC1 {first:.3g} {_start(s)}, {last:.3g} at the end; {etf}{end}"
 
 def _transition_sentences(s)->list[str]:
     k1, aligned = s["num_classes"] - 1, s["twin_class_alignment_last"]
@@ -498,8 +498,8 @@ def _layer(name, first, epoch, runs, features, k, copula, device)->tuple[dict, d
     labels = {p: fa.part(p, name)[1] for p in fa.parts}
     for i, side in enumerate("ab"):
         if "train" not in parts:
-            row[f"test_accuracy_{side}"], row[f"test_ncc_accuracy_{side}"] = _held_out_accuracies(parts["test"][i],
-                                                                                                  labels["test"], k)
+            probe, nearest = _held_out_accuracies(parts["test"][i], labels["test"], k)
+            row[f"test_accuracy_{side}"], row[f"test_ncc_accuracy_{side}"] = probe, nearest
         else:
             probe = linear_probe(parts["train"][i], labels["train"], k)
             row |= {f"{p}_accuracy_{side}": probe.accuracy(parts[p][i], labels[p]) for p in ("test", "train")}

@@ -46,13 +46,8 @@ def whole(tmp_path_factory):
 def test_two_processes_train_one_run(whole, short_pair):
     assert whole.epochs == [0, 1, 2, 6] and whole.info["environment"]["processes"] == 2
     f, alone = whole.features(0), short_pair[0].features(0)
-    assert torch.allclose(f.train, alone.train, atol=1e-6) and torch.equal(f.train_labels,
-                                                                           alone.train_labels), ("the initial "
-                                                                                                 "features, "
-                                                                                                 "shared out and "
-                                                                                                 "gathered, are those "
-                                                                                                 "of one process, in "
-                                                                                                 "its order")
+    # the initial features, shared out and gathered, are those of one process, in its order
+    assert torch.allclose(f.train, alone.train, atol=1e-6) and torch.equal(f.train_labels, alone.train_labels)
     x = whole.encoder(6)
     from ncib.data import load_images
     assert torch.allclose(x(load_images("digits").test), whole.features(6).test, atol=1e-5)
