@@ -24,10 +24,10 @@ lab: .venv/installed ## open JupyterLab on the notebooks
 docs: .venv/installed-dev ## build the documentation site into _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.7 or later: https://quarto.org/docs/get-started"; exit 1; }
 	touch README.md                                  # nbdev would write its own over one that is older than index.ipynb
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/nbdev_docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tools $(BIN)/nbdev_docs
 
 sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and write README.md from nbs/index.ipynb
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_sync.py --write
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sync.py --write
 
 # The experiments behind the claims. Each goes on where it was stopped; options through ARGS, e.g. make reproduce-cifar10 ARGS="--data FOLDER" or ARGS=--quick
 REPRODUCE = $(BIN)/python experiments/reproduce.py $(@:reproduce-%=%) $(ARGS)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from check_sync import ROOT
+from sync import ROOT
 
 from ncib import explore, plots
 from ncib.arrays import ArrayRun, array_runs, read_arrays, read_runs

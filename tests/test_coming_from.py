@@ -12,7 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from check_sync import ROOT
+from sync import ROOT
 
 from ncib.core import InputError
 

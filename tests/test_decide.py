@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from check_sync import ROOT
+from sync import ROOT
 
 from ncib.core import InputError
 from ncib.data import load_images

@@ -16,7 +16,7 @@ import textwrap
 
 import nbformat
 import pytest
-from check_sync import ROOT
+from sync import ROOT
 
 pytest.importorskip("nbdev")
 import yaml

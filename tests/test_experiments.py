@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from check_sync import ROOT
+from sync import ROOT
 from ncib.coding import gaussianity, packing
 from scipy.stats import linregress, rankdata, spearmanr
 from scipy.stats import t as student

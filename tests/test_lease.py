@@ -10,7 +10,7 @@ import zipfile
 import pandas as pd
 import pytest
 import torch
-from check_sync import ROOT
+from sync import ROOT
 
 sys.path.insert(0, str(ROOT/"experiments"))
 import beside

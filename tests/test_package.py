@@ -8,7 +8,7 @@ import tomllib
 import zipfile
 
 import pytest
-from check_sync import ROOT
+from sync import ROOT
 from test_imports import BLOCK
 
 pytest.importorskip("build"), pytest.importorskip("twine")

@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from check_sync import ROOT
+from sync import ROOT
 from test_imports import BLOCK, MODULES
 
 import ncib

@@ -1,4 +1,4 @@
-"""Do ncib/, README.md and the notebooks say the same?  python tests/check_sync.py [--write]
+"""Do ncib/, README.md and the notebooks say the same?  python tools/sync.py [--write]
 
 Exports the notebooks into a scratch copy and compares; with --write brings the working tree up to date instead."""
 import filecmp

@@ -1,0 +1,23 @@
+"No change that is one of form may change a number."
+import json
+from pathlib import Path
+
+import golden
+import pytest
+
+
+@pytest.fixture
+def before(): return json.loads(Path(__file__).with_name("golden.json").read_text())
+
+
+def test_every_number_is_what_it_was(before):
+    now = golden.of_seeded()
+    for name in [k for k in now if "reference" in k]: del before[name], now[name]   # signs of an SVD decide its draw
+    assert not golden.differences(before, now, rtol=1e-9)
+
+
+def test_a_difference_is_seen(before):
+    name = next(k for k, v in before.items() if isinstance(v, float) and v > 0)
+    assert golden.differences(before, before | {name: before[name]*(1 + 1e-8)}, rtol=1e-9)
+    assert golden.differences(before, before | {name: float("nan")}, rtol=1e-9)
+    assert golden.differences(before, {k: v for k, v in before.items() if k != name})
