@@ -54,7 +54,7 @@ def test_every_notebook_processes(tmp_path):
     code = ("from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); "
             "proc_nbs(n_workers=0)")
     done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT/"tests")})
+                          env={**os.environ, "PYTHONPATH": str(ROOT/"tools")})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "imports and other code" not in done.stderr, done.stderr[-3000:]
     assert {p.relative_to(NBS) for p in NOTEBOOKS} <= {p.relative_to(tree/"_proc")
