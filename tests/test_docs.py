@@ -59,7 +59,8 @@ def test_every_notebook_processes(tmp_path):
     assert "imports and other code" not in done.stderr, done.stderr[-3000:]
     assert {p.relative_to(NBS) for p in NOTEBOOKS} <= {p.relative_to(tree/"_proc")
                                                        for p in (tree/"_proc").rglob("*.ipynb")}
-    for name in ("references.bib", "theme.scss", "theme-dark.scss", "changelog.qmd", "self_contained.lua",
+    for name in ("references.bib", "theme.scss", "theme-dark.scss", "rules.scss", "changelog.qmd", "after_render.lua",
+                 "formulas.lua",
                  "images/logo.svg", "images/favicon.svg"):
         assert (tree/"_proc"/name).is_file(), name
 
