@@ -1,6 +1,7 @@
-"""The house in numbers: who imports whom, and at what grain it is written.  python tools/structure.py
+"""The house in numbers: who imports whom, and at what grain it is written.  python tools/structure.py [--all | --picture]
 
-Prints one line for each figure, its limit beside it, and what breaks a limit; ends with 1 if anything does.
+Prints one line for each figure, its limit beside it, and what breaks a limit; ends with 1 if anything does. With --all
+it names every place, and with --picture it draws the house instead: see picture.py.
 """
 import ast
 import json
@@ -142,4 +143,8 @@ def main() -> int:
     return int(failed)
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    if "--picture" in sys.argv:
+        import picture
+        sys.exit(picture.write())
+    sys.exit(main())
