@@ -6,8 +6,7 @@
 __all__ = ['Comparison', 'compare', 'plot_comparison', 'comparison_html', 'write_comparison']
 
 # %% ../nbs/api/57_compare.ipynb #22d815cb
-import contextlib, functools, hashlib, html, json, math, tempfile, traceback
-from collections.abc import Callable, Iterator
+import contextlib, functools, hashlib, html, json, math, tempfile
 from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +26,7 @@ from .report import _explained, _image, _of_layer, _page, _switch, _table, _term
 from .runs import Run, load_tensors, save_tensors
 from .similarity import EncoderStats, cross_moments, pair_intervals, pair_measures, similarities
 from .similarity import measures as _measures
-from .sweep import _in_turn, _on_ray, _Task
+from .sweep import Task, in_processes, in_turn, on_ray, own_failures
 
 # %% ../nbs/api/57_compare.ipynb #687d00a7
 @dataclass(frozen=True)
@@ -166,26 +165,6 @@ def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: in
     if groups: values |= pair_intervals(x, y, labels, groups)
     write_json(file, {"key": key, "values": {k: "inf" if v == math.inf else v for k, v in values.items()}})
     return values
-
-def _alone(call: Callable, i: int, needs: list)->tuple[int, object]: # in a process of its own
-    torch.set_num_threads(1)
-    try: return i, call(*needs)
-    except Exception as e:
-        return i, e if isinstance(e, InputError) else RuntimeError("".join(traceback.format_exception(e)))
-
-def _in_processes(tasks, workers: int)->Iterator[tuple[int, object]]:
-    results = {}
-    for late in (False, True):
-        ready = [i for i, t in enumerate(tasks) if bool(t.needs) == late]
-        broken = {i: e for i in ready for j in tasks[i].needs if isinstance(e := results[j], Exception)}
-        yield from broken.items()
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-            done = parallel(joblib.delayed(_alone)(tasks[i].call, i, [results[j] for j in tasks[i].needs])
-                            for i in ready if i not in broken)
-            for i, result in done:
-                results[i] = result
-                yield i, result
 
 def _how_many(workers, sources, n, pairs)->int: # processes
     if workers is not None:
@@ -364,8 +343,8 @@ def compare(encoders, # runs, run directories or feature files; or a dict from n
         workers = 1 if ray else _how_many(workers, sources, len(y), len(pairs))
         if ray or workers > 1: sources = [_spilled(s, store, i) for i, s in enumerate(sources)]
         folds = 5 if "held_out_cca" in wanted else 1
-        tasks = [_Task(s.name, functools.partial(_stats_task, s, y, folds, store)) for s in sources]
-        tasks += [_Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}",
+        tasks = [Task(s.name, functools.partial(_stats_task, s, y, folds, store)) for s in sources]
+        tasks += [Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}",
                         functools.partial(_pair_task, sources[i], sources[j], y, wanted, int(groups), store), (i, j))
                   for i, j in pairs]
         results = _work(tasks, workers, ray, progress)
@@ -391,19 +370,17 @@ def _spilled(s: _Source, store: Path, i: int)->_Source: # what other processes c
 
 def _work(tasks, workers, ray, progress)->dict[int, object]:
     with tqdm(total=len(tasks), desc="compare", unit="task", disable=not progress) as bar:
-        done = (_on_ray(tasks, None if ray is True else ray, {}, False) if ray else _in_processes(tasks, workers)
-                if workers > 1 else _in_turn(tasks, bar.set_description))
+        done = (on_ray(tasks, None if ray is True else ray) if ray else in_processes(tasks, workers)
+                if workers > 1 else in_turn(tasks, bar.set_description))
         results = {}
         with contextlib.closing(done):
             for i, r in done: results[i] = r; bar.update()
     return results
 
 def _tell(tasks, failed, out):
-    own = {i: e for i, e in sorted(failed.items()) if not any(j in failed for j in tasks[i].needs)}
+    own, told = own_failures(tasks, failed)
     first = own[min(own)]
     if len(own) == 1 and isinstance(first, InputError): raise InputError(str(first)) from first
-    told = "".join(f"\n  {tasks[i].name}: {e if isinstance(e, InputError) else f'{type(e).__name__}: {e}'}"
-                   for i, e in own.items())
     raise InputError(f"{len(own)} of {len(tasks)} tasks failed"
                      + (f"; what is done is kept in {out}, and the same call again does only the rest" if out else "")
                      + f":{told}") from first

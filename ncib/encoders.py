@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from .base import tqdm
 from .core import InputError, _one_line, read_json, resolve_device, write_json
-from .data import ImageData, _class_folders, _pixels, _suffixes, _transparent, load_images
+from .data import ImageData, class_folders, image_files, load_images, of_one_format, read_image
 from .layers import pooled, tapped
 from .models import find_checkpoints, fit_weights, layer_table, load_model, penultimate_layer, read_weights, weights_hash
 from .nets import load_function
@@ -44,40 +44,25 @@ def _in_memory(data)->_Images:
 
 _fits_memory = 2**30 # bytes of pixels
 
-def _one_size(files)->bool: # none of them transparent, and not too many to be hashed at every call
-    from PIL import Image
-    first, total = None, 0
-    for f in files:
-        try:
-            with Image.open(f) as im:
-                if _transparent(im): return False
-                kind = im.size, im.mode in ("L", "1") or im.mode.startswith("I")
-        except Exception as e: raise InputError(f"{f} is not a readable image ({e})") from None
-        first, total = first or kind, total + kind[0][0]*kind[0][1]*(1 if kind[1] else 3)
-        if kind != first or total > _fits_memory: return False
-    return True
-
 def _folder_images(root: Path)->_Images:
-    classes, held_out = _class_folders(root/"train"), next((p for p in ("test", "val") if (root/p).is_dir()), None)
+    classes, held_out = class_folders(root/"train"), next((p for p in ("test", "val") if (root/p).is_dir()), None)
     if len(classes) < 2: raise InputError(f"{root/'train'}: needs at least 2 class folders, got {len(classes)}")
     if held_out is None: raise InputError(f"{root}: holds train, but neither test nor val")
-    if extra := sorted(set(_class_folders(root/held_out)) - set(classes)):
+    if extra := sorted(set(class_folders(root/held_out)) - set(classes)):
         raise InputError(f"{root/held_out/extra[0]}: class {extra[0]!r} has no train images")
     files, labels = {}, {}
     for part, folder in (("train", root/"train"), ("test", root/held_out)):
-        of = [sorted(p for p in (folder/c).glob("[!.]*") if p.suffix.lower() in _suffixes) for c in classes]
-        if empty := [c for c, found in zip(classes, of) if not found]:
-            raise InputError(f"{folder/empty[0]}: no .png or .jpg images of class {empty[0]!r}")
+        of = [image_files(folder/c) for c in classes]
         files[part], labels[part] = ([p for found in of for p in found],
                                      torch.repeat_interleave(torch.tensor([len(found) for found in of])))
-    if held_out == "test" and _one_size([p for part in files.values() for p in part]):
+    if held_out == "test" and of_one_format([p for part in files.values() for p in part], _fits_memory):
         return _in_memory(load_images(root))
     h = hashlib.sha256()
     for part, found in files.items():
         for p in found: h.update(f"{part}/{p.parent.name}/{p.name} {p.stat().st_size}\n".encode())
     about = {"name": str(root), "shape": None, "kind": "natural", "train": len(files["train"]),
              "test": len(files["test"]), "fingerprint": h.hexdigest()}
-    return _Images(about, classes, labels, lambda part, i: _pixels(files[part][i]), lambda part, i: str(files[part][i]))
+    return _Images(about, classes, labels, lambda part, i: read_image(files[part][i]), lambda part, i: str(files[part][i]))
 
 def _images(data)->_Images:
     if isinstance(data, ImageData): return _in_memory(data)

@@ -353,7 +353,7 @@ def test_reading_options_are_for_folders_and_leave_something_in_every_class(tmp_
 
 
 def test_pixels_of_more_than_sixteen_bits_do_not_wrap_around(tmp_path):
-    from ncib.data import _pixels
+    from ncib.data import read_image
     Image.fromarray(np.full((6, 5), 70000, np.int32)).save(tmp_path/"a.tiff")
     with pytest.raises(InputError, match="at most 16 bits, got 70000 to 70000"):
-        _pixels(tmp_path/"a.tiff", None, "keep")
+        read_image(tmp_path/"a.tiff", None, "keep")

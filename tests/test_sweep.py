@@ -357,14 +357,14 @@ def test_ray_gives_every_task_a_gpu_where_there_are_some(cluster):
     def look(*needs):
         return torch.get_num_threads(), ray.get_runtime_context().get_assigned_resources().get("GPU", 0), needs
     def boom(*needs): raise MemoryError("too much")
-    plan = [ncib.sweep._Task("look", look), ncib.sweep._Task("needs", look, (0,)), ncib.sweep._Task("boom", boom),
-            ncib.sweep._Task("hangs on it", look, (2,))]
-    done = dict(ncib.sweep._on_ray(plan, None, {"num_gpus": 0.5}, gpu=True))
+    plan = [ncib.sweep.Task("look", look), ncib.sweep.Task("needs", look, (0,)), ncib.sweep.Task("boom", boom),
+            ncib.sweep.Task("hangs on it", look, (2,))]
+    done = dict(ncib.sweep.on_ray(plan, None, {"num_gpus": 0.5}, gpu=True))
     # options replace only what they name: the cores are the GPU's share
     assert done[0] == (2, 0.5, ()) and done[1] == (2, 0.5, (done[0],))
     assert "MemoryError: too much" in str(done[2]) and isinstance(done[3], Exception)
-    assert dict(ncib.sweep._on_ray(plan[:1], None, {}, gpu=False))[0][:2] == (1, 0)
+    assert dict(ncib.sweep.on_ray(plan[:1], None, {}, gpu=False))[0][:2] == (1, 0)
     with pytest.raises(InputError, match="ray_options: .*bogus"):
-        next(ncib.sweep._on_ray(plan, None, {"bogus": 1}, gpu=False))
+        next(ncib.sweep.on_ray(plan, None, {"bogus": 1}, gpu=False))
     # the cluster is not the sweep's to shut down
     assert ray.is_initialized()
