@@ -50,3 +50,13 @@ def test_what_fits(ablation):
                                                                                           7)))
     ablation.pass_seconds = lambda *_: {(8, 8): 4.}
     assert ablation.that_fits(TrainConfig(batch_size=64), data, 10., 3) == (3, int(len(data.train)*10/12))
+
+
+def test_precision_is_compared_with_float64(tmp_path):
+    spec = importlib.util.spec_from_file_location("precision", BENCHMARKS/"precision.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    t = module.main(["--quick", "--out", str(tmp_path/"t.csv")]).set_index("precision")["gradient error"]
+    assert (t["float32"] < 1e-4).all()
+    assert (t["float32"] < t["bfloat16"]).all() and (t["bfloat16"] < t["another batch"]).all()
+    assert len(pd.read_csv(tmp_path/"t.csv")) == 9
