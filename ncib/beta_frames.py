@@ -19,8 +19,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 from torch import Tensor
-from .base import short_names, tqdm
-from .core import InputError, check_features, check_labels, generator, resolve_device, to_bits
+from .core import InputError, check_features, check_labels, generator, resolve_device, short_names, to_bits, tqdm
 from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs
 from .gib import CornerShortfall, GaussianIB, gaussian_ib_curve

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from scipy.optimize import minimize_scalar
 from .core import InputError, as_tensor, check_features, same_kind
-from .stats import JointStats, double
+from .stats import JointStats, as_float64
 
 # %% ../nbs/api/20_cca.ipynb #92c617de
 def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anything
@@ -137,7 +137,7 @@ class _Rows:
 
     def __iter__(self):
         if self.centred is not None: yield self.centred; return
-        for part in self.x.split(max(1, 2**22//self.x.shape[1])): yield double(part, self.mean.device) - self.mean
+        for part in self.x.split(max(1, 2**22//self.x.shape[1])): yield as_float64(part, self.mean.device) - self.mean
 
     def all(self)->Tensor: # (n, d)
         return self.centred if self.centred is not None else torch.cat(list(self))
@@ -151,7 +151,7 @@ class _Rows:
         if not large: return cls(x, *_centred(x))
         parts = x.split(max(1, 2**22//x.shape[1]))
         device = "cpu" if x.device.type == "mps" else x.device
-        return cls(x, sum(double(part, device).sum(0) for part in parts)/len(x))
+        return cls(x, sum(as_float64(part, device).sum(0) for part in parts)/len(x))
 
 def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]: # Σ_x, Σ_xy, Σ_y, and the rows
     """Covariances of the rows of x and y, in two passes over them. Memory: two float64 copies up to `in_one_piece`
@@ -162,7 +162,7 @@ def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]:
     rows = max(1, 2**22//max(x.shape[1], y.shape[1]))
     s = [of_x.mean.new_zeros(a.shape[1], b.shape[1]) for a, b in ((x, x), (x, y), (y, y))]
     for u, v in zip(x.split(rows), y.split(rows)):
-        u, v = double(u, of_x.mean.device) - of_x.mean, double(v, of_x.mean.device) - of_y.mean
+        u, v = as_float64(u, of_x.mean.device) - of_x.mean, as_float64(v, of_x.mean.device) - of_y.mean
         for total, part in zip(s, (_gram(u), u.T@v, _gram(v))): total += part
     return *(total/n for total in s), of_x, of_y
 
@@ -365,7 +365,7 @@ class CanonicalCorrelations:
 def _project(x, mean, weights, name):
     f = check_features(x, name)
     if f.shape[1] != len(mean): raise InputError(f"{name} must be (n, {len(mean)}), got shape {tuple(f.shape)}")
-    f = double(f, f.device)
+    f = as_float64(f, f.device)
     return same_kind((f - torch.as_tensor(mean, device=f.device))@torch.as_tensor(weights, device=f.device), like=x)
 
 # %% ../nbs/api/20_cca.ipynb #23d7aaff
@@ -445,7 +445,7 @@ def cca_from_covariance(sigma_x, # (d_x, d_x)
     semi-definite. 1 − ρ² is known to about 1e-15: a covariance says no more."""
     sx, sxy, sy = (check_features(s, name) for s, name in ((sigma_x, "sigma_x"), (sigma_xy, "sigma_xy"),
                                                            (sigma_y, "sigma_y")))
-    sx, sxy, sy = (double(s, sx.device) for s in (sx, sxy, sy))
+    sx, sxy, sy = (as_float64(s, sx.device) for s in (sx, sxy, sy))
     d_x, d_y = len(sx), len(sy)
     for s, name, shape in ((sx, "sigma_x", (d_x, d_x)), (sy, "sigma_y", (d_y, d_y)), (sxy, "sigma_xy", (d_x, d_y))):
         if tuple(s.shape) != shape: raise InputError(f"{name} must be {shape}, got shape {tuple(s.shape)}")
@@ -469,7 +469,7 @@ def _check_pair(x, y)->tuple[Tensor, Tensor]:
 
 def _centred(x: Tensor)->tuple[Tensor, Tensor]:
     "Mean and centred rows in float64."
-    x = double(x, x.device)
+    x = as_float64(x, x.device)
     mean = x.mean(0)
     return mean, x - mean
 

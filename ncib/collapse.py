@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import InputError, as_tensor, check_features, check_labels, count_classes, named_classes, same_kind
-from .stats import ClassStats, counted_rows, double, nearest_class_mean, within_is_known
+from .stats import ClassStats, counted_rows, as_float64, nearest_class_mean, within_is_known
 
 # %% ../nbs/api/10_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
@@ -176,13 +176,13 @@ def _check_classifier(weight, bias, dim, device)->tuple[Tensor|None, Tensor|None
     weight = check_features(weight, "weight")
     if weight.shape[1] != dim:
         raise InputError(f"weight must be (K, {dim}) as the features have {dim} columns, got {tuple(weight.shape)}")
-    weight = double(weight, device)
+    weight = as_float64(weight, device)
     if bias is None: return weight, weight.new_zeros(len(weight))
     bias = as_tensor(bias)
     if bias.shape != weight.shape[:1]:
         raise InputError(f"bias must be ({len(weight)},) as weight is {tuple(weight.shape)}, got shape "
                          f"{tuple(bias.shape)}")
-    return weight, double(check_features(bias[None], "bias")[0], device)
+    return weight, as_float64(check_features(bias[None], "bias")[0], device)
 
 def _select(counts: Tensor, classes)->Tensor: # int64 labels of the classes to measure
     "All classes, or those asked for; an `InputError` that names the empty ones."
@@ -256,7 +256,7 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
     y = check_labels(labels, len(x), None if weight is None else len(weight), device=device, ignore_index=ignore_index)
     counts = count_classes(y, None if weight is None else len(weight))
     ignored = len(y) - int(counts.sum())
-    origin = double(x[(y >= 0).nonzero()[:256, 0].to(x.device)] if ignored else x[:256], device).mean(0)
+    origin = as_float64(x[(y >= 0).nonzero()[:256, 0].to(x.device)] if ignored else x[:256], device).mean(0)
     sums = _class_sums(x, y, origin, len(counts), ignored > 0)
     if not sums.isfinite().all():
         check_features(x.masked_fill((y < 0)[:, None].to(x.device), 0) if ignored else x)
@@ -313,7 +313,7 @@ def _tally(m: CollapseMetrics, features, labels, weight, bias, ignore_index)->Te
     x = check_features(features, finite=False)
     x, y, _ = counted_rows(x, check_labels(labels, len(x), device=m.class_means.device, ignore_index=ignore_index))
     if not len(y): return torch.zeros(3, dtype=torch.int64, device=y.device)
-    x = double(x, y.device)
+    x = as_float64(x, y.device)
     if not torch.isin(y, m.classes).all():
         raise InputError(f"batches must hold only classes that were measured, got class "
                          f"{int(y[~torch.isin(y, m.classes)][0])}")

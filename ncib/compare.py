@@ -18,9 +18,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from . import __version__
-from .base import short_names, tqdm
 from .collapse import collapse_metrics_from_stats
-from .core import InputError, as_tensor, atomic_write, check_features, check_labels, read_json, write_json, write_text
+from .core import (InputError, as_tensor, atomic_write, check_features, check_labels, read_json, short_names,
+                       tqdm, write_json, write_text)
 from .plots import plot_dendrogram, plot_matrices
 from .report import _explained, _image, _of_layer, _page, _switch, _table, _terms_list, _write_page
 from .runs import Run, load_tensors, save_tensors

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['as_tensor', 'warn_once', 'check_features', 'as_labels', 'check_labels', 'named_classes', 'count_classes', 'same_kind',
-           'resolve_device', 'generator', 'fixed_seed', 'ranks', 'processes', 'on_first_rank', 'to_bits',
+           'resolve_device', 'generator', 'fixed_seed', 'rank_and_size', 'process_device', 'on_first_rank', 'to_bits',
            'atomic_write', 'write_text', 'write_json']
 
 # %% ../nbs/api/01_core.ipynb #090ee6c6
@@ -15,11 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch, torch.distributed as dist
 from torch import Tensor
-from .base import InputError, read_json
-
-# %% ../nbs/api/01_core.ipynb #4d039013
-def _one_line(error)->str: # kind and first line of an error's text
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
+from .base import (InputError, OrOwn, ProgressLines, deprecated, did_you_mean, one_line, read_json,  # to be had here too
+                       short_names, tqdm)
 
 # %% ../nbs/api/01_core.ipynb #24fc0b3c
 # a read-only array's memory, not said to be read-only: torch warns of what it cannot write to, and nothing here writes
@@ -184,15 +181,15 @@ def fixed_seed(*path: int, # as for `generator`
         yield
 
 # %% ../nbs/api/01_core.ipynb #41ba7c20
-def ranks()->tuple[int, int]: # this process's rank, and how many processes there are: (0, 1) outside of torch.distributed
-    "Rank and number of processes."
+def rank_and_size()->tuple[int, int]: # (0, 1) outside of torch.distributed
+    "This process's rank, and how many processes there are."
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 _groups = itertools.count()
 
 @contextlib.contextmanager
-def processes(device: "str|torch.device" = "auto", # as for `resolve_device`; with several processes without a number, for each takes a GPU of its own
-              )->Iterator[torch.device]: # this process's device, for a with statement
+def process_device(device: "str|torch.device" = "auto", # as for `resolve_device`; several processes: without a number
+                   )->Iterator[torch.device]: # this process's device, for a with statement
     """Under torchrun: the process group of all its processes (NCCL between GPUs, Gloo between CPUs), made and taken
     down unless the caller has made one. Otherwise only the device. `InputError` as `resolve_device`."""
     several = (dist.is_available() and (dist.is_initialized() or dist.is_torchelastic_launched()
@@ -202,7 +199,7 @@ def processes(device: "str|torch.device" = "auto", # as for `resolve_device`; wi
         if device.index is not None:
             raise InputError(f"device must be auto, cpu or cuda with several processes (each takes a GPU of its own), "
                              f"got {str(device)!r}")
-        device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', ranks()[0] % torch.cuda.device_count())}")
+        device = resolve_device(f"cuda:{os.environ.get('LOCAL_RANK', rank_and_size()[0] % torch.cuda.device_count())}")
         torch.cuda.set_device(device)
     if not several or dist.is_initialized(): yield device; return
     store, rank, size = next(dist.rendezvous("env://"))
@@ -217,7 +214,7 @@ def processes(device: "str|torch.device" = "auto", # as for `resolve_device`; wi
 def on_first_rank(do: Callable, # a function without arguments
                   )->object: # what it returned
     "`do()` on rank 0 alone; what it returns, or the `InputError` it raises, on every rank."
-    rank, size = ranks()
+    rank, size = rank_and_size()
     if size == 1: return do()
     answer = [None, None]
     if rank == 0:
@@ -273,3 +270,6 @@ def write_json(path: "str|Path", # replaces the file
         if isinstance(o, float) and not math.isfinite(o): return None
         return o
     write_text(path, json.dumps(plain(obj), indent=2, allow_nan=False) + "\n")
+
+# %% ../nbs/api/01_core.ipynb #95301437
+__getattr__ = deprecated(__name__, {"ranks": "rank_and_size", "processes": "process_device"})

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from .base import tqdm
-from .core import InputError, _one_line, read_json, resolve_device, write_json
+from .core import InputError, one_line, read_json, resolve_device, tqdm, write_json
 from .data import ImageData, class_folders, image_files, load_images, of_one_format, read_image
 from .layers import pooled, tapped
 from .models import find_checkpoints, fit_weights, layer_table, load_model, penultimate_layer, read_weights, weights_hash
@@ -98,7 +97,7 @@ def _prepare(images, transform, colour)->Callable: # (part, i) → (C, H, W) flo
             return x.expand(3, -1, -1) if colour and len(x) == 1 else x
         picture = Image.fromarray(pixels)
         try: x = transform(picture.convert("RGB") if colour else picture)
-        except Exception as e: raise InputError(f"preprocess fails on {images.where(part, i)} ({_one_line(e)})") from e
+        except Exception as e: raise InputError(f"preprocess fails on {images.where(part, i)} ({one_line(e)})") from e
         if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
             raise InputError(f"preprocess must give a float tensor (C, H, W), got "
                              f"{tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__}")
@@ -216,7 +215,7 @@ def _resolve(loaded, layers, x, num_classes)->list[str]:
     try:
         with torch.inference_mode(): out = loaded.net(x)
     except Exception as e:
-        raise InputError(f"{loaded.name} does not take images of shape {tuple(x.shape[1:])} ({_one_line(e)}); see "
+        raise InputError(f"{loaded.name} does not take images of shape {tuple(x.shape[1:])} ({one_line(e)}); see "
                          f"preprocess") from e
     if asked == ["auto"]:
         asked = ["output"]

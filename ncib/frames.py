@@ -21,9 +21,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from . import __version__
 from .arrays import ArrayRun
-from .base import tqdm
 from .copula import normal_scores
-from .core import InputError, check_features, check_labels, resolve_device, same_kind
+from .core import InputError, check_features, check_labels, resolve_device, same_kind, tqdm
 from .gib import GaussianIB
 from .plots import colours, dense, place_labels, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from .base import tqdm
 from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
-from .core import InputError, ranks
+from .core import InputError, rank_and_size, tqdm
 from .stats import ClassStats, sum_over_ranks
 
 # %% ../nbs/api/14_layers.ipynb #ded6e57e
@@ -114,7 +113,7 @@ def measure(model: nn.Module, # takes a batch of inputs
                                              else f.device)
                 stats[name].update(f, labels, ignore_index)
     if not stats: raise InputError("loader must give batches, got none")
-    together = all_ranks and ranks()[1] > 1
+    together = all_ranks and rank_and_size()[1] > 1
     if together:
         for s in stats.values(): s.all_reduce()
     heads = dict.fromkeys(layers, (None, None))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from .core import InputError, _one_line, fixed_seed, read_json
+from .core import InputError, one_line, fixed_seed, read_json
 from .layers import tapped
 from .nets import load_function
 
@@ -42,7 +42,7 @@ def _unpickled(file: Path)->dict[str, Tensor]:
     except Exception as e:
         more = ("holds more than weights, or is not a checkpoint of torch: it is not opened, because that could run "
                 "code; save its state_dict alone")
-        raise InputError(f"{file} {more} ({_one_line(e)})") from None
+        raise InputError(f"{file} {more} ({one_line(e)})") from None
     while isinstance(found, dict):
         inner = next((k for k in _nested if isinstance(found.get(k), dict)), None)
         if inner is None: break
@@ -188,7 +188,7 @@ def _extra(package, extra):
 
 def _offline(spec, error):
     raise InputError(f"the pretrained weights of {spec} are not on this machine and could not be fetched, which needs "
-                     f"the network ({_one_line(error)}); give a file with weights, or weights none for random "
+                     f"the network ({one_line(error)}); give a file with weights, or weights none for random "
                      f"initialisation") from None
 
 def _torchvision(spec, name, pretrained)->LoadedModel:
@@ -223,7 +223,7 @@ def _hf(spec, name, pretrained)->LoadedModel:
                   else transformers.AutoConfig.from_pretrained(name, trust_remote_code=False))
     except Exception as e:
         raise InputError(f"the configuration of {spec} is not on this machine and could not be fetched, which needs "
-                         f"the network ({_one_line(e)}); a folder works, and with weights none a kind of network, as "
+                         f"the network ({one_line(e)}); a folder works, and with weights none a kind of network, as "
                          f"in hf:vit") from None
     make = (transformers.AutoModelForImageClassification
             if type(config) in transformers.AutoModelForImageClassification._model_mapping else transformers.AutoModel)
@@ -253,7 +253,7 @@ def _exported(spec)->LoadedModel:
     except InputError: raise
     except Exception as e:
         raise InputError(f"{file} is not an archive that this torch's torch.export.load reads "
-                         f"({_one_line(e)})") from None
+                         f"({one_line(e)})") from None
     inputs = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"
               and n.name in program.graph_signature.user_inputs]
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
@@ -264,7 +264,7 @@ def _exported(spec)->LoadedModel:
 def _own(spec)->LoadedModel:
     make = load_function(spec, "model")
     try: net = make()
-    except Exception as e: raise InputError(f"model {spec!r} cannot be made ({_one_line(e)})") from e
+    except Exception as e: raise InputError(f"model {spec!r} cannot be made ({one_line(e)})") from e
     if not isinstance(net, nn.Module):
         raise InputError(f"model {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
     return LoadedModel(spec, net, getattr(make, "preprocess", None) or getattr(net, "preprocess", None))

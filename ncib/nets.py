@@ -14,8 +14,7 @@ import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet
-from .base import OrOwn
-from .core import InputError, _one_line, fixed_seed, generator, ranks
+from .core import InputError, OrOwn, fixed_seed, generator, one_line, rank_and_size
 
 # %% ../nbs/api/31_nets.ipynb #6f6f2fc9
 class _Block(nn.Module):
@@ -106,7 +105,7 @@ def load_function(spec: str, # `module:function` or `file.py:function`
             try: found.loader.exec_module(m)
             except BaseException: del sys.modules[key]; raise
     except Exception as e:
-        raise InputError(f"{what} {spec!r}: module {module!r} cannot be imported ({_one_line(e)})") from e
+        raise InputError(f"{what} {spec!r}: module {module!r} cannot be imported ({one_line(e)})") from e
     if not callable(f := getattr(m, name, None)):
         raise InputError(f"{what} {spec!r}: {module} has no function {name!r}; there is "
                          f"{', '.join(k for k, v in vars(m).items() if callable(v) and not k.startswith('_')) or 'none'}")
@@ -117,7 +116,7 @@ def _own_backbone(spec, shape)->tuple[nn.Module, int]:
     "A user's backbone for images of `shape`, and its width, which one batch tells."
     make = load_function(spec, "backbone")
     try: net = make(shape=shape) if "shape" in inspect.signature(make).parameters else make()
-    except Exception as e: raise InputError(f"backbone {spec!r} cannot be made ({_one_line(e)})") from e
+    except Exception as e: raise InputError(f"backbone {spec!r} cannot be made ({one_line(e)})") from e
     if not isinstance(net, nn.Module):
         raise InputError(f"backbone {spec!r} must return a torch.nn.Module, got {type(net).__name__}")
     was = {m: m.training for m in net.modules()}
@@ -125,7 +124,7 @@ def _own_backbone(spec, shape)->tuple[nn.Module, int]:
         with torch.no_grad(): out = net.eval()(torch.zeros(2, *shape))
     except Exception as e:
         raise InputError(f"backbone {spec!r} does not take images of shape (2, {', '.join(map(str, shape))}) "
-                         f"({_one_line(e)})") from e
+                         f"({one_line(e)})") from e
     for m, training in was.items(): m.training = training
     if not isinstance(out, Tensor): raise InputError(f"backbone {spec!r} must give a tensor, got {type(out).__name__}")
     if out.ndim != 2 or len(out) != 2 or not out.shape[1]:
@@ -176,7 +175,7 @@ class Encoder(nn.Module):
         with fixed_seed(0, 6):
             try: out = net(x)
             except Exception as e:
-                raise InputError(f"{name} fails on a training batch of shape {tuple(x.shape)} ({_one_line(e)})") from e
+                raise InputError(f"{name} fails on a training batch of shape {tuple(x.shape)} ({one_line(e)})") from e
             if tuple(out.shape) != (8, self.feature_dim):
                 raise InputError(f"{name} must give (n, {self.feature_dim}) features in training too, got shape "
                                  f"{tuple(out.shape)} for 8 images")
@@ -239,7 +238,7 @@ def extract_features_together(encoder: Encoder, # the same weights on every rank
                               )->"tuple[Tensor, Tensor]|None": # as `extract_features` on rank 0, nothing on the others
     """Features of all images, every rank working on its share. Raises `InputError` if there are fewer images than
     processes."""
-    rank, size = ranks()
+    rank, size = rank_and_size()
     if size == 1: return extract_features(encoder, images)
     shares = images.tensor_split(size)
     if not len(shares[-1]): raise InputError(f"{len(images)} images cannot be shared by {size} processes")

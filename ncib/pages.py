@@ -12,8 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from .base import short_names
-from .core import InputError
+from .core import InputError, short_names
 from .beta_frames import BetaFrames
 from .frames import CheckpointFrames, checkpoint_frames, modes_shown
 from .plots import separation_series

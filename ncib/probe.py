@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from .core import InputError, check_features, check_labels, count_classes, named_classes, same_kind
-from .stats import double
+from .stats import as_float64
 
 # %% ../nbs/api/12_probe.ipynb #c5a78e71
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class LinearProbe:
         if x.shape[1] != self.weight.shape[1]:
             raise InputError(f"features must have {self.weight.shape[1]} columns, got {x.shape[1]}")
         device = "cpu" if x.device.type == "mps" else x.device
-        w, b = (double(torch.as_tensor(t), device) for t in (self.weight, self.bias))
-        return torch.cat([double(c, device)@w.T + b for c in x.split(4096)])
+        w, b = (as_float64(torch.as_tensor(t), device) for t in (self.weight, self.bias))
+        return torch.cat([as_float64(c, device)@w.T + b for c in x.split(4096)])
 
     def predict(self,
                 features, # (m, d) any float dtype
@@ -60,12 +60,12 @@ class LinearProbe:
 
 # %% ../nbs/api/12_probe.ipynb #22471dde
 def _standardise(x: Tensor)->tuple[Tensor, Tensor, Tensor]: # (n, d) standardised in float32 or float64, (d,) mean, (d,) 1/std (0 for constant columns)
-    mean = sum(double(c, "cpu").sum(0) for c in x.split(4096))/len(x)
-    var = sum((double(c, "cpu") - mean).square().sum(0) for c in x.split(4096))/len(x)
+    mean = sum(as_float64(c, "cpu").sum(0) for c in x.split(4096))/len(x)
+    var = sum((as_float64(c, "cpu") - mean).square().sum(0) for c in x.split(4096))/len(x)
     # spread below rounding: a constant column
     scale = torch.where(var > (1e-12*mean).square(), var.rsqrt(), 0.)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    z = torch.cat([((double(c, "cpu") - mean)*scale).to(x.device, dtype) for c in x.split(4096)])
+    z = torch.cat([((as_float64(c, "cpu") - mean)*scale).to(x.device, dtype) for c in x.split(4096)])
     return z, mean, scale
 
 def _objective(theta: np.ndarray, z: Tensor, y: Tensor, l2: float)->tuple[float, np.ndarray, float]: # F, its gradient, cross-entropy alone

@@ -10,8 +10,7 @@ import base64, html, re
 from pathlib import Path
 
 import numpy as np
-from .base import short_names
-from .core import InputError, write_text
+from .core import InputError, short_names, write_text
 from .pages import timeline_fragment
 from .plots import plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity, plot_shortfall, plot_transitions, separation_series, themed_svg, _chance, _percent
 from .timeline import Timeline

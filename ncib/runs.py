@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from . import __version__
-from .base import tqdm
 from .config import read_config
-from .core import InputError, _one_line, atomic_write, check_features, check_labels, ranks, read_json, resolve_device, write_json, write_text
+from .core import (InputError, atomic_write, check_features, check_labels, one_line, rank_and_size, read_json,
+                       resolve_device, tqdm, write_json, write_text)
 from .data import ImageData, load_images
 from .nets import Encoder, backbones, extract_features
 
@@ -219,7 +219,7 @@ class Run:
         try: net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
         except RuntimeError as e:
             raise InputError(f"{self.file('checkpoints', epoch)} does not fit backbone {c['backbone']} "
-                             f"({_one_line(e)})") from None
+                             f"({one_line(e)})") from None
         return net.to(device).eval()
 
     def log_rows(self)->list[dict]:
@@ -266,7 +266,7 @@ def environment(device: torch.device, # that the run computes on
     gpu = {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if device.type == "cuda" else {}
     return {"ncib": __version__, **{p: version(p) for p in ("torch", "torchvision", "numpy")},
             "python": platform.python_version(), "machine": platform.machine(), "device": str(device), **gpu,
-            "processes": ranks()[1], "threads": torch.get_num_threads(),
+            "processes": rank_and_size()[1], "threads": torch.get_num_threads(),
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 def about_images(data: ImageData, # as loaded

@@ -16,7 +16,7 @@ from .cca import canonical_correlations, cca_from_covariance
 from .core import InputError, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
 from .identifiability import distance_ranks, rank_correlation, _held_out
-from .stats import ClassStats, JointStats, double
+from .stats import ClassStats, JointStats, as_float64
 from .transitions import separation
 
 # %% ../nbs/api/28_similarity.ipynb #a3c348ce
@@ -63,11 +63,11 @@ class EncoderStats:
         if len(x) < 3*folds: raise InputError(f"{name} must have at least {3*folds} rows, got {len(x)}")
         fold, (n, d), k = _deal(len(x), folds), x.shape, int(y.max()) + 1
         if k < 2: raise InputError(f"labels must name at least 2 classes, got {k}")
-        origin = double(x[torch.linspace(0, n - 1, min(n, 256)).long()]).mean(0)
+        origin = as_float64(x[torch.linspace(0, n - 1, min(n, 256)).long()]).mean(0)
         sums, grams, squares = (torch.zeros(*shape, dtype=torch.float64)
                                 for shape in ((folds*k, d), (folds, d, d), (k,)))
         for rows in _blocks(n, d):
-            c = double(x[rows]) - origin
+            c = as_float64(x[rows]) - origin
             sums.index_add_(0, fold[rows]*k + y[rows], c)
             squares.index_add_(0, y[rows], c.square().sum(1))
             for f in range(folds): grams[f].addmm_(c[fold[rows] == f].T, c[fold[rows] == f])
@@ -134,7 +134,7 @@ def cross_moments(x, # (n, d_x) features of one encoder, in the order of its sta
     fold = _deal(len(x), len(a.counts))
     out = torch.zeros(len(a.counts), a.dim, b.dim, dtype=torch.float64)
     for rows in _blocks(len(x), max(a.dim, b.dim)):
-        u, v = double(x[rows]) - a.origin, double(y[rows]) - b.origin
+        u, v = as_float64(x[rows]) - a.origin, as_float64(y[rows]) - b.origin
         for f in range(len(out)): out[f].addmm_(u[fold[rows] == f].T, v[fold[rows] == f])
     return out
 

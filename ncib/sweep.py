@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from . import __version__
-from .base import tqdm
-from .core import InputError, atomic_write, read_json, write_json
+from .core import InputError, atomic_write, read_json, tqdm, write_json
 from .data import load_images
 from .runs import Run
 from .timeline import Timeline, analyze

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 from .arrays import ArrayRun, array_runs
-from .base import tqdm
 from .collapse import collapse_metrics
 from .config import read_analysis
-from .core import InputError, atomic_write, check_features, generator, read_json, resolve_device, write_json
+from .core import InputError, atomic_write, check_features, generator, read_json, resolve_device, tqdm, write_json
 from .gib import GaussianIB
 from .identifiability import held_out_correlations
 from .probe import linear_probe

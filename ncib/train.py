@@ -15,9 +15,9 @@ import numpy as np
 import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from .base import tqdm
 from .config import TrainConfig, recipe, recipes
-from .core import InputError, _one_line, check_labels, fixed_seed, generator, on_first_rank, processes, ranks
+from .core import (InputError, check_labels, fixed_seed, generator, on_first_rank, one_line, process_device,
+                       rank_and_size, tqdm)
 from .data import ImageData, _chosen, augment, load_images, noisy_labels, subset
 from .losses import nt_xent_loss, supcon_loss
 from .nets import Encoder, backbones, extract_features_together
@@ -36,7 +36,7 @@ def checkpoint_epochs(epochs: int, # length of the training
 # %% ../nbs/api/39_train.ipynb #4d3fc989
 def _average_running_statistics(net: nn.Module):
     "Each rank's batch normalisation has seen its own images: the mean over ranks is what the run keeps."
-    size = ranks()[1]
+    size = rank_and_size()[1]
     for m in net.modules() if size > 1 else ():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             for b in (m.running_mean, m.running_var): dist.all_reduce(b); b /= size
@@ -76,7 +76,7 @@ class _Objective(nn.Module):
         return self.encoder.project(features) if self.classifier is None else self.classifier(features)
 
 def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all ranks together
-    size, y = ranks()[1], labels.repeat(config.views)
+    size, y = rank_and_size()[1], labels.repeat(config.views)
     if config.loss == "cross-entropy": return F.cross_entropy(out.float(), y)*(len(labels)*size/batch)
     group = size > 1 or None
     if config.loss == "nt-xent":
@@ -106,7 +106,7 @@ def _same_strides(optimizer, group)->bool: # what the fused update asks for; the
 def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float:
     "One pass in epoch 1, 2, …; the mean loss in nats."
     net.train()
-    (rank, size), device = ranks(), labels.device
+    (rank, size), device = rank_and_size(), labels.device
     stream = config.images == "host" or data.train.device != device
     g = generator(config.seed, 2, epoch, device=device)
     if size == 1: order = torch.randperm(len(labels), generator=g, device=device)
@@ -215,10 +215,10 @@ def _check_growth(config, shape): # a network with a fixed size of input says so
         with torch.no_grad(): net(torch.zeros(2, shape[0], *small))
     except Exception as e:
         raise InputError(f"start_scale {config.start_scale}: backbone {config.backbone!r} does not take images of "
-                         f"{small[0]} × {small[1]} pixels ({_one_line(e)})") from e
+                         f"{small[0]} × {small[1]} pixels ({one_line(e)})") from e
 
 def _check_ranks(config, n, device):
-    size = ranks()[1]
+    size = rank_and_size()[1]
     smallest = n//math.ceil(n/config.batch_size)
     if smallest < size:
         raise InputError(f"batch_size {config.batch_size} over {n} training images gives batches of {smallest}, which "
@@ -238,7 +238,7 @@ def train(config: TrainConfig, # what to train
     and processes. Raises `InputError` if the data cannot be used, if `out` holds something else or a run of another
     configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own
     cannot be trained, and if the loss becomes NaN or infinite."""
-    with processes(config.device) as device, contextlib.ExitStack() as held:
+    with process_device(config.device) as device, contextlib.ExitStack() as held:
         data = subset(data or load_images(config.data, **config.reading()), config.train_size, config.imbalance)
         labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
         if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
@@ -270,7 +270,7 @@ def train(config: TrainConfig, # what to train
     return run
 
 def _fit(config, run, data, labels, recorded, device, progress): # recorded: which training images have features kept; None: all
-    first, several = ranks()[0] == 0, ranks()[1] > 1
+    first, several = rank_and_size()[0] == 0, rank_and_size()[1] > 1
     kind = data.kind if config.augmentation == "auto" else config.augmentation
     half = half_precision(config, device)
     encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,

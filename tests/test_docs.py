@@ -22,6 +22,7 @@ pytest.importorskip("nbdev")
 import yaml
 from fastcore.docments import docments
 from ncib.cli import main, parser
+from show_api import layers, public_members, with_texts_of_layers
 
 NBS = ROOT/"nbs"
 NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -164,9 +165,10 @@ def undocumented(name: str, obj) -> list[str]:
     """What a reader of the API page of a function or class would miss: a summary, a text beside a parameter or field,
     the kind of the result."""
     out = [] if (inspect.getdoc(obj) if inspect.isfunction(obj) else obj.__doc__) else [f"{name} has no docstring"]
-    takes = obj if inspect.isfunction(obj) else obj if dataclasses.is_dataclass(obj) else vars(obj).get("__init__")
+    takes = obj if inspect.isfunction(obj) else obj if dataclasses.is_dataclass(obj) else obj.__init__ if any("__init__" in vars(c) for c in layers(obj)) else None
     if takes is not None:
         described = docments(takes, full=True, returns=True, args_kwargs=True)
+        if dataclasses.is_dataclass(obj): described = with_texts_of_layers(described, obj)
         helped = ({f.name for f in dataclasses.fields(obj) if f.metadata.get("help")} if dataclasses.is_dataclass(obj)
                   else set())
         out += [f"{name}: {p} has no text" for p, d in described.items()
@@ -176,8 +178,7 @@ def undocumented(name: str, obj) -> list[str]:
         if inspect.isfunction(obj) and gives_a_value(obj) and nothing:
             out.append(f"{name}: the result has no type")
     if inspect.isclass(obj):
-        for k, v in vars(obj).items():
-            if k.startswith("_"): continue
+        for k, v in public_members(obj).items():
             if isinstance(v, property) or hasattr(v, "attrname"):
                 if not inspect.getdoc(v): out.append(f"{name}.{k} has no docstring")
             elif inspect.isfunction(f := getattr(v, "__func__", v)): out += undocumented(f"{name}.{k}", f)
