@@ -1,4 +1,5 @@
-"""Everything is in pyproject.toml but the long description: README.md has links relative to the repository, and the package index needs whole ones."""
+"""Everything is in pyproject.toml but the long description: README.md has links relative to the repository, and the
+package index needs whole ones."""
 import re
 import tomllib
 from pathlib import Path
@@ -16,7 +17,8 @@ def page(notebook: str) -> str:
 
 
 def whole(link: re.Match) -> str:
-    "A link of README.md as it works outside the repository: notebooks are pages of the site, pictures come raw, other files are shown by the code host."
+    """A link of README.md as it works outside the repository: notebooks are pages of the site, pictures come raw, other
+    files are shown by the code host."""
     image, text, target = link.groups()
     if target.startswith(("https://", "http://", "#", "mailto:")): return link[0]
     if image: return f"![{text}]({URLS['Source'].replace('github.com', 'raw.githubusercontent.com')}/main/{target})"

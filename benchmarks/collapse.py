@@ -40,7 +40,8 @@ def rival(folder, x, y, weight, batch):
     try:
         from neural_collapse.accumulate import CovarAccumulator, DecAccumulator, MeanAccumulator, VarNormAccumulator
         from neural_collapse.kernels import kernel_stats, log_kernel
-        from neural_collapse.measure import clf_ncc_agreement, covariance_ratio, self_duality_error, simplex_etf_error, variability_cdnv
+        from neural_collapse.measure import (clf_ncc_agreement, covariance_ratio, self_duality_error,
+                                             simplex_etf_error, variability_cdnv)
     except ImportError: return None
     K, d = weight.shape
     parts = [slice(i, i + batch) for i in range(0, len(x), batch)]
@@ -124,8 +125,8 @@ def main():
                    median={k: statistics.median(t) for k, t in times.items()}, nc1_error=abs(ours/exact - 1))
         row["over_floor"] = row["least"]["ncib"]/row["least"]["floor"]
         if "rival" in runs:
-            row["rival_over_ncib"], row["rival_nc1_error"] = (row["least"]["rival"]/row["least"]["ncib"],
-                                                              abs(theirs/exact - 1))
+            row["rival_over_ncib"], row["rival_nc1_error"] = (
+                row["least"]["rival"]/row["least"]["ncib"], abs(theirs/exact - 1))
         del x, y, runs
         if not a.no_memory: row["peak_mb"] = {k: peak(a, k, size) for k in times}
         results["sizes"].append(row)

@@ -35,16 +35,41 @@ from ncib.timeline import analyze
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-MEASURE = """(label) => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), slider = e.querySelector(`input[type=range][aria-label="${label}"]`), channel = new MessageChannel(); let start = 0; window.steps = [];
+MEASURE = """(label) => {
+    const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1);
+    const slider = e.querySelector(`input[type=range][aria-label="${label}"]`), channel = new MessageChannel();
+    let start = 0;
+    window.steps = [];
     slider.addEventListener('keydown', () => { start = performance.now(); }, true);
-    slider.addEventListener('input', () => requestAnimationFrame(() => { channel.port1.onmessage = () => window.steps.push(performance.now() - start); channel.port2.postMessage(0); }));
-    slider.focus(); }"""
-SWITCH = """async () => { const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), times = [], wait = (ms) => new Promise((f) => setTimeout(f, ms));
-    for (let i = 0; i < 12; i++) { const channel = new MessageChannel(), start = performance.now(), done = new Promise((f) => { channel.port1.onmessage = f; });
-        e.querySelector(`input[type=radio][value=${i % 2 ? 'backbone' : 'head'}]`).click(); requestAnimationFrame(() => channel.port2.postMessage(0)); await done; times.push(performance.now() - start); await wait(i ? 150 : 3000); }
-    return times.slice(2); }"""
-WAIT = """() => new Promise(done => { const start = performance.now(), n = document.querySelectorAll('.ncib svg').length, look = () => document.querySelectorAll('.ncib svg').length > n ? requestAnimationFrame(() => done(performance.now() - start)) : requestAnimationFrame(look);
-    const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1; window.jupyterapp.commands.execute('notebook:run-cell'); look(); })"""
+    slider.addEventListener('input', () => requestAnimationFrame(() => {
+        channel.port1.onmessage = () => window.steps.push(performance.now() - start);
+        channel.port2.postMessage(0);
+    }));
+    slider.focus();
+}"""
+SWITCH = """async () => {
+    const e = [...document.querySelectorAll('.ncib')].filter((e) => e.offsetParent).at(-1), times = [];
+    const wait = (ms) => new Promise((f) => setTimeout(f, ms));
+    for (let i = 0; i < 12; i++) {
+        const channel = new MessageChannel(), start = performance.now();
+        const done = new Promise((f) => { channel.port1.onmessage = f; });
+        e.querySelector(`input[type=radio][value=${i % 2 ? 'backbone' : 'head'}]`).click();
+        requestAnimationFrame(() => channel.port2.postMessage(0));
+        await done;
+        times.push(performance.now() - start);
+        await wait(i ? 150 : 3000);
+    }
+    return times.slice(2);
+}"""
+WAIT = """() => new Promise(done => {
+    const start = performance.now(), n = document.querySelectorAll('.ncib svg').length;
+    const look = () => document.querySelectorAll('.ncib svg').length > n
+        ? requestAnimationFrame(() => done(performance.now() - start)) : requestAnimationFrame(look);
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = notebook.widgets.length - 1;
+    window.jupyterapp.commands.execute('notebook:run-cell');
+    look();
+})"""
 
 
 def simulated_pair(folder, k, checkpoints, points, dim):
@@ -64,8 +89,12 @@ def simulated_pair(folder, k, checkpoints, points, dim):
 
 def start(page, source):
     "Time from starting a cell to the first picture in it, ms."
-    page.evaluate("""async (source) => { const notebook = window.jupyterapp.shell.currentWidget.content; notebook.activeCellIndex = notebook.widgets.length - 1;
-        await window.jupyterapp.commands.execute('notebook:insert-cell-below'); notebook.activeCell.model.sharedModel.setSource(source); }""", source)
+    page.evaluate("""async (source) => {
+        const notebook = window.jupyterapp.shell.currentWidget.content;
+        notebook.activeCellIndex = notebook.widgets.length - 1;
+        await window.jupyterapp.commands.execute('notebook:insert-cell-below');
+        notebook.activeCell.model.sharedModel.setSource(source);
+    }""", source)
     first = page.evaluate(WAIT)
     page.evaluate("async () => { const n = window.jupyterapp.shell.currentWidget.content; await "
                   "n.scrollToItem(n.widgets.length - 1, 'start'); }")
@@ -104,10 +133,10 @@ def main():
     for k, paths in pairs.items():
         CheckpointExplorer(*paths).layer = "head"
         reports[k] = write_report(analyze(*paths), folder/f"report-{k}.html")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from ncib.explore import BetaSweep, "
-                                                                             "CheckpointExplorer")],
-                                            metadata={"kernelspec": {"display_name": "python3", "language": "python",
-                                                                     "name": "python3"}}), folder/"bench.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("from ncib.explore import BetaSweep, CheckpointExplorer")],
+        metadata={"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}),
+        folder/"bench.ipynb")
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     token, env = (secrets.token_hex(8),
                   {**os.environ, **{f"JUPYTER_{n}_DIR": str(folder/n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")},
@@ -152,7 +181,8 @@ def main():
     finally:
         for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}",
                                                         timeout=5)):
-            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}", method="DELETE"), timeout=10)
+            end = f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}"
+            urllib.request.urlopen(urllib.request.Request(end, method="DELETE"), timeout=10)
         server.send_signal(signal.SIGTERM)
         try: server.wait(20)
         except subprocess.TimeoutExpired: server.kill()

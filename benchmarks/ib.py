@@ -1,6 +1,6 @@
 """Discrete information bottleneck: ncib against embo (and dit), all objectives I(X;T) − β I(T;Y) in nats, β in nats.
 
-    python benchmarks/ib.py                      speed and objective at |X|=64, |Y|=10, 50 β; then 50 random p(x,y) against embo
+    python benchmarks/ib.py                            |X|=64, |Y|=10, 50 β: speed and objective; 50 random p(x,y)
     python benchmarks/ib.py --large [--device cuda]    |X|=10,000, |Y|=100, 32 clusters, 256 β: time and certificate
 
 embo and dit are compared where they can be imported (pip install embo dit, or put their site-packages last on

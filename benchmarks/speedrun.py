@@ -69,8 +69,8 @@ def pass_seconds(config, data, batches=10)->dict: # by the share of the side in 
                  for part in ("train", "test")}
         with tempfile.TemporaryDirectory() as d:
             rows = train(few, Path(d)/"run", progress=False, data=dataclasses.replace(data, **small)).log_rows()
-        out[size] = min(r["seconds"] for r in rows[2:])*len(subset(data, config.train_size,
-                                                                   config.imbalance).train)/few.train_size
+        images = len(subset(data, config.train_size, config.imbalance).train)
+        out[size] = min(r["seconds"] for r in rows[2:])*images/few.train_size
     return out
 
 def training_seconds(config, data, passes)->float:
@@ -81,8 +81,8 @@ def training_seconds(config, data, passes)->float:
 def epochs_that_fit(config, data, minutes)->int:
     "At least one, at most those of the configuration."
     passes = pass_seconds(config, data)
-    return next((n for n in range(config.epochs, 1, -1) if training_seconds(dataclasses.replace(config, epochs=n), data,
-                                                                            passes) <= 60*minutes), 1)
+    seconds = lambda n: training_seconds(dataclasses.replace(config, epochs=n), data, passes)
+    return next((n for n in range(config.epochs, 1, -1) if seconds(n) <= 60*minutes), 1)
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -157,8 +157,8 @@ def main():
             for precision in a.precisions:
                 r = measure(a, device, backbone, batch, precision); rows.append(r)
                 print(f"{backbone} batch {batch} {precision}: {r['images_per_second']:,.0f} images/s, features of "
-                      f"{r['features_per_second']:,.0f} images/s" + (f", {r['peak_gib']:.1f} GiB" if r["peak_gib"]
-                                                                     else "")
+                      f"{r['features_per_second']:,.0f} images/s"
+                      + (f", {r['peak_gib']:.1f} GiB" if r["peak_gib"] else "")
                       + (f", plain loop {r['plain_images_per_second']:,.0f}, x{r['ratio']:.1f}" if "ratio" in r
                          else "") + "; " + ", ".join(f"{k} {v['share']:.0%}" for k, v in r["stages"].items()),
                       flush=True)

@@ -76,8 +76,8 @@ def part(table: pd.DataFrame, condition: str = "main", layer: str = "backbone", 
 
 def pairs(table: pd.DataFrame)->list[pd.DataFrame]: # each sorted by epoch
     "The checkpoints of each pair."
-    return [g.sort_values("epoch").reset_index(drop=True) for _, g in table.groupby(["condition", "seed_a", "seed_b"],
-                                                                                    sort=False)]
+    return [g.sort_values("epoch").reset_index(drop=True)
+            for _, g in table.groupby(["condition", "seed_a", "seed_b"], sort=False)]
 
 def ends(table: pd.DataFrame, last: bool = True)->pd.DataFrame: # one row per pair
     "The last checkpoint of each pair, or the first."
@@ -250,9 +250,8 @@ def c5(table: pd.DataFrame, num_classes: int)->Claim:
     with_ratio = lambda t: t.assign(sliced_wasserstein_ratio=t.sliced_wasserstein/t.sliced_wasserstein_reference)
     first, last = ({n: mean_interval(t[n]) for n in names}
                    for t in (with_ratio(ends(main, False)), with_ratio(ends(main))))
-    isotropic, cheap, gaussian = (last[n]["mean"] <= limit for n, limit in (("condition_number", CONDITION),
-                                                                            ("excess_rate", EXCESS),
-                                                                            ("sliced_wasserstein_ratio", GAUSSIAN)))
+    isotropic, cheap, gaussian = (last[n]["mean"] <= limit for n, limit in (
+        ("condition_number", CONDITION), ("excess_rate", EXCESS), ("sliced_wasserstein_ratio", GAUSSIAN)))
     cheap = cheap and bool(ends(main).excess_rate.notna().all())
     passed = [n for n, ok in (("isotropy", isotropic), ("Gaussianity", gaussian), ("excess rate", cheap)) if ok]
     return Claim("C5",

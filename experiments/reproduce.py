@@ -333,8 +333,9 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
-        more = {"key": key, "rows": [{} if pair.light else measure(a.features(e), b.features(e), pair.layer,
-                                                                   resolve_device(device)) for e in timeline.epochs]}
+        more = {"key": key, "rows": [
+            {} if pair.light else measure(a.features(e), b.features(e), pair.layer, resolve_device(device))
+            for e in timeline.epochs]}
         write_json(file, more)
     return labelled(pair, timeline, more["rows"])
 
@@ -496,8 +497,8 @@ def parser()->argparse.ArgumentParser:
     p = argparse.ArgumentParser(description="Trains, analyses and judges one experiment; the same command again goes "
                                             "on where it was stopped.",
                                 formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="experiments:\n" + "\n".join(f"  {name:18}{e.about}"
-                                                                    for name, e in EXPERIMENTS.items()))
+                                epilog="experiments:\n" + "\n".join(
+                                    f"  {name:18}{e.about}" for name, e in EXPERIMENTS.items()))
     p.add_argument("experiment", choices=tuple(EXPERIMENTS), metavar="EXPERIMENT", help="one of those below")
     p.add_argument("--out", metavar="DIR",
                    help="folder for weights, features and analyses (default: runs/reproduce/EXPERIMENT)")

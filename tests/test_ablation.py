@@ -45,9 +45,8 @@ def test_every_variant_is_a_configuration(ablation):
 def test_what_fits(ablation):
     data, passes = load_images("digits"), {(4, 4): 1., (8, 8): 4.}
     config = TrainConfig(epochs=10, start_scale=.5, grow_until=1.)
-    assert ablation.training_seconds(config, data, passes) == pytest.approx(sum(1. if s < 7 else 4.
-                                                                                for s in (4, 4, 4, 5, 5, 6, 6, 6, 7,
-                                                                                          7)))
+    assert ablation.training_seconds(config, data, passes) == pytest.approx(
+        sum(1. if s < 7 else 4. for s in (4, 4, 4, 5, 5, 6, 6, 6, 7, 7)))
     ablation.pass_seconds = lambda *_: {(8, 8): 4.}
     assert ablation.that_fits(TrainConfig(batch_size=64), data, 10., 3) == (3, int(len(data.train)*10/12))
 

@@ -219,9 +219,8 @@ def test_any_number_of_layers_of_any_names():
             and "the <last> layer<" not in page and all(f'"features_{i}":' in page for i in range(5)))
     assert explore.compare(t, analyze({"a": X, "layers": X}, {"a": Y, "layers": Y}, LABELS, progress=False),
                            progress=False).layers == ["layers"]
-    assert "must have a layer in common, got epoch, " in explore.compare(t,
-                                                                         analyze({"a": X}, {"a": Y}, LABELS,
-                                                                                 progress=False), progress=False).error
+    assert "must have a layer in common, got epoch, " in explore.compare(
+        t, analyze({"a": X}, {"a": Y}, LABELS, progress=False), progress=False).error
 
 
 def with_nan():

@@ -147,10 +147,9 @@ class Trains:
     """The Trainer, as far as a callback sees it: events by name with (args, state, control) and keywords; `log` writes
     the history, tells all callbacks and clears `should_log`."""
     def __init__(self, model):
-        self.model, self.callbacks, self.args, self.control, self.state = (model, [], SimpleNamespace(),
-                                                                           SimpleNamespace(should_log=False),
-                                                                           SimpleNamespace(epoch=0., global_step=0,
-                                                                                           log_history=[]))
+        self.model, self.callbacks, self.args, self.control, self.state = (
+            model, [], SimpleNamespace(), SimpleNamespace(should_log=False),
+            SimpleNamespace(epoch=0., global_step=0, log_history=[]))
     def add_callback(self, callback): self.callbacks.append(callback)
     def call_event(self, event, **kwargs):
         for c in self.callbacks:
@@ -311,14 +310,14 @@ def test_row_of_transformers(monkeypatch):
         def __init__(self, model=None, args=None, train_dataset=None):
             super().__init__(model); self.epochs = args.num_train_epochs
         def train(self): super().train(self.epochs)
-    arguments = lambda output_dir, num_train_epochs: SimpleNamespace(output_dir=output_dir,
-                                                                     num_train_epochs=num_train_epochs)
+    arguments = lambda output_dir, num_train_epochs: SimpleNamespace(
+        output_dir=output_dir, num_train_epochs=num_train_epochs)
     monkeypatch.setitem(sys.modules, "transformers",
                         SimpleNamespace(ResNetConfig=lambda num_labels: SimpleNamespace(num_labels=num_labels),
                                         ResNetForImageClassification=Model, Trainer=Trainer,
                                         TrainingArguments=arguments))
     space = {"images": None}
-    exec(snippets()["transformers"].replace("num_classes=10", f"num_classes={K}").replace("num_labels=10",
-                                                                                          f"num_labels={K}"), space)
+    exec(snippets()["transformers"].replace("num_classes=10", f"num_classes={K}")
+         .replace("num_labels=10", f"num_labels={K}"), space)
     assert ([h["epoch"] for h in space["collapse"].history] == [1, 2, 3, 4, 5]
             and len([h for h in space["trainer"].state.log_history if "collapse/backbone/nc3" in h]) == 5)

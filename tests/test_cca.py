@@ -198,8 +198,8 @@ class TestPrecision:
         det = lambda m: m[0][0]*m[1][1] - m[0][1]*m[1][0]
         def inv(m): d = det(m); return [[m[1][1]/d, -m[0][1]/d], [-m[1][0]/d, m[0][0]/d]]
         mul = lambda a, b: [[sum(a[i][k]*b[k][j] for k in range(2)) for j in range(2)] for i in range(2)]
-        sx, sxy, syx, sy = ([[s[i][j] for j in c] for i in r] for r, c in (((0, 1), (0, 1)), ((0, 1), (2, 3)),
-                                                                           ((2, 3), (0, 1)), ((2, 3), (2, 3))))
+        sx, sxy, syx, sy = ([[s[i][j] for j in c] for i in r] for r, c in (
+            ((0, 1), (0, 1)), ((0, 1), (2, 3)), ((2, 3), (0, 1)), ((2, 3), (2, 3))))
         m = mul(mul(inv(sx), sxy), mul(inv(sy), syx))
         product = 1 - m[0][0] - m[1][1] + det(m)                                 # (1 − ρ₁²)(1 − ρ₂²), exactly
         assert math.prod(cc.one_minus_rho2) == pytest.approx(float(product), rel=1e-6)

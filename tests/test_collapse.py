@@ -87,8 +87,8 @@ CASES = ["plain", "exact ETF, noise 1e-6", "offset 3e3", "covariance of conditio
 
 def assert_close(got, want, rtol, atol=0.):
     for k in want:
-        assert abs(got[k]
-                   - want[k]) <= rtol*abs(want[k]) + atol or math.isnan(got[k]) and math.isnan(want[k]), f"{k}: {got[k]!r} is not {want[k]!r}"
+        assert (abs(got[k] - want[k]) <= rtol*abs(want[k]) + atol
+                or math.isnan(got[k]) and math.isnan(want[k])), f"{k}: {got[k]!r} is not {want[k]!r}"
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype,rtol", [(np.float64, 1e-9), (np.float32, 1e-4)])

@@ -228,22 +228,22 @@ def through(ns):
 FORMULAS = {
     "SupConLoss(.1)(z, labels)": lambda ns: .1/.07*supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .1).mean(),
     "SupConLoss()(z, labels)": lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .07).mean(),
-    "SupConLoss(.1, base_temperature=.1)(z, labels)": lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]),
-                                                                        .1).mean(),
+    "SupConLoss(.1, base_temperature=.1)(z, labels)":
+        lambda ns: supcon(views(ns["z"]), each(ns["labels"], ns["z"]), .1).mean(),
     "SupConLoss(.1)(z)": lambda ns: .1/.07*supcon(views(ns["z"]), each(torch.arange(len(ns["z"])), ns["z"]), .1).mean(),
     "SupConLoss(.1)(z[:, :1], labels)": lambda ns: .1/.07*supcon(views(ns["z"][:, :1]), ns["labels"], .1).mean(),
     "SupConLoss(.1)(z, marked)": lambda ns: .1/.07*supcon(views(ns["z"]), each(ns["marked"], ns["z"]), .1).mean(),
 
     "SupConLoss(temperature=.1)(e, labels)": lambda ns: above_zero(supcon(unit_rows(ns["e"]), ns["labels"], .1)),
-    "SupConLoss(temperature=.1, reducer=MeanReducer())(e, labels)": lambda ns: supcon(unit_rows(ns["e"]), ns["labels"],
-                                                                                      .1).mean(),
+    "SupConLoss(temperature=.1, reducer=MeanReducer())(e, labels)":
+        lambda ns: supcon(unit_rows(ns["e"]), ns["labels"], .1).mean(),
     "SupConLoss(temperature=1, distance=DotProductSimilarity(normalize_embeddings=False))(e, "
     "labels)": lambda ns: above_zero(supcon(ns["e"], ns["labels"], 1)),
-    "SelfSupervisedLoss(NTXentLoss(.1))(e1, e2)": lambda ns: supcon(np.concatenate([unit_rows(ns["e1"]),
-                                                                                    unit_rows(ns["e2"])]),
-                                                                    np.tile(np.arange(len(ns["e1"])), 2), .1).mean(),
-    "DistributedLossWrapper(SupConLoss(temperature=.1))(e, labels)": lambda ns: above_zero(supcon(unit_rows(ns["e"]),
-                                                                                                  ns["labels"], .1)),
+    "SelfSupervisedLoss(NTXentLoss(.1))(e1, e2)":
+        lambda ns: supcon(np.concatenate([unit_rows(ns["e1"]), unit_rows(ns["e2"])]),
+                          np.tile(np.arange(len(ns["e1"])), 2), .1).mean(),
+    "DistributedLossWrapper(SupConLoss(temperature=.1))(e, labels)":
+        lambda ns: above_zero(supcon(unit_rows(ns["e"]), ns["labels"], .1)),
 
     "covariance_ratio(covar, means, mG)": lambda ns: nc1(classes(ns)),
     'covariance_ratio(covar, means, mG, "svd")': lambda ns: nc1(classes(ns)),

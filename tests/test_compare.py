@@ -64,11 +64,8 @@ class TestOnePair:
         a, b = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
         found, hand = pair_measures(a, b, cross_moments(x, y, a, b)), by_hand(x, y, labels)
         assert GaussianIB.fit(x, y).cca.tails > 1.2
-        assert {k: found[k] for k in ("significant", "separation", "shortfall_a",
-                                      "shortfall_b")} == pytest.approx({k: hand[k]
-                                                                        for k in ("significant", "separation",
-                                                                                  "shortfall_a", "shortfall_b")},
-                                                                       rel=1e-6)
+        assert {k: found[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")} == pytest.approx(
+            {k: hand[k] for k in ("significant", "separation", "shortfall_a", "shortfall_b")}, rel=1e-6)
 
     def test_labels_alone_are_the_features_with_class_means_as_rows(self):
         (x, labels), (y, _) = encoder(0), encoder(1)
@@ -107,8 +104,8 @@ class TestOnePair:
         plain, linear, rotation = found(y), found(y@maps["linear"]), found(y@maps["rotation"])
         assert all(linear[m] == pytest.approx(plain[m], rel=1e-6) for m in ("significant", "separation"))
         assert linear["cka"] != pytest.approx(plain["cka"], rel=1e-3)
-        assert all(rotation[m] == pytest.approx(plain[m], rel=1e-6) for m in ("significant", "separation", "cka",
-                                                                              "procrustes", "rsa", "shortfall_a"))
+        assert all(rotation[m] == pytest.approx(plain[m], rel=1e-6)
+                   for m in ("significant", "separation", "cka", "procrustes", "rsa", "shortfall_a"))
 
     def test_intervals_are_those_of_transitions(self):
         (x, labels), (y, _) = encoder(0), encoder(1)
@@ -130,8 +127,8 @@ class TestOnePair:
         for i in range(0, 400, 70): joint.update(x[i:i + 70], y[i:i + 70], labels[i:i + 70])
         g, rows = GaussianIB.fit(joint), GaussianIB.fit(x, y)
         assert np.allclose(g.excess, rows.excess, rtol=1e-9)
-        assert g.corner_shortfall(joint).share == pytest.approx(rows.corner_shortfall(x, labels, groups=0).share,
-                                                                rel=1e-6)
+        assert g.corner_shortfall(joint).share == pytest.approx(
+            rows.corner_shortfall(x, labels, groups=0).share, rel=1e-6)
         turned = g.swapped().corner_shortfall(joint.swapped())
         assert turned.share == pytest.approx(GaussianIB.fit(y, x).corner_shortfall(y, labels, groups=0).share, rel=1e-6)
         assert all(np.allclose(u, v) for u, v in zip(joint.swapped().covariance(),
@@ -173,9 +170,8 @@ class TestManyEncoders:
                                        rtol=1e-6, err_msg=str(given)[:80])
         assert "cannot tell" in compare(files, f[0].test_labels, progress=False).info["images"]
         assert compare(runs, epoch=0, part="train", layers=["head"], measures=["cka"],
-                       progress=False).matrix("cka").loc["a",
-                                                         "b"] == pytest.approx(linear_cka(*(r.features(0).train_head
-                                                                                            for r in short_pair)))
+                       progress=False).matrix("cka").loc["a", "b"] == pytest.approx(
+                           linear_cka(*(r.features(0).train_head for r in short_pair)))
 
     def test_what_is_done_is_not_done_again(self, four, tmp_path, monkeypatch):
         done = []
@@ -359,8 +355,8 @@ class TestCommand:
         files = [tmp_path/f"{n}.npy" for n in four[0]]
         status, out, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--measures",
                                     "cka", "rsa", "--names", "p", "q", "r", "s")
-        assert status == 0 and "labels alone" in out and Comparison.load(tmp_path/"out").names == ["p", "q", "r",
-                                                                                                   "s"], err
+        assert (status == 0 and "labels alone" in out
+                and Comparison.load(tmp_path/"out").names == ["p", "q", "r", "s"]), err
         status, _, err = self.run(capsys, *files, "--labels", tmp_path/"none.npy", "--out", tmp_path/"out")
         assert status == 1 and "none.npy is no .npy file" in err
         status, _, err = self.run(capsys, *files, "--labels", tmp_path/"y.npy", "--out", tmp_path/"out", "--names", "p",

@@ -332,8 +332,8 @@ def test_the_middle_square_is_cut_and_scaled(tmp_path):
 
 def test_a_folder_that_fits_is_read_as_before(tmp_path):
     write_folder(tmp_path, size=(6, 6))
-    assert load_images(tmp_path).fingerprint() == load_images(tmp_path, image_size=6, colour="rgb",
-                                                              skip_broken=True).fingerprint()
+    assert load_images(tmp_path).fingerprint() == load_images(
+        tmp_path, image_size=6, colour="rgb", skip_broken=True).fingerprint()
 
 
 @pytest.mark.parametrize("options, message", [(dict(image_size=0), "image_size must be at least 1"),

@@ -235,9 +235,8 @@ def test_the_sweeps_train_all_that_decides_needs(name, tmp_path, digits, monkeyp
     monkeypatch.setattr(decide, "images", lambda spec: digits)
     e = reproduce.EXPERIMENTS[name]
     tasks = reproduce.deciding(e, reproduce.recipe(e.recipe, **e.changes), e.seeds, tmp_path, False)
-    assert len({t.name for t in tasks}) == len(tasks) and {t.name.split("/")[0]
-                                                           for t in tasks} == set(e.decides) and all(j < i
-                                                               for i, t in enumerate(tasks) for j in t.needs)
+    assert (len({t.name for t in tasks}) == len(tasks) and {t.name.split("/")[0] for t in tasks} == set(e.decides)
+            and all(j < i for i, t in enumerate(tasks) for j in t.needs))
     names = [n for group, of in reproduce.groups(e).items() for n in reproduce.conditions(of.grid)]
     assert len(set(names)) == len(names)                        # a condition is known by its name in all tables
 

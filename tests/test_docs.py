@@ -153,9 +153,8 @@ def gives_a_value(function) -> bool:
     def walk(node):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.Lambda)): continue
-            if isinstance(child, (ast.Yield, ast.YieldFrom)) or (isinstance(child, ast.Return)
-                                                                 and child.value is not None):
-                return True
+            if (isinstance(child, (ast.Yield, ast.YieldFrom))
+                or (isinstance(child, ast.Return) and child.value is not None)): return True
             if walk(child): return True
         return False
     return walk(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0])

@@ -387,8 +387,8 @@ def test_checkpoints_of_every_layout_become_one_run(capsys, data, mine, tmp_path
 def test_epochs_in_names(tmp_path, trained):
     for name in ("e3_loss0.25.pt", "e4_loss0.20.pt", "best.pt"): torch.save(state(trained), tmp_path/name)
     assert list(find_checkpoints(tmp_path)) == [3, 4]
-    assert {e: p.name for e, p in find_checkpoints(tmp_path, r"loss0\.(\d+)").items()} == {20: "e4_loss0.20.pt",
-                                                                                           25: "e3_loss0.25.pt"}
+    assert ({e: p.name for e, p in find_checkpoints(tmp_path, r"loss0\.(\d+)").items()}
+            == {20: "e4_loss0.20.pt", 25: "e3_loss0.25.pt"})
     for pattern, message in ((r"e[", "is not a regular expression"), (r"e\d", "needs a group"),
                              (r"(e)", "not a whole number"), (r"nothing(\d)", "no epoch in the names")):
         with pytest.raises(InputError, match=message): find_checkpoints(tmp_path, pattern)
@@ -505,10 +505,8 @@ def timm_or_stand_in(monkeypatch):
         return small()
     made.create_model = create_model
     made.data.resolve_model_data_config = lambda net: {"input_size": (3, 16, 16)}
-    made.data.create_transform = (lambda input_size,
-                                  is_training: (lambda image: torch.from_numpy(np.asarray(image.resize(input_size[1:]),
-                                                                                          np.float32)).permute(2, 0, 1)
-                                                /255))
+    made.data.create_transform = lambda input_size, is_training: (
+        lambda image: torch.from_numpy(np.asarray(image.resize(input_size[1:]), np.float32)).permute(2, 0, 1)/255)
     monkeypatch.setitem(sys.modules, "timm", made); monkeypatch.setitem(sys.modules, "timm.data", made.data)
     return "tiny"
 
@@ -532,9 +530,8 @@ def transformers_or_stand_in(monkeypatch):
     made = types.ModuleType("transformers")
     made.CONFIG_MAPPING = {"resnet": Config}
     made.AutoConfig = types.SimpleNamespace(for_model=lambda name: Config(), from_pretrained=fetch)
-    made.AutoModelForImageClassification = types.SimpleNamespace(_model_mapping={Config: Net},
-                                                                 from_config=lambda config: Net(),
-                                                                 from_pretrained=fetch)
+    made.AutoModelForImageClassification = types.SimpleNamespace(
+        _model_mapping={Config: Net}, from_config=lambda config: Net(), from_pretrained=fetch)
     made.AutoModel, made.AutoImageProcessor = types.SimpleNamespace(), types.SimpleNamespace(from_pretrained=fetch)
     monkeypatch.setitem(sys.modules, "transformers", made)
     return "resnet"

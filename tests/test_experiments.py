@@ -478,9 +478,9 @@ def test_quick_goes_the_whole_way(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     check_results(tmp_path/"results")
     t = pd.read_csv(tmp_path/"results"/"timeline.csv")
-    assert t.condition.nunique() == sum(len(reproduce.conditions(reproduce.planned(g, reproduce.recipe("digits"),
-                                                                                   (0, 1), True)[0]))
-                                        for g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).values())
+    assert t.condition.nunique() == sum(
+        len(reproduce.conditions(reproduce.planned(g, reproduce.recipe("digits"), (0, 1), True)[0]))
+        for g in reproduce.groups(reproduce.EXPERIMENTS["digits"]).values())
     assert set(t.layer) == {"backbone", "head"} and set(t.copula) == {False, True}
     assert len(pd.read_csv(tmp_path/"results"/"cross.csv")) == 4
     before = {p: p.stat().st_mtime_ns for p in (tmp_path/"run").rglob("*.safetensors")}

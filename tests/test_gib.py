@@ -306,8 +306,8 @@ class TestCopula:
         x, y, labels = classes(n=200, d=12, twin=True)
         maps = lambda v: np.concatenate([np.exp(v[:, :4]), v[:, 4:8]**3, np.arctan(v[:, 8:])], 1)
         a, b = GaussianIB.fit(x, y, copula=copula), GaussianIB.fit(maps(x), maps(y), copula=copula)
-        assert (np.allclose(a.rho, b.rho, atol=1e-12) and np.allclose(a.transform(x, 2.), b.transform(maps(x), 2.),
-                                                                      atol=1e-10))
+        assert (np.allclose(a.rho, b.rho, atol=1e-12)
+                and np.allclose(a.transform(x, 2.), b.transform(maps(x), 2.), atol=1e-10))
         a, b = (GaussianIB.fit_class_paired(x, y, labels, copula=True),
                 GaussianIB.fit_class_paired(maps(x), maps(y), labels, copula=True))
         assert np.allclose(a.rho, b.rho, atol=1e-12)

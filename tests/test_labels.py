@@ -191,8 +191,8 @@ def test_all_else_is_refused_with_what_came_and_the_way_out(name, tmp_path):
         if kind == "too few" and name in WITHOUT_FEATURES or name == "layers.measure" and not array:
             continue
         with pytest.raises(InputError, match=message if name != "layers.measure"
-                           else message.replace(r"\(60, ", r"\(20, ").replace("wanted 60, got 59",
-                                                                              "wanted 40, got 39")):
+                           else message.replace(r"\(60, ", r"\(20, ")
+                           .replace("wanted 60, got 59", "wanted 40, got 39")):
             TAKE[name](X, y, tmp_path/kind)
 
 

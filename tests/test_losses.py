@@ -66,8 +66,8 @@ def test_value_and_gradient(kind, variant, T):
             got_grad, = torch.autograd.grad(got, x)
             exponent = 1/T if dtype == torch.float32 else 1.  # float32 similarities are known to 1e-7 of 1/T
             assert abs(got.double() - want) <= tol*max(abs(want), exponent)
-            assert (got_grad.double() - want_grad).abs().max() <= 20*tol*max(want_grad.abs().max(),
-                                                                             exponent*want_grad.abs().max(), exponent)
+            assert (got_grad.double() - want_grad).abs().max() <= 20*tol*max(
+                want_grad.abs().max(), exponent*want_grad.abs().max(), exponent)
 
 
 @pytest.mark.parametrize("variant", ["out", "in"])

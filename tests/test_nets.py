@@ -17,8 +17,8 @@ def pictures(n, channels, side, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 9), (13, 8), (28, 28), (32, 32), (96, 64)])
 def test_every_size_and_any_channels(channels, shape):
-    e = Encoder("conv", (channels, *shape), feature_dim=7).whiten(torch.randint(256, (4, channels, *shape),
-                                                                                dtype=torch.uint8))
+    e = Encoder("conv", (channels, *shape), feature_dim=7).whiten(
+        torch.randint(256, (4, channels, *shape), dtype=torch.uint8))
     f = e(torch.rand(2, channels, *shape))
     f.sum().backward()
     assert f.shape == (2, 7) and torch.isfinite(f).all() and torch.isfinite(e.backbone.layers[0][0].weight.grad).all()

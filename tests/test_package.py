@@ -69,8 +69,8 @@ def test_description_works_outside_the_repository(dist):
         for base in (PROJECT["urls"]["Source"] + "/blob/main/",
                      PROJECT["urls"]["Source"].replace("github.com", "raw.githubusercontent.com") + "/main/"):
             if link.startswith(base): assert (ROOT/link.removeprefix(base)).is_file(), link
-    pages = {PROJECT["urls"]["Documentation"] + "/" + re.sub(r"(^|/)\d+[a-z]?_", r"\1",
-                                                             p.relative_to(ROOT/"nbs").with_suffix(".html").as_posix())
+    pages = {PROJECT["urls"]["Documentation"] + "/"
+             + re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(ROOT/"nbs").with_suffix(".html").as_posix())
              for p in (ROOT/"nbs").rglob("*.ipynb")}
     assert not [link for link in links if link.startswith(PROJECT["urls"]["Documentation"] + "/") and link not in pages]
 

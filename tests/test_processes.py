@@ -60,8 +60,8 @@ def test_killed_and_resumed_with_two_processes(whole, tmp_path):
     path = tmp_path/"killed"
     process = torchrun(path, "--epochs", "6")
     log, until = path/"log.jsonl", time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < until and not (log.exists()
-                                                                       and log.read_text().count("\n") >= 2):
+    while (process.poll() is None and time.monotonic() < until
+           and not (log.exists() and log.read_text().count("\n") >= 2)):
         time.sleep(.02)
     process.terminate(); process.communicate(timeout=60)
     assert 1 <= len(Run(path).log_rows()) - 1 < 6, "killed in the middle"

@@ -144,8 +144,8 @@ def test_export_keeps_the_start(tmp_path):
     "nbdev writes the version into `__init__.py`, and nothing else."
     config = pytest.importorskip("nbdev.config")
     text = (ROOT/"ncib/__init__.py").read_text(encoding="utf-8")
-    assert (config._re_version.sub('__version__ = "9"', text) == text.replace(f'__version__ = "{ncib.__version__}"',
-                                                                              '__version__ = "9"')
+    assert (config._re_version.sub('__version__ = "9"', text)
+            == text.replace(f'__version__ = "{ncib.__version__}"', '__version__ = "9"')
             and len(config._re_version.findall(text)) == 1)
 
 
@@ -266,8 +266,8 @@ def test_ctrl_c_for_real(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening)
     log = tmp_path/"r/log.jsonl"
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and not (log.is_file()
-                                                                          and log.read_text().count("\n") >= 3):
+    while (process.poll() is None and time.monotonic() < deadline
+           and not (log.is_file() and log.read_text().count("\n") >= 3)):
         time.sleep(.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -288,8 +288,8 @@ def test_a_log_gets_whole_lines(monkeypatch):
         for _ in ProgressLines(range(1000), desc="fast"): now[0] += .001
     assert ("\r" not in err.getvalue()
             and err.getvalue().splitlines()
-            == [f"fast: {100*i} of 1000, {now[0]*i/10:.0f} s" + (f", about {now[0]*(1 - i/10):.0f} s to go" if i < 10
-                                                                 else "") for i in range(1, 11)])
+            == [f"fast: {100*i} of 1000, {now[0]*i/10:.0f} s"
+                + (f", about {now[0]*(1 - i/10):.0f} s to go" if i < 10 else "") for i in range(1, 11)])
     err = io.StringIO()
     with contextlib.redirect_stderr(err), ProgressLines(total=3, initial=1, desc="slow", unit="epoch") as bar:
         bar.set_postfix({"loss": "3.2"}, refresh=False)

@@ -159,9 +159,8 @@ def test_plateau_and_transitions_epochs(short_timeline):
     assert t.plateau_epoch() == 3 and any("no plateau has been reached" in v for v in t.verdict())
     # no plateau has been seen, and the gaps are not clear
     assert t.milestones() == {"count stays ≥ K−1": 2}
-    table["test_twin_count"], table["test_twin_count_share"], table["test_twin_separation_low"] = ([3, 9, 9, 9],
-                                                                                                   [.1, .97, 1., .96],
-                                                                                                   [1., 4., 4., 4.])
+    table["test_twin_count"], table["test_twin_count_share"], table["test_twin_separation_low"] = (
+        [3, 9, 9, 9], [.1, .97, 1., .96], [1., 4., 4., 4.])
     for s in "ab": table[f"test_accuracy_{s}"] = [.5, .995, .998, .999]
     assert t.milestones() == {"plateau begins": 1, "count stays ≥ K−1": 1, "K−1 with a clear gap": 1}
 
@@ -183,18 +182,16 @@ def test_the_verdict_says_only_what_was_measured(short_timeline):
     assert ("class direction" not in verdict(twin_significant=8)
             and "are not the class directions" in verdict(twin_class_alignment_last=.3))
     assert "without K−1 modes that stand apart clearly" in verdict(clear_transitions_epoch=None)
-    assert "In the head the first 9 modes are the class directions" in verdict(head=short_timeline.of("head").summary()
-                                                                               | {"twin_significant": 20,
-                                                                                  "twin_class_alignment_last": .97})
+    assert "In the head the first 9 modes are the class directions" in verdict(
+        head=short_timeline.of("head").summary() | {"twin_significant": 20, "twin_class_alignment_last": .97})
     one = verdict(checkpoints=1, num_classes=2)
     assert "only one checkpoint" in one and "The first mode is the class direction (" in one and "plateau" not in one
     assert ("has no place" in verdict(shortfall_last=float("nan"))
             and "short of what any code can tell" in verdict(shortfall_last=.1))
     assert "0.05 at the end" in verdict(first_epoch=10) and "NC1 2 at epoch 10" in verdict(first_epoch=10)
     none = ["No mode that x and y share can be told from noise."]
-    assert "no mode that x and y share can be told from noise" in verdict(transition_sentences=none, twin_significant=0,
-                                                                          all_transitions_epoch=None,
-                                                                          clear_transitions_epoch=None)
+    assert "no mode that x and y share can be told from noise" in verdict(
+        transition_sentences=none, twin_significant=0, all_transitions_epoch=None, clear_transitions_epoch=None)
 
 
 def test_figures_of_every_relevance(short_timeline):

@@ -154,9 +154,9 @@ def test_every_option_trains(tmp_path, change):
     config = dataclasses.replace(SHORT, epochs=1, checkpoints=1, **change)
     run = train(config, tmp_path/"run", progress=False)
     f = run.features(1)
-    assert len(f.train) == len(f.train_head) == min(change.get("feature_train_size", 1347),
-                                                    change.get("train_size",
-                                                               1347 if "imbalance" not in change else len(f.train)))
+    assert len(f.train) == len(f.train_head) == min(
+        change.get("feature_train_size", 1347),
+        change.get("train_size", 1347 if "imbalance" not in change else len(f.train)))
     assert (run.epochs == [0, 1] and torch.isfinite(f.train.float()).all()
             and f.train.shape == (len(f.train_labels), change.get("feature_dim", 64)))
     assert same_tensors(weights(run), weights(train(config, tmp_path/"run", progress=False)))
@@ -298,8 +298,8 @@ def test_base_temperature_scales_the_gradient_alone(tmp_path):
 def test_recipes():
     assert recipe("digits") == TrainConfig()
     r = recipe("supcon-cifar", data="digits", seed=3)
-    assert (r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data) == ("resnet50", 1000, 1024, .5, False,
-                                                                                      3, "digits")
+    assert ((r.backbone, r.epochs, r.batch_size, r.lr, r.nesterov, r.seed, r.data)
+            == ("resnet50", 1000, 1024, .5, False, 3, "digits"))
     assert learning_rate(r, 1.) == pytest.approx(.5e-3) and learning_rate(r, .01) == pytest.approx(.5)
     for name in recipes: recipe(name)
     with pytest.raises(InputError,
@@ -320,9 +320,8 @@ def test_nothing_in_an_epoch_waits_for_the_device(kind):
                                             "masked_select")):
                 seen.append(str(func))
             return func(*args, **(kwargs or {}))
-    data, config = (load_images("digits"), dataclasses.replace(SHORT, loss="cross-entropy", batch_size=32,
-                                                               **(dict(views=1, cutout=.25) if kind == "shift"
-                                                                  else {})))
+    data, config = load_images("digits"), dataclasses.replace(
+        SHORT, loss="cross-entropy", batch_size=32, **(dict(views=1, cutout=.25) if kind == "shift" else {}))
     data = dataclasses.replace(data, train=data.train[:128] if kind == "digits"
                                else data.train[:128].expand(-1, 3, -1, -1), train_labels=data.train_labels[:128])
     backbone, dim = ("conv", 256) if kind == "shift" else ("light", 64)
@@ -338,8 +337,8 @@ def test_features_of_other_images(tmp_path, short_pair):
     data = load_images("digits")
     other = dataclasses.replace(data, name="turned", train=data.train.flip(2), test=data.test.flip(2))
     a, b = (record_features(r, other, tmp_path/str(i), device="cpu", progress=False) for i, r in enumerate(short_pair))
-    assert (a.epochs == short_pair[0].epochs and torch.allclose(short_pair[0].encoder(3)(other.test),
-                                                                a.features(3).test, atol=1e-5))
+    assert (a.epochs == short_pair[0].epochs
+            and torch.allclose(short_pair[0].encoder(3)(other.test), a.features(3).test, atol=1e-5))
     timeline = analyze(a, b, progress=False)
     assert len(timeline.table) == len(a.epochs) and timeline.num_classes == 10
     before = {p: p.stat().st_mtime_ns for p in a.path.rglob("*.safetensors")}
@@ -531,9 +530,8 @@ def test_a_compiler_that_fails_costs_speed_only(tmp_path, short_pair):
     odd = dataclasses.replace(SHORT, batch_size=270)            # 5 batches of two sizes: two graphs
     plain = train(odd, tmp_path/"plain", progress=False, data=data)
     torch.compiler.reset()
-    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning,
-                                                                     match="torch.compile does not work here, which "
-                                                                           "costs speed only"):
+    warned = "torch.compile does not work here, which costs speed only"
+    with patch.object(torch, "compile", failing), cuda, pytest.warns(UserWarning, match=warned):
         run = train(odd, tmp_path/"run", progress=False, data=data)
     assert len(calls) > 1 and same_tensors(weights(plain), weights(run))
     with patch.object(torch, "compile", failing), pytest.raises(Exception, match="no compiler"):

@@ -34,8 +34,8 @@ def skewed(d, condition, seed=1):
 
 
 def close(a: Transitions, b: Transitions, rel=1e-6):
-    ends = [("separation", e) for e in ("value", "low", "high", "raw")] + [("level", e)
-                                                                           for e in ("value", "low", "high")]
+    ends = ([("separation", e) for e in ("value", "low", "high", "raw")]
+            + [("level", e) for e in ("value", "low", "high")])
     pairs = [[getattr(getattr(t, name), end) for t in (a, b)] for name, end in ends]
     same = a.count == b.count and a.significant == b.significant
     return same and all(u == pytest.approx(v, rel=rel) for u, v in pairs)

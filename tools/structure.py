@@ -1,4 +1,4 @@
-"""The house in numbers: who imports whom, and at what grain it is written.  python tools/structure.py [--all | --picture]
+"""The house in numbers: who imports whom, at what grain it is written.  python tools/structure.py [--all | --picture]
 
 Prints one line for each figure, its limit beside it, and what breaks a limit; ends with 1 if anything does. With --all
 it names every place, and with --picture it draws the house instead: see picture.py.
@@ -66,7 +66,8 @@ def crossings(place: dict[str, int], below: dict[str, set]) -> list[str]:
 
 def wide() -> list[str]:
     return [f"{file.relative_to(ROOT)}:{i} has {len(line)} columns" for pattern in WIDE
-            for file in sorted(ROOT.glob(pattern)) if file.name != "_modidx.py" and file.suffix in {".py", ".js", ".css"}
+            for file in sorted(ROOT.glob(pattern))
+            if file.name != "_modidx.py" and file.suffix in {".py", ".js", ".css"}
             for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if len(line) > WIDTH]
 
 
@@ -127,7 +128,8 @@ def main() -> int:
         ("floors", max(height.values()), 11, []),
         ("private names over a wall", private, 0, None),
         ("lines over 120 columns", wide(), 0, None),
-        ("longest exported cell, lines", max(lengths.values()), 60, [f"{k}: {n}" for k, n in lengths.items() if n > 60]),
+        ("longest exported cell, lines", max(lengths.values()), 60,
+         [f"{k}: {n}" for k, n in lengths.items() if n > 60]),
         ("median exported cell, lines", statistics.median(lengths.values()), 15, []),
         ("functions of more than 8 parameters", [f"{k}: {n}" for k, n in many.items()], 0, None),
         ("sentences over 40 words", long_sentences(), 0, None),
@@ -139,7 +141,9 @@ def main() -> int:
         failed |= over
         print(f"{name:48} {value:>6}" + ("" if limit is None else f"   (at most {limit})") + ("   <<<" if over else ""))
         if over and (len(why) <= 20 or "--all" in sys.argv): print(*(f"    {w}" for w in why), sep="\n")
-        elif over: print(*(f"    {n:4} in {k}" for k, n in Counter(re.split(r"[:, ]", w)[0] for w in why).most_common()), sep="\n")
+        elif over:
+            count = Counter(re.split(r"[:, ]", w)[0] for w in why)
+            print(*(f"    {n:4} in {k}" for k, n in count.most_common()), sep="\n")
     return int(failed)
 
 
