@@ -12,6 +12,7 @@ Gaussian classes, two .npy files that are mapped into memory, one process for ea
   story     the same with intervals from --groups groups of rows (left out with --groups 0)
   compare   ncib.compare of the two: significant modes, separation, shortfalls and CKA, each beside what labels alone
             give; two passes over the files
+  analyze   ncib.analyze of the two: all that a report shows, with intervals, sensitivity and held-out accuracy
 Memory is what the process holds itself (RssAnon, sampled every 20 ms) above what it held after the imports: mapped
 pages of the files, which the system takes back when it needs them, are told apart from it. Processor time is
 given beside wall time: on a busy machine only the former says something.
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-PARTS = ("products", "collapse", "pair", "story", "compare")
+PARTS = ("products", "collapse", "pair", "story", "compare", "analyze")
 
 def make(folder: Path, n: int, d: int, classes: int):
     "Classes and something within them that both encoders share; noise and a scale per column of each one's own."
@@ -46,6 +47,7 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
     from ncib.compare import compare
     from ncib.core import as_tensor
     from ncib.gib import GaussianIB
+    from ncib.timeline import analyze
     files = [folder/f"{i}.npy" for i in (1, 2)]
     x, y = (as_tensor(np.load(f, mmap_mode="c")) for f in files)
     labels = np.arange(len(x)) % classes
@@ -65,6 +67,9 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
         g = GaussianIB.fit(x, y)
         t, *corners = g.pair_story(g.swapped(), labels, groups if part == "story" else 0)
         told = {"significant": t.significant, "count": t.count, "shortfall": [c.share for c in corners]}
+    elif part == "analyze":
+        table = analyze(x, y, labels, progress=False).table.iloc[-1]
+        told = table[[c for c in table.index if c in ("test_accuracy", "test_twin_count", "test_twin_separation")]].to_dict()
     else:
         told = compare(dict(zip("ab", files)), labels, measures=["significant", "separation", "shortfall", "cka"],
                        workers=1, progress=False).table.iloc[0].drop(["layer", "a", "b"]).to_dict()
