@@ -23,11 +23,11 @@ from . import __version__
 from .arrays import ArrayRun
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind, tqdm
-from .gib import GaussianIB
+from .gib import GaussianIB, Relevance, fit_bottlenecks, relevances
 from .plots import colours, dense, place_labels, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
-from .timeline import Timeline, _bottlenecks, analyze, relevances
+from .timeline import Timeline, analyze
 
 # %% ../nbs/api/52_frames.ipynb #aac1d136
 def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of (anything, Y)
@@ -106,13 +106,13 @@ def mode_frames(runs, # as for `simplex_frames`
         for part in fa.parts:
             (x, y), (z, _) = fa.part(part, layer), fb.part(part, layer)
             x, z = x.to(device), z.to(device)
-            fits = _bottlenecks(x, z, y, copula)
+            fits = fit_bottlenecks(x, z, y, copula)
             for side, f, own in (("a", x, "x"), ("b", z, "y")):
                 for name in relevances:
-                    g, at = ((fits[name], own) if name != "labels"
+                    g, at = ((fits[name], own) if name != Relevance.labels
                              else (fits[name] if side == "a" else GaussianIB.fit_labels(f, y, copula=copula), "x"))
                     t, key, rows = (g.transitions(groups=0), f"{part}/{side}/{name}",
-                                    modes_shown(k) if name == "twin" else k - 1)
+                                    modes_shown(k) if name == Relevance.twin else k - 1)
                     put(i, f"{key}/excess", g.excess, rows, torch.inf)
                     put(i, f"{key}/means", mode_means(g, f, y, at), rows)
                     put(i, f"{key}/threshold", g.chance_excess)

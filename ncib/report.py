@@ -124,7 +124,7 @@ _terms = (
      "api/timeline.html#one-checkpoint"),
     ("Relevant: twin, paired, labels",
      "What the code should tell about: B's features of the same image, of another image of its class, or the label.",
-     "api/gib.html#what-y-is"),
+     "api/gib.html#three-choices-of-y"),
     ("IB gap at any rate",
      "(I*(rate) − I(T;Y))/I(X;Y) for T = sMX + noise, M the centred class means, I* the optimal curve; its maximum "
      "over the scale s.", "api/gib.html#distance-from-the-optimum"),
