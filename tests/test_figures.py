@@ -1,5 +1,4 @@
 "Figures that can be read: contrast in both themes, labels that cover nothing, and words that say what is seen."
-import io
 import re
 import xml.etree.ElementTree as ET
 
@@ -8,9 +7,19 @@ import pytest
 
 from ncib.base import short_names
 from ncib.frames import _Names, checkpoint_frames, plot_frame
-from ncib.plots import (place_labels, plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information,
-                        plot_matrices, plot_sensitivity, plot_shortfall,
-                        plot_transitions, themed_svg)
+from ncib.plots import (
+    place_labels,
+    plot_accuracy,
+    plot_collapse,
+    plot_cosines,
+    plot_gap,
+    plot_information,
+    plot_matrices,
+    plot_sensitivity,
+    plot_shortfall,
+    plot_transitions,
+    themed_svg,
+)
 from ncib.report import _explained, _plain, _seen, report_html
 
 PLOTS = (plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity, plot_shortfall,

@@ -3,8 +3,9 @@ import json
 import subprocess
 import sys
 
-import picture
 import pytest
+
+import picture
 import structure
 from sync import ROOT
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ncib.core import InputError
 from ncib.stats import ClassStats, JointStats, nearest_class_mean
