@@ -26,6 +26,7 @@ from .gib import CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussia
 from .ib import DiscreteIB
 from .plots import colours, dense, _draw_corner, _figure, _percent, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
+from .stats import class_means
 from .timeline import Timeline
 
 # %% ../nbs/api/53_beta_frames.ipynb #345e9100
@@ -57,7 +58,7 @@ def _plane(v, labels, k)->Tensor:
     "(m, 2) axes for variates v (n, m)."
     eye = torch.eye(v.shape[1], 2, dtype=torch.float64)
     if k < 2: return eye
-    means = torch.stack([v[labels == c].mean(0) for c in range(k)])
+    means = class_means(v, labels).means
     corners = simplex_vertices(k)
     return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)],
                                               eye)[0])

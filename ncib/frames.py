@@ -27,6 +27,7 @@ from .gib import GaussianIB, Relevance, fit_bottlenecks, relevances
 from .plots import colours, dense, place_labels, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
+from .stats import class_means
 from .timeline import Timeline, analyze
 
 # %% ../nbs/api/52_frames.ipynb #aac1d136
@@ -40,7 +41,7 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     if side not in ("x", "y"): raise InputError(f"side must be x or y, got {side!r}")
     x = check_features(features if bottleneck.reference is None else normal_scores(features))
     y = check_labels(labels, len(x), device=x.device)
-    means = torch.stack([x[y == c].double().mean(0) for c in y.unique()])
+    means = class_means(x, y).means
     transform = bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y
     v = torch.as_tensor(transform(same_kind(means, like=bottleneck.rho)))[:, :len(bottleneck.rho)].T
     top = v.gather(1, v.abs().argmax(1, keepdim=True))

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, noise_edge, _check_pair, _centred, _hidden_excess, _invert_spike, _large, _leverages_without, _moments, _project, _Rows, _solve, _tails
-from .collapse import _class_sums
 from .copula import normal_scores, rank_correlations
-from .stats import JointStats, within_is_known
+from .stats import JointStats, class_means, class_sums, span, within_is_known
 from .transitions import Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level, separation
 
 # %% ../nbs/api/24_gib.ipynb #c6535a47
@@ -339,7 +338,7 @@ class GaussianIB:
                              "oas or a number")
         (labels, counts), n = _classes(f, labels, within=True), len(f)
         sx, _, sy, of_x, of_y = _moments(f, g)
-        means = [_class_sums(v, labels, r.mean, len(counts), False)/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
+        means = [class_sums(v, labels, len(counts), r.mean)/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
         between = [counts.sqrt()[:, None]*m for m in means]
         def rows():                                                               # a pair shares its class mean only
             within = [r.all() - m[labels] for r, m in zip((of_x, of_y), means)]
@@ -633,8 +632,7 @@ class GaussianIB:
             f = check_features(x, "x")
             y, counts = _classes(f, labels)
             device = "cpu" if f.device.type == "mps" else f.device
-            x = _class_sums(f.to(device), y.to(device), torch.zeros(f.shape[1], dtype=torch.float64, device=device),
-                            len(counts), False)/counts.to(device)[:, None]
+            x = class_sums(f.to(device), y, len(counts))/counts.to(device)[:, None]
         if isinstance(x, JointStats):
             if x.num_classes == 1:
                 raise InputError("x must be a JointStats with classes (num_classes), got one without")
@@ -686,7 +684,7 @@ class GaussianIB:
         labels, counts = _classes(rows[0], self._fitted(labels), within=True)
         n, k = len(rows[0]), len(counts)
         if len(rows[1]) != n or k >= n: return None
-        mx, my = ((_class_sums(v, labels, b.mean, k, False)[:, b.alive]/b.scale)@b.w/counts[:, None]
+        mx, my = ((class_sums(v, labels, k, b.mean)[:, b.alive]/b.scale)@b.w/counts[:, None]
                   for v, b in zip(rows, (x, y)))
         # all, less what lies between the means
         inside, other = n*(x.w.T@x.sigma@x.w) - (mx.T*counts)@mx, n*(x.w.T@self.cca._cross@y.w) - (mx.T*counts)@my
@@ -789,16 +787,13 @@ class GaussianIB:
         the class means. Classes are weighted by their samples: with the mean of class means and unbalanced classes the
         bound fails."""
         f = check_features(x, "x")
-        one_hot, f = torch.nn.functional.one_hot(_classes(f, labels, within=True)[0]).double(), _centred(f)[1]
-        p = one_hot.mean(0)
-        means = one_hot.T@f/(len(f)*p)[:, None]
-        _, s, vt = torch.linalg.svd(means*p.sqrt()[:, None], full_matrices=False)
-        r = int((s[:len(p) - 1] > 1e-8*s[0]).sum())
-        if not r: raise InputError("x must have class means that differ")
-        within = (f - one_hot@means)@vt[:r].T
-        trace = float((within.square().mean(0)/s[:r].square()).sum())
-        total = lambda v: float(torch.as_tensor(GaussianIB.fit_labels(v, labels).excess)[:r].sum())
-        return NC1Identity(total(f), total(f@vt[:r].T), trace, trace/len(p))
+        (y, counts), (centre, f) = _classes(f, labels, within=True), _centred(f)
+        p, means = counts/len(f), class_means(f, y).means
+        basis, s = span(means*p.sqrt()[:, None], most=len(p) - 1, size=float((means + centre).norm(dim=1).max()))
+        if not len(s): raise InputError("x must have class means that differ")
+        trace = float((((f - means[y])@basis).square().mean(0)/s.square()).sum())
+        total = lambda v: float(torch.as_tensor(GaussianIB.fit_labels(v, labels).excess)[:len(s)].sum())
+        return NC1Identity(total(f), total(f@basis), trace, trace/len(p))
 
     def _directions(self)->CanonicalCorrelations:
         if self.cca is None:
