@@ -73,8 +73,8 @@ def main():
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; "
           f"torch {torch.__version__}, numpy {np.__version__}")
     x, y = features(args.rows, args.dim, np.float64)
-    def with_directions(): canonical_correlations(x, y, shrinkage=None).weights_x
-    calls = {"ncib": lambda: canonical_correlations(x, y, shrinkage=None), "ncib, directions too": with_directions,
+    calls = {"ncib": lambda: canonical_correlations(x, y, shrinkage=None),
+             "ncib, directions too": lambda: canonical_correlations(x, y, shrinkage=None).weights_x,
              "ncib, default shrinkage": lambda: canonical_correlations(x, y),
              "unavoidable matrix work": lambda: unavoidable(x, y),
              "its three products alone": lambda: products(x, y)}

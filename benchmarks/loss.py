@@ -102,7 +102,7 @@ def measure(n, dtype, a):
         if need > a.memory:
             row["forms"][name] = dict(skipped=f"about {need:.0f} GB of n × n matrices, {a.memory:.0f} GB allowed")
         else: run[name] = form
-    for name, form in run.items():
+    for form in run.values():
         if a.device == "cuda":
             for _ in range(3): step(form, z, y)
         else: step(form, *problem(256, dtype, a))

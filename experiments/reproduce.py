@@ -10,6 +10,7 @@
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
 """
 import argparse, contextlib, dataclasses, functools, importlib.util, json, os, platform, sys, time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -410,7 +411,7 @@ def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine:
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame,
-                  timeline: Timeline, num_classes: int, more: "dict[str, pd.DataFrame]" = {})->list[claims.Claim]:
+                  timeline: Timeline, num_classes: int, more: Mapping[str, pd.DataFrame] = {})->list[claims.Claim]:
     "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))

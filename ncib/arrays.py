@@ -10,6 +10,7 @@ import pickle, zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class ArrayRun(Run):
         return self._features[self.epochs[0]].layers
 
     def features(self, epoch: int, # one of `epochs`
-                 )->ArrayFeatures:
+                 )->Any: # `ArrayFeatures`, which has `parts`, `layers` and `part` as `Features` has
         "Features at `epoch`; `InputError` if there are none."
         if epoch not in self._features:
             raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs "
@@ -82,30 +83,32 @@ class ArrayRun(Run):
         raise InputError(f"{self.path} is made of arrays: it has no directory to read from or write to")
     save_features = write_log = locked = encoder = file
 
-# %% ../nbs/api/37_arrays.ipynb #a44a1509
-def _several(v):
+# %% ../nbs/api/37_arrays.ipynb #50307fa7
+def _and(names)->str: return " and ".join(map(str, names)) or "none"
+
+def _several(v)->bool: # a list of arrays or of layers; a list of numbers is one array
     return (isinstance(v, (list, tuple)) and len(v) > 0
             and all(isinstance(e, Mapping) or hasattr(e, "__array__") for e in v))
 
-def _checkpoints(value, name, title=None)->list[dict[str, Tensor]]: # per checkpoint: layer → (n, d)
-    """An array, a list of them (checkpoints), or a dictionary of either (layers); titles are what messages call the
-    checkpoints."""
+# %% ../nbs/api/37_arrays.ipynb #0126927b
+def _by_layer(layers: dict[str, list], name: str)->list[dict[str, Tensor]]: # per checkpoint: layer → (n, d)
+    if not layers: raise InputError(f"{name} must have at least one layer, got none")
+    if len({len(v) for v in layers.values()}) > 1:
+        raise InputError(f"{name} must have as many checkpoints in every layer, got "
+                         + ", ".join(f"{len(v)} of {layer}" for layer, v in layers.items()))
+    if any("features" not in c for v in layers.values() for c in v):
+        raise InputError(f"{name} must be a dictionary of arrays, or of lists of arrays, got dictionaries inside it")
+    for layer in layers:
+        if not layer or {"train", "test"} & set(layer.split("_")):
+            raise InputError(f"a layer must have a name without the words train and test, which name parts, got "
+                             f"{layer!r}")
+    return [{layer: v[i]["features"] for layer, v in layers.items()} for i in range(len(next(iter(layers.values()))))]
+
+# %% ../nbs/api/37_arrays.ipynb #884d0b5f
+def _checkpoints(value, name: str, title: "list[str]|None" = None)->list[dict[str, Tensor]]: # as `_by_layer`
     of = lambda i: title[i] if title else f"{name}[{i}]"
     if isinstance(value, Mapping):
-        if not value: raise InputError(f"{name} must have at least one layer, got none")
-        layers = {str(layer): _checkpoints(v, f"{name}[{layer!r}]") for layer, v in value.items()}
-        if len({len(v) for v in layers.values()}) > 1:
-            raise InputError(f"{name} must have as many checkpoints in every layer, got "
-                             + ", ".join(f"{len(v)} of {layer}" for layer, v in layers.items()))
-        if any("features" not in c for v in layers.values() for c in v):
-            raise InputError(f"{name} must be a dictionary of arrays, or of lists of arrays, got dictionaries inside "
-                             f"it")
-        for layer in layers:
-            if not layer or {"train", "test"} & set(layer.split("_")):
-                raise InputError(f"a layer must have a name without the words train and test, which name parts, got "
-                                 f"{layer!r}")
-        return [{layer: v[i]["features"] for layer, v in layers.items()}
-                for i in range(len(next(iter(layers.values()))))]
+        return _by_layer({str(layer): _checkpoints(v, f"{name}[{layer!r}]") for layer, v in value.items()}, name)
     if not _several(value): return [{"features": check_features(value, title[0] if title else name)}]
     found = [c for i, v in enumerate(value) for c in _checkpoints(v, of(i))]
     if len(found) != len(value):
@@ -115,28 +118,32 @@ def _checkpoints(value, name, title=None)->list[dict[str, Tensor]]: # per checkp
         raise InputError(f"{of(differ)} must have the layers of {of(0)}, {_and(found[0])}, got {_and(found[differ])}")
     return found
 
-def _and(names)->str: return " and ".join(map(str, names)) or "none"
-
-def _part(x, y, labels, names, titles, called, k=None)->tuple[list[dict], list[dict], Tensor]:
-    "The checkpoints of both encoders on the same images, and their labels; everything of one length."
-    if labels is None:
-        raise InputError(f"{called} must be given along with arrays: (n,) integers, one for each row, got None")
-    xs, ys = (_checkpoints(v, name, title) for v, name, title in zip((x, y), names, titles))
-    if len(xs) != len(ys):
-        raise InputError(f"{names[0]} and {names[1]} must have as many checkpoints as each other, got {len(xs)} and "
-                         f"{len(ys)}")
-    if xs[0].keys() != ys[0].keys():
-        raise InputError(f"{names[0]} and {names[1]} must have the same layers, got {_and(xs[0])}, and {_and(ys[0])}")
+# %% ../nbs/api/37_arrays.ipynb #d7f979e3
+def _one_length(xs: list[dict], ys: list[dict], names)->int: # rows of every array
     sizes = {f"{name}{f'[{i}]' if len(cs) > 1 else ''}{'' if list(c) == ['features'] else f'[{layer!r}]'}": len(v)
              for name, cs in zip(names, (xs, ys)) for i, c in enumerate(cs) for layer, v in c.items()}
     first, n = next(iter(sizes.items()))
     if other := next((name for name, m in sizes.items() if m != n), None):
         raise InputError(f"{first} and {other} must have as many rows as each other, the same images in the same "
                          f"order, got {n} and {sizes[other]}")
-    return xs, ys, check_labels(labels, n, k, called, "cpu")
+    return n
 
-def _filled(labels, k, least, called):
-    "Every class has `least` samples, or an `InputError` that says which has not."
+# %% ../nbs/api/37_arrays.ipynb #62b18207
+def _part(given: tuple, names, titles, called: str, k: "int|None" = None)->tuple[list[dict], list[dict], Tensor]:
+    "The checkpoints of both encoders on the same images, and the labels; `given` is (x, y, labels)."
+    *pair, labels = given
+    if labels is None:
+        raise InputError(f"{called} must be given along with arrays: (n,) integers, one for each row, got None")
+    xs, ys = (_checkpoints(v, name, title) for v, name, title in zip(pair, names, titles))
+    if len(xs) != len(ys):
+        raise InputError(f"{names[0]} and {names[1]} must have as many checkpoints as each other, got {len(xs)} and "
+                         f"{len(ys)}")
+    if xs[0].keys() != ys[0].keys():
+        raise InputError(f"{names[0]} and {names[1]} must have the same layers, got {_and(xs[0])}, and {_and(ys[0])}")
+    return xs, ys, check_labels(labels, _one_length(xs, ys, names), k, called, "cpu")
+
+# %% ../nbs/api/37_arrays.ipynb #eb0b1016
+def _filled(labels: Tensor, k: int, least: int, called: str)->None:
     counts = torch.bincount(labels, minlength=k)
     if k < 2: raise InputError(f"{called} must hold at least two classes, got {k}")
     if few := (counts < least).nonzero()[:, 0].tolist():
@@ -145,53 +152,69 @@ def _filled(labels, k, least, called):
                          + ("; np.unique(labels, return_inverse=True)[1] numbers those that are there"
                             if not counts.all() else ""))
 
-def array_runs(x, # (n, d) features of one encoder, NumPy, torch or memory-mapped; a list of them: checkpoints; a dictionary of either: layers by name
+# %% ../nbs/api/37_arrays.ipynb #c0d663a0
+def _same_form(given: list[dict], trained: list[dict], name: str)->None: # of one encoder: checkpoints, layers, widths
+    if len(given) != len(trained):
+        raise InputError(f"train {name} must have as many checkpoints as {name}, got {len(trained)} and {len(given)}")
+    for c, t in zip(given, trained):
+        if c.keys() != t.keys():
+            raise InputError(f"train {name} must have the layers of {name}, {_and(c)}, got {_and(t)}")
+        if wrong := next((layer for layer in c if c[layer].shape[1] != t[layer].shape[1]), None):
+            raise InputError(f"train {name} must be (n, {c[wrong].shape[1]}) as {name} is, got "
+                             f"{tuple(t[wrong].shape)}")
+
+# %% ../nbs/api/37_arrays.ipynb #c3b1a67e
+def _numbers(epochs, n: int)->list[int]: # ascending, one for each of n checkpoints
+    numbers = list(range(1, n + 1)) if epochs is None else list(epochs)
+    if (len(numbers) != n or not all(isinstance(e, (int, np.integer)) for e in numbers)
+        or numbers != sorted(set(numbers)) or numbers[0] < 0):
+        raise InputError(f"epochs must be ascending integers, one for each of {n} checkpoints, got {numbers}")
+    return [int(e) for e in numbers]
+
+# %% ../nbs/api/37_arrays.ipynb #a44a1509
+def array_runs(x, # (n, d) features of one encoder; a list of them: checkpoints; a dictionary of either: layers by name
                y, # (n, e) of its twin in the same form: same images in the same order
                labels, # (n,) integers in [0, K)
-               train=None, # (x, y, labels) of the training images, in the same form; `None`: only the given features are known
+               train=None, # (x, y, labels) of the training images, in the same form; `None`: only the given ones
                epochs: "list[int]|None" = None, # of the checkpoints, ascending; `None`: they are numbered from 1
                classes: "list[str]|None" = None, # K names; `None`: numbers
                names: tuple[str, str] = ("x", "y"), # what messages and reports call the two
                titles: tuple = (None, None), # lists of what messages call the checkpoints; `None`: x[0], x[1], …
                )->tuple[ArrayRun, ArrayRun]:
-    """Two encoders' features as a pair of runs.
+    """Two encoders' features as a pair of runs. Arrays are NumPy's or torch's, also memory-mapped.
 
     Raises `InputError` if lengths, layers or numbers of checkpoints differ, if labels are missing or a class is empty,
     and for arrays that are not (n, d) and finite. Whether the rows are the same images cannot be told from arrays."""
     if train is not None and (not isinstance(train, (tuple, list)) or len(train) != 3):
         raise InputError(f"train must be (x, y, labels) of the training images, got "
                          f"{f'{len(train)} values' if isinstance(train, (tuple, list)) else type(train).__name__}")
-    parts = {"test": _part(x, y, labels, names, titles, "labels")}
-    xs, ys, found = parts["test"]
+    parts = {"test": _part((x, y, labels), names, titles, "labels")}
+    *pair, found = parts["test"]
     if len(found) < 20:
         raise InputError(f"{names[0]} must have at least 20 rows, for intervals leave out one twentieth after the "
                          f"other, got {len(found)}")
     k = len(classes) if classes is not None else len(count_classes(found))
     check_labels(found, len(found), k)
     if train is not None:
-        parts = {"train": _part(*train, [f"train {name}" for name in names], (None, None), "train labels", k)} | parts
-        for name, given, trained in zip(names, parts["test"][:2], parts["train"][:2]):
-            if len(given) != len(trained):
-                raise InputError(f"train {name} must have as many checkpoints as {name}, got {len(trained)} and "
-                                 f"{len(given)}")
-            for c, t in zip(given, trained):
-                if c.keys() != t.keys():
-                    raise InputError(f"train {name} must have the layers of {name}, {_and(c)}, got {_and(t)}")
-                for layer in c:
-                    if c[layer].shape[1] != t[layer].shape[1]:
-                        raise InputError(f"train {name} must be (n, {c[layer].shape[1]}) as {name} is, got "
-                                         f"{tuple(t[layer].shape)}")
+        parts = {"train": _part(tuple(train), [f"train {n}" for n in names], (None, None), "train labels", k)} | parts
+        for name, given, trained in zip(names, pair, parts["train"][:2]): _same_form(given, trained, name)
     for part, (_, _, l) in parts.items():
         _filled(l, k, 1 if train is not None else 2, "labels" if part == "test" else "train labels")
-    numbers = list(range(1, len(xs) + 1)) if epochs is None else list(epochs)
-    if len(numbers) != len(xs) or not all(isinstance(e, (int, np.integer))
-                                          for e in numbers) or numbers != sorted(set(numbers)) or numbers[0] < 0:
-        raise InputError(f"epochs must be ascending integers, one for each of {len(xs)} checkpoints, got {numbers}")
-    labelled = {part: l for part, (_, _, l) in parts.items()}
-    return tuple(ArrayRun(name, [ArrayFeatures({part: p[side][i] for part, p in parts.items()}, labelled)
-                                 for i in range(len(xs))], [int(e) for e in numbers],
-                          classes or [str(c) for c in range(k)], epochs is None)
-                 for side, name in enumerate(names))
+    numbers, labelled = _numbers(epochs, len(pair[0])), {part: l for part, (_, _, l) in parts.items()}
+    features = lambda side: [ArrayFeatures({part: (xs, ys)[side][i] for part, (xs, ys, _) in parts.items()}, labelled)
+                             for i in range(len(numbers))]
+    a, b = (ArrayRun(name, features(side), numbers, classes or [str(c) for c in range(k)], epochs is None)
+            for side, name in enumerate(names))
+    return a, b
+
+# %% ../nbs/api/37_arrays.ipynb #433913f0
+def _loaded(path: Path):
+    if path.suffix == ".npy": return np.load(path, mmap_mode="r", allow_pickle=False)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in f.files}
+    if path.suffix == ".safetensors": return load_tensors(path)[0]
+    if path.suffix in (".pt", ".pth"): return torch.load(path, map_location="cpu", weights_only=True)
+    raise InputError(f"{path} must be a .npy, .npz, .safetensors, .pt or .pth file")
 
 # %% ../nbs/api/37_arrays.ipynb #a44a150d
 def read_arrays(path: "str|Path", # .npy, .npz, .safetensors, .pt or .pth
@@ -199,23 +222,18 @@ def read_arrays(path: "str|Path", # .npy, .npz, .safetensors, .pt or .pth
     """The arrays of a file; `InputError` that names it if it is missing, damaged or something else. Nothing in it is
     executed."""
     path = Path(path)
-    try:
-        if path.suffix == ".npy": return {"features": np.load(path, mmap_mode="r", allow_pickle=False)}
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as f: found = {k: f[k] for k in f.files}
-        elif path.suffix == ".safetensors": found, _ = load_tensors(path)
-        elif path.suffix in (".pt", ".pth"): found = torch.load(path, map_location="cpu", weights_only=True)
-        else: raise InputError(f"{path} must be a .npy, .npz, .safetensors, .pt or .pth file")
+    try: found = _loaded(path)
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
     except InputError: raise
     except (ValueError, OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as e:
         raise InputError(f"{path} is damaged, or holds something else than arrays "
                          f"({str(e).splitlines()[0] if str(e) else type(e).__name__})") from None
-    found = {"features": found} if isinstance(found, Tensor) else found
+    if isinstance(found, Tensor) or path.suffix == ".npy": return {"features": found}
     if not isinstance(found, dict) or not found or not all(isinstance(v, (Tensor, np.ndarray)) for v in found.values()):
         raise InputError(f"{path} must hold arrays by name")
     return found
 
+# %% ../nbs/api/37_arrays.ipynb #b1d02d1a
 def read_features(path: "str|Path", # as for `read_arrays`
                   )->tuple: # an array, or a dictionary of layers; labels or `None`; ids or `None`
     "Features of a file, with the labels and ids that lie beside them."
@@ -224,31 +242,37 @@ def read_features(path: "str|Path", # as for `read_arrays`
     if not layers: raise InputError(f"{path} holds no features, only {_and(found)}")
     return next(iter(layers.values())) if len(layers) == 1 else layers, found.get("labels"), found.get("ids")
 
+# %% ../nbs/api/37_arrays.ipynb #4bdaca45
+def _labels_in(path)->"np.ndarray|Tensor":
+    found = read_arrays(path)
+    if "labels" not in found and len(found) > 1:
+        raise InputError(f"{path} must hold one array, or one called labels, got {_and(found)}")
+    return found.get("labels", next(iter(found.values())))
+
+# %% ../nbs/api/37_arrays.ipynb #db21e168
+def _read_pairs(pairs: list[tuple[str, str]], labels, option: str)->tuple: # x, y, labels
+    files = [p for pair in pairs for p in pair]
+    found = dict(zip(files, map(read_features, files)))
+    beside = {f: np.asarray(l) for f, (_, l, _) in found.items() if l is not None}
+    ids = {f: np.asarray(i) for f, (_, _, i) in found.items() if i is not None}
+    for what, held in (("labels", beside), ("ids", ids)):
+        for f, v in held.items():
+            if not np.array_equal(v, held[first := next(iter(held))]):
+                raise InputError(f"{first} and {f} hold different images, or in another order: their {what} differ")
+    if labels is None and not beside: raise InputError(f"{option} must be given: {files[0]} holds no labels")
+    x, y = ([found[pair[side]][0] for pair in pairs] for side in (0, 1))
+    return x, y, next(iter(beside.values())) if labels is None else _labels_in(labels)
+
+# %% ../nbs/api/37_arrays.ipynb #c8e1f40b
 def read_runs(pairs: "list[tuple[str, str]]", # for each checkpoint the files of both encoders
               labels: "str|Path|None" = None, # file of the labels; `None`: those that lie in the feature files
-              train_pairs: "list[tuple[str, str]]|None" = None, # likewise of the training images
-              train_labels: "str|Path|None" = None, # likewise
+              train_pairs: "list[tuple[str, str]]|None" = None, # the same of the training images
+              train_labels: "str|Path|None" = None, # the same of the training images
               epochs: "list[int]|None" = None, # as for `array_runs`
               )->tuple[ArrayRun, ArrayRun]:
     "A pair of runs from files. `InputError` as `array_runs`, and if ids that lie in the files differ."
-    def read(pairs, labels, option):
-        files = [p for pair in pairs for p in pair]
-        found = dict(zip(files, map(read_features, files)))
-        beside = {f: np.asarray(l) for f, (_, l, _) in found.items() if l is not None}
-        ids = {f: np.asarray(i) for f, (_, _, i) in found.items() if i is not None}
-        for what, held in (("labels", beside), ("ids", ids)):
-            for f, v in held.items():
-                if not np.array_equal(v, held[first := next(iter(held))]):
-                    raise InputError(f"{first} and {f} hold different images, or in another order: their {what} differ")
-        if labels is None and not beside: raise InputError(f"{option} must be given: {files[0]} holds no labels")
-        return (*([found[pair[side]][0] for pair in pairs] for side in (0, 1)),
-                next(iter(beside.values())) if labels is None else _only(labels))
-    def _only(path):
-        found = read_arrays(path)
-        if "labels" not in found and len(found) > 1:
-            raise InputError(f"{path} must hold one array, or one called labels, got {_and(found)}")
-        return found.get("labels", next(iter(found.values())))
-    last = tuple(str(p) for p in pairs[-1])
+    names = (str(pairs[-1][0]), str(pairs[-1][1]))
     titles = tuple([str(pair[side]) for pair in pairs] for side in (0, 1))
-    return array_runs(*read(pairs, labels, "--labels"), None if not train_pairs
-                      else read(train_pairs, train_labels, "--train-labels"), epochs, names=last, titles=titles)
+    x, y, given = _read_pairs(pairs, labels, "--labels")
+    train = _read_pairs(train_pairs, train_labels, "--train-labels") if train_pairs else None
+    return array_runs(x, y, given, train, epochs, names=names, titles=titles)

@@ -22,11 +22,12 @@ from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, resolve_device, short_names, to_bits, tqdm
 from .copula import normal_scores
 from .frames import find_runs, modes_shown, timeline_runs
-from .gib import CornerShortfall, GaussianIB, gaussian_ib_curve
+from .gib import CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussian_ib_curve, relevances
 from .ib import DiscreteIB
 from .plots import colours, dense, _draw_corner, _figure, _percent, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
-from .timeline import Timeline, relevances
+from .stats import class_means
+from .timeline import Timeline
 
 # %% ../nbs/api/53_beta_frames.ipynb #345e9100
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _plane(v, labels, k)->Tensor:
     "(m, 2) axes for variates v (n, m)."
     eye = torch.eye(v.shape[1], 2, dtype=torch.float64)
     if k < 2: return eye
-    means = torch.stack([v[labels == c].mean(0) for c in range(k)])
+    means = class_means(v, labels).means
     corners = simplex_vertices(k)
     return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)],
                                               eye)[0])
@@ -65,7 +66,7 @@ def _plane(v, labels, k)->Tensor:
 def _corner(g, x, labels)->CornerShortfall: # all NaN, and `why` says so, where there is none
     "The corner of one checkpoint; x None: there are no features, labels None: no classes."
     nothing = lambda why: CornerShortfall(*[math.nan]*6, 0, why=why)
-    if g.relevance in ("labels", "class-paired"):
+    if g.relevance in (Relevance.labels, Relevance.paired):
         return nothing("labels alone carry at most K−1 modes, no further one is about to enter")
     if labels is None: return nothing("without labels there are no class modes")
     if x is None: return nothing("without features there is no class-mean code")
@@ -201,9 +202,7 @@ def timeline_frames(pair, # a `Timeline` of a pair of runs, or the two runs
     for epoch in tqdm(epochs, desc="bottlenecks", disable=not progress):
         (x, y), (z, _) = (r.features(epoch).part(part, layer) for r in runs)
         x, z = x.to(resolve_device(device)), z.to(resolve_device(device))
-        if relevance == "twin": fits.append(GaussianIB.fit(x, z, copula=copula))
-        elif relevance == "paired": fits.append(GaussianIB.fit_class_paired(x, z, y, copula=copula))
-        else: fits.append(GaussianIB.fit_labels(x, y, copula=copula))
+        fits.append(fit_bottleneck(relevance, x, z, y, copula))
         xs.append(x)
     frames = gaussian_frames(fits, xs, y, runs[0].classes, epochs, limit=limit)
     return BetaFrames(frames.info | {"encoders": short_names([r.path for r in (runs if side == "a" else runs[::-1])]),

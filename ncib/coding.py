@@ -16,7 +16,7 @@ from scipy import stats as _stats
 from torch import Tensor
 
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
-from .stats import within_is_known
+from .stats import class_means, span, within_is_known
 
 # %% ../nbs/api/27_coding.ipynb #8449fa48
 @dataclass(frozen=True, eq=False)
@@ -70,15 +70,10 @@ class ExcessRate:
 
 def _class_means(x, y, name="labels"):
     "Means (k, d) and proportions (k,) of the classes that occur; an `InputError` if none has two samples."
-    classes, y, n = torch.unique(y, return_inverse=True, return_counts=True)
+    means, n, classes = class_means(x, y)
     if len(classes) < 2: raise InputError(f"{name} must hold at least 2 classes, got {len(classes)}")
     within_is_known(n, classes, required=True)
-    return x.new_zeros(len(classes), x.shape[1]).index_add_(0, y, x)/n[:, None], n/n.sum()
-
-def _span(rows, cut=1e-10):
-    "Orthonormal rows spanning the given ones: right singular vectors with singular value above `cut` of the largest."
-    _, s, vt = torch.linalg.svd(rows, full_matrices=False)
-    return vt[s > cut*s[0].clamp(min=1e-300)]
+    return means, n/n.sum()
 
 def excess_rate(features, # (n, d) NumPy or torch, any float dtype
                 labels, # (n,) integers
@@ -89,9 +84,11 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     x = check_features(features)
     y = check_labels(labels, len(x), device=x.device)
     x = x.to(torch.float64)
-    x = x - x.mean(0)
+    centre = x.mean(0)
+    x = x - centre
     means, p = _class_means(x, y)
-    basis = _span(means*p.sqrt()[:, None])
+    size = float((means + centre).norm(dim=1).max())
+    basis = span(means*p.sqrt()[:, None], most=len(p) - 1, size=size).basis.T
     var = torch.linalg.svdvals(x).square()/len(x)
     inside = torch.linalg.svdvals(x @ basis.T).square()/len(x)
     var, inside = var.sort().values, inside.sort().values
@@ -206,11 +203,11 @@ def packing(features, # (n, d) NumPy or torch, any float dtype
     if s[0] <= 0: raise InputError("features must vary, got constant rows")
     white = u[:, s > cut*s[0]]*math.sqrt(len(x))
     means, p = _class_means(white, y)
-    _, rho, vt = torch.linalg.svd(means*p.sqrt()[:, None], full_matrices=False)
-    keep = rho > 1e-7
-    if not keep.any(): raise InputError("features must differ between classes, got identical class means")
-    rho2 = rho[keep].square().clamp(max=1)
-    t = white @ vt[keep].T
+    # whitening magnifies rounding by up to 1/cut
+    basis, rho = span(means*p.sqrt()[:, None], size=1., cut=1e-7)
+    if not len(rho): raise InputError("features must differ between classes, got identical class means")
+    rho2 = rho.square().clamp(max=1)
+    t = white @ basis
     inside = torch.linalg.eigvalsh(torch.eye(len(rho2)).to(t) - torch.diag(rho2)).clamp(min=0)
     return Packing(same_kind(t, features), same_kind(rho2, features), isotropy(rho2),
                    isotropy(inside, 1e-14) if inside.max() > 1e-14 else None, gaussianity(t, seed=seed))

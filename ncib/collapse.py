@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import InputError, as_tensor, check_features, check_labels, count_classes, named_classes, same_kind
-from .stats import ClassStats, counted_rows, as_float64, nearest_class_mean, within_is_known
+from .stats import ClassStats, as_float64, class_sums, counted_rows, nearest_class_mean, within_is_known
 
 # %% ../nbs/api/10_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
@@ -110,14 +110,6 @@ def _chunks(x: Tensor, y: Tensor, width: int, some: bool): # some: rows with a n
     rows = max(1, 2**20//width)
     for c, k in zip(x.split(rows), y.split(rows)): yield (c[(k >= 0).to(c.device)], k[k >= 0]) if some else (c, k)
 
-def _class_sums(x: Tensor, y: Tensor, origin: Tensor, num_classes: int, some: bool)->Tensor: # (K, d) float64 sums of x − origin
-    sums = origin.new_zeros(num_classes, len(origin))
-    buffer = None
-    for c, k in _chunks(x, y, len(origin), some):
-        if buffer is None or len(buffer) < len(c):
-            buffer = torch.empty(c.shape, dtype=torch.float64, device=origin.device)
-        sums.index_add_(0, k, buffer[:len(c)].copy_(c).sub_(origin))
-    return sums
 
 # %% ../nbs/api/10_collapse.ipynb #196a94aa
 def _second_pass(batches, # pairs of (n, d) features and (n,) int64 rows of `means`
@@ -257,7 +249,7 @@ def collapse_metrics(features, # (n, d) NumPy array or tensor, any float dtype
     counts = count_classes(y, None if weight is None else len(weight))
     ignored = len(y) - int(counts.sum())
     origin = as_float64(x[(y >= 0).nonzero()[:256, 0].to(x.device)] if ignored else x[:256], device).mean(0)
-    sums = _class_sums(x, y, origin, len(counts), ignored > 0)
+    sums = class_sums(x, y, len(counts), origin)
     if not sums.isfinite().all():
         check_features(x.masked_fill((y < 0)[:, None].to(x.device), 0) if ignored else x)
         raise InputError("features must be small enough to be summed in float64")

@@ -22,7 +22,7 @@ from .collapse import collapse_metrics_from_stats
 from .core import (InputError, as_tensor, atomic_write, check_features, check_labels, read_json, short_names,
                        tqdm, write_json, write_text)
 from .plots import plot_dendrogram, plot_matrices
-from .report import _explained, _image, _of_layer, _page, _switch, _table, _terms_list, _write_page
+from .report import explained, layer_switch, of_layer, page_picture, page_table, report_page, terms_list, write_page
 from .runs import Run, load_tensors, save_tensors
 from .similarity import EncoderStats, cross_moments, pair_intervals, pair_measures, similarities
 from .similarity import measures as _measures
@@ -456,33 +456,33 @@ def comparison_html(comparison: Comparison, # of at least two encoders
                     )->str: # the document
     "The comparison as one HTML document that needs no network and runs no script."
     c, e = comparison, html.escape
-    per_layer = lambda make: "".join(_of_layer(c.layers, layer, make(layer)) for layer in c.layers)
+    per_layer = lambda make: "".join(of_layer(c.layers, layer, make(layer)) for layer in c.layers)
     named = lambda what, layer: f"{what}, {layer}" if len(c.layers) > 1 else what
-    sections = ("".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: _image(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures))
+    sections = ("".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: page_picture(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures))
     trees = [m for m in similarities if m in c.measures]
     if trees and len(c.names) > 2:
-        draw = lambda layer: _image(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}),
+        draw = lambda layer: page_picture(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}),
                                     _joined(c, trees, layer), named("trees of similarity", layer))
         sections = (f'<section class="pictured"><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders '
                     f'joined by similarity, those most alike first (average linkage). Where the trees disagree, the '
                     f'measures see different things: CCA every direction alike, the others the large '
                     f'ones.</figcaption></figure></section>' + sections)
-    table = lambda t, name: _table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
+    table = lambda t, name: page_table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
     short = c.short_table()
-    found = "".join(f"<li>{s}</li>" for s in _explained(c.sentences()))
+    found = "".join(f"<li>{s}</li>" for s in explained(c.sentences()))
     intervals = (f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images."
                  if c.info["groups"] else "")
-    return _page(title,
+    return report_page(title,
                  f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
 <h2>What was found</h2><ul class="verdict">{found}</ul>
-{_switch(c.layers)}
+{layer_switch(c.layers)}
 {sections}
 <section><h2>Encoders</h2>{table(c.encoders, "Encoders")}</section>
 <section><h2>Pairs</h2><p class="small">In brackets: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(short[c.table["layer"] == layer].drop(columns="layer", errors="ignore"), named("Pairs", layer)))}</section>
-<section><h2 id="terms">Terms</h2>{_terms_list(_terms)}</section>""")
+<section><h2 id="terms">Terms</h2>{terms_list(_terms)}</section>""")
 
 def write_comparison(comparison: Comparison, # as for `comparison_html`
                      path: "str|Path" = "comparison.html", # file to write
                      )->Path: # `path`
     "Writes the page atomically and returns its path."
-    return _write_page(path, comparison_html(comparison))
+    return write_page(path, comparison_html(comparison))

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch, torch.distributed as dist
 from torch import Tensor
-from .base import (InputError, OrOwn, ProgressLines, deprecated, did_you_mean, one_line, read_json,  # to be had here too
-                       short_names, tqdm)
+from .base import (InputError, OrOwn, ProgressLines, deprecated, deprecated_attribute,  # to be had here too
+                       did_you_mean, one_line, read_json, short_names, tqdm)
 
 # %% ../nbs/api/01_core.ipynb #24fc0b3c
 # a read-only array's memory, not said to be read-only: torch warns of what it cannot write to, and nothing here writes

@@ -19,7 +19,8 @@ from .core import InputError, resolve_device, write_text
 from .frames import CheckpointFrames, checkpoint_frames, find_runs, plot_frame, recorded_layers, timeline_runs
 from .gib import GaussianIB
 from .ib import DiscreteIB
-from .pages import checkpoint_payload, layer_data, page_document, page_fragment, script, style, sweep_payload
+from .pages import (checkpoint_payload, explorer_style, joined_modules, layer_data, page_document, page_fragment,
+                        sweep_payload)
 from .plots import _small_png
 from .runs import Run
 from .timeline import Timeline
@@ -28,8 +29,8 @@ from .timeline import Timeline
 class _Explorer(anywidget.AnyWidget):
     """What explorers have in common: sentences instead of tracebacks, export of figures, and a copy for pages without a
     kernel."""
-    _esm = script()
-    _css = style()
+    _esm = joined_modules()
+    _css = explorer_style()
     kind = tr.Unicode().tag(sync=True)
     error = tr.Unicode().tag(sync=True)                             # shown instead of the explorer
     status = tr.Unicode().tag(sync=True)                            # shown below it

@@ -23,11 +23,12 @@ from . import __version__
 from .arrays import ArrayRun
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind, tqdm
-from .gib import GaussianIB
+from .gib import GaussianIB, Relevance, fit_bottlenecks, relevances
 from .plots import colours, dense, place_labels, separation_series, _cosine_density, _draw_separation, _epoch_axis, _figure, _tidy
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
-from .timeline import Timeline, _bottlenecks, analyze, relevances
+from .stats import class_means
+from .timeline import Timeline, analyze
 
 # %% ../nbs/api/52_frames.ipynb #aac1d136
 def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of (anything, Y)
@@ -40,7 +41,7 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     if side not in ("x", "y"): raise InputError(f"side must be x or y, got {side!r}")
     x = check_features(features if bottleneck.reference is None else normal_scores(features))
     y = check_labels(labels, len(x), device=x.device)
-    means = torch.stack([x[y == c].double().mean(0) for c in y.unique()])
+    means = class_means(x, y).means
     transform = bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y
     v = torch.as_tensor(transform(same_kind(means, like=bottleneck.rho)))[:, :len(bottleneck.rho)].T
     top = v.gather(1, v.abs().argmax(1, keepdim=True))
@@ -106,13 +107,13 @@ def mode_frames(runs, # as for `simplex_frames`
         for part in fa.parts:
             (x, y), (z, _) = fa.part(part, layer), fb.part(part, layer)
             x, z = x.to(device), z.to(device)
-            fits = _bottlenecks(x, z, y, copula)
+            fits = fit_bottlenecks(x, z, y, copula)
             for side, f, own in (("a", x, "x"), ("b", z, "y")):
                 for name in relevances:
-                    g, at = ((fits[name], own) if name != "labels"
+                    g, at = ((fits[name], own) if name != Relevance.labels
                              else (fits[name] if side == "a" else GaussianIB.fit_labels(f, y, copula=copula), "x"))
                     t, key, rows = (g.transitions(groups=0), f"{part}/{side}/{name}",
-                                    modes_shown(k) if name == "twin" else k - 1)
+                                    modes_shown(k) if name == Relevance.twin else k - 1)
                     put(i, f"{key}/excess", g.excess, rows, torch.inf)
                     put(i, f"{key}/means", mode_means(g, f, y, at), rows)
                     put(i, f"{key}/threshold", g.chance_excess)

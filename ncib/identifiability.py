@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.distance import pdist
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
-from .stats import JointStats
+from .stats import JointStats, class_means
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, _check_pair, _centred, _invert_spike
 
 # %% ../nbs/api/21_identifiability.ipynb #a7392b21
@@ -236,9 +236,9 @@ def class_mean_features(x, # (n, d) features, any float dtype
                         )->"Tensor|np.ndarray": # (n, d), kind and dtype of x
     "Every row replaced by the mean of its class: all that the label tells of it."
     f = check_features(x, "x")
-    y = check_labels(labels, len(f), device=f.device).unique(return_inverse=True)[1]
-    one_hot = torch.nn.functional.one_hot(y).double()
-    return same_kind((one_hot@(one_hot.T@f.double()/one_hot.sum(0).clamp_min(1)[:, None])).to(f), like=x)
+    y = check_labels(labels, len(f), device=f.device)
+    means, _, classes = class_means(f, y)
+    return same_kind(means.to(f)[torch.searchsorted(classes, y)], like=x)
 
 def linear_cka(x, # (n, d_x) features, any float dtype
                y, # (n, d_y) features of the same inputs

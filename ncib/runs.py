@@ -7,10 +7,11 @@ __all__ = ['save_tensors', 'load_tensors', 'tensor_names', 'Features', 'Run', 'e
 
 # %% ../nbs/api/34_runs.ipynb #3d134aa1
 import contextlib, datetime, json, operator, platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from filelock import FileLock, Timeout
@@ -23,6 +24,9 @@ from .core import (InputError, atomic_write, check_features, check_labels, one_l
                        resolve_device, tqdm, write_json, write_text)
 from .data import ImageData, load_images
 from .nets import Encoder, backbones, extract_features
+
+# %% ../nbs/api/34_runs.ipynb #3d134aa2
+if TYPE_CHECKING: import pandas
 
 # %% ../nbs/api/34_runs.ipynb #df166ccc
 def save_tensors(path: "str|Path", # file to write, atomically
@@ -41,6 +45,7 @@ def save_tensors(path: "str|Path", # file to write, atomically
     except (SafetensorError, OSError) as e:
         raise InputError(f"cannot write {path}: {getattr(e, 'strerror', None) or e}") from None
 
+# %% ../nbs/api/34_runs.ipynb #4e1305ed
 @contextlib.contextmanager
 def _opened(path, device="cpu"):
     try:
@@ -49,9 +54,10 @@ def _opened(path, device="cpu"):
     except (SafetensorError, ValueError, OSError) as e:
         raise InputError(f"{path} is damaged or not a safetensors file ({e})") from None
 
+# %% ../nbs/api/34_runs.ipynb #b2ae99fc
 def load_tensors(path: "str|Path", # what `save_tensors` wrote
                  device: "str|torch.device" = "cpu", # where to put the tensors
-                 names: "list[str]|None" = None, # which tensors to read; `None`: all. None of them still tells whether the file is whole
+                 names: "list[str]|None" = None, # which to read; `None`: all; `[]`: is the file whole?
                  )->tuple[dict[str, Tensor], dict]: # tensors, metadata
     """Reads what `save_tensors` wrote; `InputError` that names the file if it is missing, truncated or otherwise
     damaged."""
@@ -59,6 +65,7 @@ def load_tensors(path: "str|Path", # what `save_tensors` wrote
         tensors = {k: f.get_tensor(k) for k in (f.keys() if names is None else names)}
         return tensors, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
 
+# %% ../nbs/api/34_runs.ipynb #918491d5
 def tensor_names(path: "str|Path", # what `save_tensors` wrote
                  )->set[str]:
     "Names of the tensors in a file, without reading them; `InputError` as for `load_tensors`."
@@ -96,45 +103,11 @@ class Features:
         if x is None: raise InputError(f"the {layer} features of the {name} images were not recorded")
         return x, getattr(self, f"{name}_labels")
 
-# %% ../nbs/api/34_runs.ipynb #40782a10
-class Run:
-    "A run directory. `Run(path)` opens it for reading, `Run.create` makes it."
+# %% ../nbs/api/34_runs.ipynb #a7a53a9f
+class _Directory:
     def __init__(self, path: "str|Path", # a run directory
                  ):
         self.path, self.info = Path(path), read_config(path)
-
-    @classmethod
-    def create(cls, path: "str|Path", # the run directory, made if need be
-               classes: "list[str]", # K class names
-               config: dict|None = None, # what defines the run: opening it with another one is an error
-               data: dict|None = None, # about the data; `fingerprint` tells whether two runs saw the same images in the same order; `name`, for information, where they came from
-               environment: dict|None = None, # versions, device: for information
-               defaults: dict|None = None, # what a key of `config` counts as that an existing run, made before there was one, lacks
-               )->"Run":
-        """A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that
-        names the differences."""
-        if isinstance(classes, str) or not hasattr(classes, "__iter__"):
-            raise InputError(f"classes must be a list of K names, got {classes!r}")
-        path, info = (Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)},
-                                   "environment": environment or {}})
-        if (path/"config.json").is_file():
-            run = cls(path)
-            for part in ("config", "data"):
-                older = {k: v for k, v in (defaults or {}).items() if k in info[part]} if part == "config" else {}
-                there, asked = {**older, **run.info[part]}, json.loads(json.dumps(info[part]))
-                differ = [k for k in sorted(there.keys() | asked.keys()) if there.get(k) != asked.get(k)
-                          and (part, k) != ("data", "name")]
-                if differ:
-                    raise InputError(f"{path} holds a run of another configuration: "
-                                     + "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}"
-                                                 for k in differ))
-            return run
-        if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
-        if path.is_dir() and any(p.suffix != ".tmp" and p.name != ".lock" for p in path.iterdir()):
-            raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
-        try: write_json(path/"config.json", info)
-        except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
-        return cls(path)
 
     @property
     def config(self)->dict:
@@ -149,12 +122,25 @@ class Run:
         "Names of the K classes."
         return self.data["classes"]
 
-    def _epochs(self, folder)->list[int]:
-        return sorted(int(p.stem[6:]) for p in (self.path/folder).glob("epoch_*.safetensors") if p.stem[6:].isdigit())
+    def file(self, folder: str, # `features`, `checkpoints` or `state`
+             epoch: "int|str", # number or `last`
+             )->Path:
+        "Where a tensor file lies, whether or not it is there."
+        return self.path/folder/(f"{epoch}.safetensors" if isinstance(epoch, str)
+                                 else f"epoch_{operator.index(epoch):04d}.safetensors")
+
+# %% ../nbs/api/34_runs.ipynb #45a1db33
+def _storable(features, name: str, dtype: torch.dtype)->Tensor:
+    stored = check_features(features, name).to(dtype)
+    return check_features(stored, f"{name}, as {dtype},".replace("torch.", ""))
+
+# %% ../nbs/api/34_runs.ipynb #3015939f
+class _FeatureFiles(_Directory):
     @property
     def epochs(self)->list[int]:
         "Epochs whose features are recorded, ascending."
-        return self._epochs("features")
+        names = (p.stem.removeprefix("epoch_") for p in (self.path/"features").glob("epoch_*.safetensors"))
+        return sorted(int(n) for n in names if n.isdigit())
 
     @property
     def layers(self)->list[str]:
@@ -162,12 +148,16 @@ class Run:
         names = [tensor_names(self.file("features", e)) for e in self.epochs]
         return ["backbone"] + ["head"]*(bool(names) and all({"train_head", "test_head"} <= n for n in names))
 
-    def file(self, folder: str, # `features`, `checkpoints` or `state`
-             epoch: "int|str", # number or `last`
-             )->Path:
-        "Where a tensor file lies, whether or not it is there."
-        return self.path/folder/(f"{epoch}.safetensors" if isinstance(epoch, str)
-                                 else f"epoch_{operator.index(epoch):04d}.safetensors")
+    def features(self, epoch: int, # one of `epochs`
+                 )->Features:
+        "Features recorded at `epoch`; `InputError` if there are none or the file is damaged."
+        file = self.file("features", epoch)
+        if not file.is_file():
+            raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs "
+                             f"{', '.join(map(str, self.epochs)) or 'none'}")
+        tensors, _ = load_tensors(file)
+        try: return Features(**tensors)
+        except TypeError: raise InputError(f"{file} is damaged: it holds {', '.join(tensors)}") from None
 
     def save_features(self, epoch: int, # 0 is before training
                       train, # (N, d) features of the training images
@@ -181,47 +171,13 @@ class Run:
         """Records the features of one checkpoint; rows in the same order at every checkpoint and in every run to be
         paired with this one."""
         named = {"train": train, "test": test, "train_head": train_head, "test_head": test_head}
-        name = lambda k: f"{k} features at epoch {epoch}"
-        tensors = {k: check_features(check_features(v, name(k)).to(dtype),
-                                     f"{name(k)}, as {dtype},".replace("torch.", "")) for k, v in named.items()
-                   if v is not None}
+        tensors = {k: _storable(v, f"{k} features at epoch {epoch}", dtype) for k, v in named.items() if v is not None}
         for k, y in (("train", train_labels), ("test", test_labels)):
             tensors[f"{k}_labels"] = check_labels(y, len(tensors[k]), len(self.classes), f"{k}_labels")
         save_tensors(self.file("features", epoch), tensors, epoch=int(epoch))
 
-    def features(self, epoch: int, # one of `epochs`
-                 )->Features:
-        "Features recorded at `epoch`; `InputError` if there are none or the file is damaged."
-        file = self.file("features", epoch)
-        if not file.is_file():
-            raise InputError(f"{self.path} has no features of epoch {epoch}; there are epochs "
-                             f"{', '.join(map(str, self.epochs)) or 'none'}")
-        tensors, _ = load_tensors(file)
-        try: return Features(**tensors)
-        except TypeError: raise InputError(f"{file} is damaged: it holds {', '.join(tensors)}") from None
-
-    def encoder(self, epoch: "int|str" = "last", # a recorded epoch, or `last`
-                device: "str|torch.device" = "cpu", # where to put it
-                backbone: str|None = None, # `module:function` that the run was trained with, if it was one's own; it is never called only because a file names it
-                )->Encoder:
-        "The encoder with the weights of a checkpoint, in eval mode."
-        c = self.config
-        if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys():
-            raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell "
-                             f"{', '.join(sorted(missing))}")
-        if c["backbone"] != (backbone or c["backbone"]):
-            raise InputError(f"{self.path} was trained with backbone {c['backbone']}, got {backbone}")
-        if c["backbone"] not in backbones and backbone is None:
-            raise InputError(f"{self.path} was trained with a backbone of one's own code: name it again, backbone "
-                             f"{c['backbone']!r}, to have it called")
-        net = Encoder(c["backbone"], tuple(self.data["shape"]), c["feature_dim"], c["projection_dim"])
-        weights, _ = load_tensors(self.file("checkpoints", epoch))
-        try: net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
-        except RuntimeError as e:
-            raise InputError(f"{self.file('checkpoints', epoch)} does not fit backbone {c['backbone']} "
-                             f"({one_line(e)})") from None
-        return net.to(device).eval()
-
+# %% ../nbs/api/34_runs.ipynb #2f5db876
+class _Log(_FeatureFiles):
     def log_rows(self)->list[dict]:
         "The log, one dict per finished epoch."
         file = self.path/"log.jsonl"
@@ -239,8 +195,69 @@ class Run:
         "Replaces the log."
         write_text(self.path/"log.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
 
+# %% ../nbs/api/34_runs.ipynb #3c7e696a
+class _Weights(_Log):
+    def encoder(self, epoch: "int|str" = "last", # a recorded epoch, or `last`
+                device: "str|torch.device" = "cpu", # where to put it
+                backbone: "str|None" = None, # `module:function` that the run was trained with, if it was one's own
+                )->Encoder:
+        "The encoder with the weights of a checkpoint, in eval mode."
+        c, file = self.config, self.file("checkpoints", epoch)
+        if missing := {"backbone", "feature_dim", "projection_dim"} - c.keys() | {"shape"} - self.data.keys():
+            raise InputError(f"{self.path} was not trained by ncib: its config.json does not tell "
+                             f"{', '.join(sorted(missing))}")
+        if c["backbone"] != (backbone or c["backbone"]):
+            raise InputError(f"{self.path} was trained with backbone {c['backbone']}, got {backbone}")
+        if c["backbone"] not in backbones and backbone is None:
+            raise InputError(f"{self.path} was trained with a backbone of one's own code: name it again, backbone "
+                             f"{c['backbone']!r}, to have it called")
+        net = Encoder(c["backbone"], tuple(self.data["shape"]), c["feature_dim"], c["projection_dim"])
+        weights, _ = load_tensors(file)
+        try: net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")})
+        except RuntimeError as e:
+            raise InputError(f"{file} does not fit backbone {c['backbone']} ({one_line(e)})") from None
+        return net.to(device).eval()
+
+# %% ../nbs/api/34_runs.ipynb #2f7ba2a2
+def _short(v)->str: return s if len(s := repr(v)) <= 60 else s[:57] + "…"
+
+def _differences(there: dict, asked: dict, beside: tuple = ())->str: # in words; empty if there are none
+    names = [k for k in sorted((there.keys() | asked.keys()) - set(beside)) if there.get(k) != asked.get(k)]
+    return "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in names)
+
+# %% ../nbs/api/34_runs.ipynb #40782a10
+class Run(_Weights):
+    "A run directory. `Run(path)` opens it for reading, `Run.create` makes it."
+    @classmethod
+    def create(cls, path: "str|Path", # the run directory, made if need be
+               classes: Iterable[str], # K class names
+               config: "dict|None" = None, # what defines the run: opening it with another one is an error
+               data: "dict|None" = None, # of the images: `fingerprint`, by which runs are paired; `name`, shape, …
+               environment: "dict|None" = None, # versions, device: for information
+               defaults: "dict|None" = None, # of keys of `config` that an older run lacks: what they count as there
+               )->"Run":
+        """A new run, or the existing one if it has the same configuration and data; otherwise an `InputError` that
+        names the differences."""
+        if isinstance(classes, str) or not hasattr(classes, "__iter__"):
+            raise InputError(f"classes must be a list of K names, got {classes!r}")
+        path, info = (Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)},
+                                   "environment": environment or {}})
+        if (path/"config.json").is_file():
+            run, asked = cls(path), json.loads(json.dumps(info))
+            older = {k: v for k, v in (defaults or {}).items() if k in info["config"]}
+            if other := (_differences({**older, **run.config}, asked["config"])
+                         or _differences(run.data, asked["data"], ("name",))):
+                raise InputError(f"{path} holds a run of another configuration: {other}")
+            return run
+        if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
+        if path.is_dir() and any(p.suffix != ".tmp" and p.name != ".lock" for p in path.iterdir()):
+            raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
+        try: write_json(path/"config.json", info)
+        except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
+        return cls(path)
+
     @contextlib.contextmanager
-    def locked(self)->Iterator[None]:
+    def locked(self)->"Iterator[Run]":
         """Holds the run for writing; `InputError` if another process does. A killed process holds nothing, and what it
         left half-written is removed."""
         try: lock = FileLock(self.path/".lock").acquire(timeout=0)
@@ -252,12 +269,10 @@ class Run:
             for tmp in self.path.rglob(".*.tmp"): tmp.unlink(missing_ok=True)
             yield self
 
-    def __repr__(self):
+    def __repr__(self)->str:
         e = self.epochs
         return (f"Run({self.path}: {len(self.classes)} classes, features at {len(e)} "
                 f"epochs{f' from {e[0]} to {e[-1]}' if e else ''})")
-
-def _short(v): return s if len(s := repr(v)) <= 60 else s[:57] + "…"
 
 # %% ../nbs/api/34_runs.ipynb #aa90666f
 def environment(device: torch.device, # that the run computes on
@@ -269,20 +284,30 @@ def environment(device: torch.device, # that the run computes on
             "processes": rank_and_size()[1], "threads": torch.get_num_threads(),
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
+# %% ../nbs/api/34_runs.ipynb #d3103b09
 def about_images(data: ImageData, # as loaded
                  )->dict: # plain values
     "Name, shape, kind, numbers of images, and the fingerprint."
     return {"name": data.name, "shape": list(data.shape), "kind": data.kind, "train": len(data.train),
             "test": len(data.test), "fingerprint": data.fingerprint()}
 
+# %% ../nbs/api/34_runs.ipynb #5dfd66e8
+def _kept(run: Run, data: ImageData)->list[int]: # epochs
+    "Checkpoints with weights that can see these images."
+    if not (epochs := [e for e in run.epochs if run.file("checkpoints", e).is_file()]):
+        raise InputError(f"{run.path} keeps no weights, only features")
+    if data.shape[0] != run.data["shape"][0]:
+        raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
+    return epochs
+
 # %% ../nbs/api/34_runs.ipynb #c58a6902
 def record_features(run: Run, # whose encoder; trained by ncib
-                    data: "ImageData|str", # the images, or what `load_images` makes them from; as many channels as the run's own
+                    data: "ImageData|str|Path", # images with as many channels as the run's own, or where they are
                     out: "str|Path", # run directory for the features
                     device: str = "auto", # auto, cpu, cuda or cuda:N
                     feature_dtype: str = "float32", # in which they are stored: `float32` or `float16`
                     progress: bool = True, # a progress bar
-                    backbone: str|None = None, # as for `Run.encoder`
+                    backbone: "str|None" = None, # as for `Run.encoder`
                     )->Run: # the run directory written
     """Features of another data set at every kept checkpoint of `run`, as a run directory. Resumable: what is there is
     not done again.
@@ -290,22 +315,18 @@ def record_features(run: Run, # whose encoder; trained by ncib
     Raises `InputError` if the run keeps no weights, or if the images have another number of channels."""
     if feature_dtype not in ("float32", "float16"):
         raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
-    device = resolve_device(device)
-    data = load_images(data) if isinstance(data, (str, Path)) else data
-    if not (epochs := [e for e in run.epochs if run.file("checkpoints", e).is_file()]):
-        raise InputError(f"{run.path} keeps no weights, only features")
-    if data.shape[0] != run.data["shape"][0]:
-        raise InputError(f"{data.name} has {data.shape[0]} channels, {run.path} was trained on {run.data['shape'][0]}")
+    on, images = resolve_device(device), load_images(data) if isinstance(data, (str, Path)) else data
+    epochs = _kept(run, images)
     # what is wrong with it shows before anything is written
     run.encoder(epochs[0], backbone=backbone)
     config = {**run.config, "features_of": run.data["name"], "trained_on": run.data["fingerprint"],
               "feature_dtype": feature_dtype}
-    made = Run.create(out, data.classes, config, about_images(data), environment(device))
+    made = Run.create(out, images.classes, config, about_images(images), environment(on))
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue
-            encoder = run.encoder(epoch, device, backbone)
-            (train, train_head), (test, test_head) = (extract_features(encoder, x) for x in (data.train, data.test))
-            made.save_features(epoch, train, data.train_labels, test, data.test_labels, train_head, test_head,
+            encoder = run.encoder(epoch, on, backbone)
+            (train, train_head), (test, test_head) = (extract_features(encoder, x) for x in (images.train, images.test))
+            made.save_features(epoch, train, images.train_labels, test, images.test_labels, train_head, test_head,
                                dtype=getattr(torch, feature_dtype))
     return made

@@ -16,7 +16,7 @@ from .cca import canonical_correlations, cca_from_covariance
 from .core import InputError, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
 from .identifiability import distance_ranks, rank_correlation, _held_out
-from .stats import ClassStats, JointStats, as_float64
+from .stats import ClassStats, JointStats, as_float64, span
 from .transitions import separation
 
 # %% ../nbs/api/28_similarity.ipynb #a3c348ce
@@ -112,10 +112,10 @@ class EncoderStats:
         if they are all equal."""
         share = self.counts.sum(0)/self.n
         m = self.means - share@self.means
-        _, s, vt = torch.linalg.svd(m*share.sqrt()[:, None], full_matrices=False)
-        if not (keep := s > 1e-10*self.squares.sum().div(self.n).sqrt()).any():
-            raise InputError("features must have class means that differ")
-        m = m@vt[keep].T
+        size = float((self.means + self.origin).norm(dim=1).max())
+        basis = span(m*share.sqrt()[:, None], most=len(m) - 1, size=size).basis
+        if not basis.shape[1]: raise InputError("features must have class means that differ")
+        m = m@basis
         grams = torch.stack([(m.T*c)@m for c in self.counts])
         return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1),
                             m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks, m.new_empty(0))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
+from .stats import class_means
 
 # %% ../nbs/api/50_simplex.ipynb #bf13cdfd
 def simplex_vertices(k: int, # number of classes, at least 2
@@ -77,11 +78,12 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     if len(set(shown)) < max(2, len(shown)):
         raise InputError(f"classes must be at least 2 different classes, got {shown}")
     dims = dims or (3 if classes is not None and len(shown) == 4 else 2)
-    member = [y == c for c in shown]
-    if empty := [c for c, m in zip(shown, member) if not m.any()]:
-        raise InputError(f"classes must have samples, got none of class {empty[0]}")
-    means = torch.stack([x[m].double().mean(0) for m in member])
-    rows = torch.stack(member).any(0).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
+    means, _, there = class_means(x, y)
+    if empty := set(shown) - set(there.tolist()):
+        raise InputError(f"classes must have samples, got none of class {next(c for c in shown if c in empty)}")
+    wanted = torch.tensor(shown, device=x.device)
+    means = means[torch.searchsorted(there, wanted)]
+    rows = torch.isin(y, wanted).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
     axes, certainty = simplex_projection(means, simplex_vertices(len(shown), dims), reference)
     points, means = (x[rows].double() - means.mean(0)) @ axes, (means - means.mean(0)) @ axes
     unit = float(means.square().sum(1).mean().sqrt())

@@ -23,7 +23,7 @@ from .losses import nt_xent_loss, supcon_loss
 from .nets import Encoder, backbones, extract_features_together
 from .probe import linear_probe
 from .runs import Run, about_images, environment, load_tensors, save_tensors
-from .stats import nearest_class_mean
+from .stats import class_means, nearest_class_mean
 
 # %% ../nbs/api/39_train.ipynb #f51f1574
 def checkpoint_epochs(epochs: int, # length of the training
@@ -152,9 +152,7 @@ def nearest_mean_accuracy(train: Tensor, # (N, d) features
     train_labels, test_labels = (check_labels(y, len(x), num_classes, name, x.device)
                                  for y, x, name in ((train_labels, train, "train_labels"),
                                                     (test_labels, test, "test_labels")))
-    one_hot = F.one_hot(train_labels, num_classes).double()
-    seen = (count := one_hot.sum(0)).nonzero()[:, 0]
-    means = (one_hot.T @ train.double())[seen]/count[seen, None]
+    means, _, seen = class_means(train, train_labels)
     return float((nearest_class_mean(test, means, classes=seen) == test_labels).double().mean())
 
 # %% ../nbs/api/39_train.ipynb #265c6fcc

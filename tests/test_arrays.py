@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sync import ROOT
 
 from ncib import explore, plots
 from ncib.arrays import ArrayRun, array_runs, read_arrays, read_runs
@@ -16,6 +15,7 @@ from ncib.pages import unpack
 from ncib.report import report_html, write_report
 from ncib.runs import Run
 from ncib.timeline import Timeline, analyze
+from sync import ROOT
 
 K, N, D = 5, 300, 12
 LABELS = np.arange(N) % K

@@ -247,6 +247,7 @@ def test_with_transformers(tmp_path):
 def snippets() -> dict[str, str]:
     "Code of the rows that need another package, by the package."
     import nbformat
+
     from sync import ROOT
     text = "\n".join(c.source for c in nbformat.read(ROOT/"nbs/tutorials/your_own_model.ipynb", 4).cells
                      if c.cell_type == "markdown")

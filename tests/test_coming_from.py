@@ -12,9 +12,9 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from sync import ROOT
 
 from ncib.core import InputError
+from sync import ROOT
 
 PAGE = ROOT/"nbs/tutorials/coming_from.ipynb"
 
@@ -316,6 +316,7 @@ def accumulate(ns):
 
 def supcontrast(ns):
     import inspect
+
     import losses
     if not hasattr(losses, "SupConLoss") or "base_temperature" not in inspect.signature(losses.SupConLoss).parameters:
         pytest.skip("losses is not SupContrast's")

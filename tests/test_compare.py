@@ -323,9 +323,9 @@ class TestResult:
         with pytest.raises(InputError, match="'head' was not compared; there is features"): c.matrix("cka", "head")
 
     def test_the_page_stands_alone(self, four, tmp_path):
-        c = compare({"<b>one</b>": {"a.1": four[0]["e0"], "b": four[0]["e1"]},
-                     "two": {"a.1": four[0]["e2"], "b": four[0]["e3"]},
-                     "three": {"a.1": encoder(8)[0], "b": encoder(9)[0]}}, four[1], out=tmp_path, progress=False)
+        compare({"<b>one</b>": {"a.1": four[0]["e0"], "b": four[0]["e1"]},
+                 "two": {"a.1": four[0]["e2"], "b": four[0]["e3"]},
+                 "three": {"a.1": encoder(8)[0], "b": encoder(9)[0]}}, four[1], out=tmp_path, progress=False)
         page = (tmp_path/"report.html").read_text()
         assert page == comparison_html(Comparison.load(tmp_path)) and "<b>one</b>" not in page and "<script" not in page
         assert (not re.search(r"(src|href)=\"(?!data:|#|https://ncib)", page)

@@ -10,9 +10,10 @@ from ncib.data import augment, load_images, noisy_labels, stratified_split, subs
 RNG = np.random.default_rng(0)
 
 
-def write_folder(root, counts={"ant": 3, "bee": 2}, size=(6, 5), mode="RGB", suffix="png", parts=("train", "test")):
+def write_folder(root, counts=(("ant", 3), ("bee", 2)), size=(6, 5), mode="RGB", suffix="png",
+                 parts=("train", "test")):
     for part in parts:
-        for name, n in counts.items():
+        for name, n in dict(counts).items():
             (root/part/name).mkdir(parents=True)
             for i in range(n):
                 Image.fromarray(RNG.integers(256, size=(*size, 3),

@@ -15,17 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sync import ROOT
 
 from ncib.core import InputError
 from ncib.data import load_images
+from sync import ROOT
 
 sys.path.insert(0, str(ROOT/"experiments"))
 import decide
 import reproduce
 from decide import Relabelling, Spectrum
 from tasks import Task, run_tasks
-
 
 # ---- labels
 

@@ -16,11 +16,13 @@ import textwrap
 
 import nbformat
 import pytest
+
 from sync import ROOT
 
 pytest.importorskip("nbdev")
 import yaml
 from fastcore.docments import docments
+
 from ncib.cli import main, parser
 from show_api import layers, public_members, with_texts_of_layers
 

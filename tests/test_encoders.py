@@ -26,7 +26,6 @@ from ncib.data import load_images, subset
 from ncib.encoders import TensorWriter, describe_layers, encode_images
 from ncib.frames import checkpoint_frames
 from ncib.models import find_checkpoints, load_model, penultimate_layer, weights_hash
-from ncib.report import report_html
 from ncib.runs import Run
 from ncib.timeline import analyze
 from ncib.train import TrainConfig, train

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sync import ROOT
-from ncib.coding import gaussianity, packing
 from scipy.stats import linregress, rankdata, spearmanr
 from scipy.stats import t as student
+
+from ncib.coding import gaussianity, packing
+from sync import ROOT
 
 sys.path.insert(0, str(ROOT/"experiments"))
 import claims

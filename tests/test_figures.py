@@ -1,5 +1,4 @@
 "Figures that can be read: contrast in both themes, labels that cover nothing, and words that say what is seen."
-import io
 import re
 import xml.etree.ElementTree as ET
 
@@ -8,10 +7,20 @@ import pytest
 
 from ncib.base import short_names
 from ncib.frames import _Names, checkpoint_frames, plot_frame
-from ncib.plots import (place_labels, plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information,
-                        plot_matrices, plot_sensitivity, plot_shortfall,
-                        plot_transitions, themed_svg)
-from ncib.report import _explained, _plain, _seen, report_html
+from ncib.plots import (
+    place_labels,
+    plot_accuracy,
+    plot_collapse,
+    plot_cosines,
+    plot_gap,
+    plot_information,
+    plot_matrices,
+    plot_sensitivity,
+    plot_shortfall,
+    plot_transitions,
+    themed_svg,
+)
+from ncib.report import _plain, _seen, explained, report_html
 
 PLOTS = (plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity, plot_shortfall,
          plot_transitions)
@@ -139,7 +148,7 @@ def test_alternative_texts_have_the_numbers(short_timeline, layer):
 
 
 def test_findings_are_explained_once():
-    made = _explained(["NC1 2.18 at 95% (95 %: 1 to 2), a simplex ETF.", "NC1 <again> & two modes at β_c."])
+    made = explained(["NC1 2.18 at 95% (95 %: 1 to 2), a simplex ETF.", "NC1 <again> & two modes at β_c."])
     assert (made[0].count('class="plain"') == 2 and made[1].count('class="plain"') == 2 and "NC1:" not in made[1]
             and "&lt;again&gt; &amp;" in made[1])
     assert '<abbr title="' in made[1] and made[1].count("<abbr") == 3 and "95\u00a0% (95\u00a0%:" in made[0]

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ncib.core import InputError
 from ncib.geometry import geometry_error, minority_collapse_threshold, optimal_geometry

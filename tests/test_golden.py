@@ -2,8 +2,9 @@
 import json
 from pathlib import Path
 
-import golden
 import pytest
+
+import golden
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@ import json
 import subprocess
 import sys
 
-import picture
 import pytest
+import yaml
+
+import picture
 import structure
 from sync import ROOT
 
@@ -34,3 +36,9 @@ def test_arrows_of_the_picture_stand_for_all_imports():
     for s in below:
         assert below[s] <= reach(s, drawn)
         for one in drawn: assert one[0] != s or one[1] not in reach(s, [a for a in drawn if a != one])
+
+
+def test_hooks_call_what_is_there():
+    hooks = yaml.safe_load((ROOT/".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    for words in (h["entry"].split() for h in hooks):
+        assert words[0] == ".venv/bin/python" and (words[1] == "-m" or (ROOT/words[1]).is_file())

@@ -1,5 +1,6 @@
 "ncib.ib: closed forms, global certificates against independent solvers, degenerate inputs."
-import itertools, math, warnings
+import itertools
+import math
 
 import numpy as np
 import pytest

@@ -10,6 +10,7 @@ import zipfile
 import pandas as pd
 import pytest
 import torch
+
 from sync import ROOT
 
 sys.path.insert(0, str(ROOT/"experiments"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib.collections import PathCollection
 
-from ncib import frames, pages, plots
+from ncib import pages, plots
 from ncib.frames import checkpoint_frames, plot_frame
 from ncib.report import report_html
 from ncib.runs import Run

@@ -8,6 +8,7 @@ import tomllib
 import zipfile
 
 import pytest
+
 from sync import ROOT
 from test_imports import BLOCK
 

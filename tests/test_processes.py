@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT
 
+from conftest import SHORT
 from ncib.runs import Run, load_tensors
 from ncib.train import train
 

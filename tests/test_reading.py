@@ -12,7 +12,7 @@ from test_browser import ARGUMENTS, CHROMIUM, picture, sync_api
 from test_figures import contrast, mixed, overlap
 
 from ncib.explore import BetaSweep, CheckpointExplorer, compare
-from ncib.pages import script
+from ncib.pages import joined_modules
 from ncib.plots import place_labels
 from ncib.report import write_report
 
@@ -236,7 +236,7 @@ def test_one_rule_in_script_and_package(show):
                                                                                            14.)].tolist(), [0, 0, 300, 300]
         theirs = page.evaluate("async ([source, ...given]) => (await import(URL.createObjectURL(new Blob([source], "
                                "{type: 'text/javascript'})))).placeLabels(...given).map((p) => [p.x, p.y, +p.led])",
-                               [script(), points, sizes, box, 6])
+                               [joined_modules("placing.js"), points, sizes, box, 6])
         centres, led = place_labels(points, sizes, box, 6)
         assert np.allclose(np.array(theirs), np.c_[centres, led], atol=1e-6)
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ncib.core import InputError
-from ncib.stats import ClassStats, JointStats, nearest_class_mean
+from ncib.stats import ClassStats, JointStats, class_means, class_sums, nearest_class_mean, row_blocks, span
 
 
 def data(seed=0, n=240, d=7, K=5, spread=1., offset=0., dtype=np.float64):
@@ -169,3 +170,40 @@ def test_covariance_of_pairs_is_known_where_every_class_has_one_sample():
     x, y = np.random.default_rng(0).normal(size=(2, 30, 3))
     of_classes, plain = JointStats(3, 3, num_classes=30).update(x, y, np.arange(30)), JointStats(3, 3).update(x, y)
     for a, b in zip(of_classes.covariance(), plain.covariance()): assert torch.allclose(a, b, rtol=1e-12, atol=1e-14)
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_class_means_of_the_classes_that_occur(kind):
+    x, y = data(offset=1e6, spread=1e-3)
+    y = np.array([9, 2, 5, 7, 40])[y]                          # neither ordered nor without gaps
+    means, counts, classes = class_means(kind(x), y)
+    assert classes.tolist() == [2, 5, 7, 9, 40] and counts.tolist() == [int((y == c).sum()) for c in classes]
+    exactly = np.stack([x[y == c].astype(np.longdouble).mean(0) for c in classes.tolist()])
+    np.testing.assert_allclose(means.numpy(), exactly.astype(float), rtol=1e-14)
+    near = class_means(x, y, origin=torch.as_tensor(x[0])).means.numpy()
+    np.testing.assert_allclose(near, (exactly - x[0]).astype(float), rtol=1e-11, atol=1e-12)
+
+def test_class_sums_leave_out_negative_labels_and_any_blocks_give_the_same():
+    x, y = (torch.as_tensor(v) for v in data(n=1000, d=3000))
+    y[::7] = -1
+    x[::7] = torch.nan
+    assert len(list(row_blocks(x, y, 3000))) > 2
+    sums = class_sums(x.float(), y, 6)                         # class 5 has no rows
+    np.testing.assert_allclose(sums[:5], torch.stack([x[y == k].float().double().sum(0) for k in range(5)]), rtol=1e-13)
+    assert not sums[5].any() and sums.dtype == torch.float64
+
+@pytest.mark.parametrize("offset", [0., 1e3, 1e9])
+@pytest.mark.parametrize("equal", [1, 2, 3])
+def test_the_span_of_class_means_has_the_rank_that_it_was_given(offset, equal):
+    "Some classes with one and the same mean; an offset costs digits, and no direction of rounding is kept."
+    g = np.random.default_rng(equal)
+    means = torch.as_tensor(g.standard_normal((7, 12)))[[0]*equal + list(range(1, 8 - equal))] + offset
+    found = span(means - means.mean(0), most=6, size=float(means.norm(dim=1).max()))
+    assert len(found.values) == 7 - equal
+    assert torch.allclose(found.basis.T@found.basis, torch.eye(7 - equal, dtype=torch.float64))
+    inside = (means - means.mean(0))@found.basis@found.basis.T
+    torch.testing.assert_close(inside, means - means.mean(0), rtol=0, atol=1e-14*(1 + offset))
+
+def test_a_larger_cut_takes_weak_directions_away():
+    rows = torch.diag(torch.tensor([1., 1e-3, 1e-9], dtype=torch.float64))
+    assert [len(span(rows, cut=c).values) for c in (None, 1e-6, .1)] == [3, 2, 1]
+    assert len(span(rows, most=2).values) == 2 and len(span(rows, size=1e4, cut=1e-6).values) == 1

@@ -1,5 +1,6 @@
 "ncib/ is what the notebooks export, README.md what index.ipynb gives, and nothing grew too large."
 import pytest
+
 from sync import ROOT, problems
 
 pytest.importorskip("nbdev")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SHORT
 
 from ncib.collapse import collapse_metrics
 from ncib.core import InputError
@@ -15,8 +14,6 @@ from ncib.plots import plot_gap, plot_transitions
 from ncib.report import report_html
 from ncib.runs import Run
 from ncib.timeline import Timeline, _verdict, analyze, first_lasting
-from ncib.train import train
-
 
 # what a checkpoint need not have: too few modes to ask about, or an interval that needs more of them
 MAY_BE_UNTOLD = [f"{layer}{part}_{name}" for layer in ("", "head_") for part in ("train", "test") for name in

@@ -3,6 +3,7 @@ import dataclasses
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT
 
 import ncib.train
+from conftest import SHORT
 from ncib.core import InputError, read_json, write_json
 from ncib.data import ImageData, load_images
 from ncib.losses import supcon_loss
@@ -67,7 +68,7 @@ def test_kill_at_random_instants(tmp_path):
             progress.add(len(Run(tmp_path/"killed").log_rows()))
         else:
             assert process.returncode == 0, process.stderr.read()
-            import shutil; shutil.rmtree(tmp_path/"killed")     # it finished before the kill: begin again
+            shutil.rmtree(tmp_path/"killed")     # it finished before the kill: begin again
     assert kills == 5
     subprocess.run(command(tmp_path/"killed"), check=True)
     killed = Run(tmp_path/"killed")

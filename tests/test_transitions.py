@@ -1,7 +1,6 @@
 "What a sample can tell about critical βs: invariance, degenerate inputs, sentences, and intervals that cover."
 import importlib.util
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,15 @@ from ncib.cca import canonical_correlations, cca_from_covariance
 from ncib.core import InputError
 from ncib.gib import GaussianIB
 from ncib.stats import JointStats
-from ncib.transitions import (Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level,
-                              separation)
+from ncib.transitions import (
+    Estimate,
+    Transitions,
+    count_shares,
+    jackknife_estimate,
+    level_behind,
+    mode_level,
+    separation,
+)
 
 TIED = np.r_[[.0181]*9, [.0628]*20]
 

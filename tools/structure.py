@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ["Ground", "Geometry", "Information", "Encoders", "Story", "Showing"]    # by the first digit of a notebook
 WIDTH, WORDS = 120, 40
+OTHERS = {"_modidx.py", "d3.js"}     # written by nbdev, and by others
 WIDE = ["ncib/*.py", "ncib/static/*", "tests/*.py", "tools/*.py", "benchmarks/*.py", "experiments/*.py", "setup.py"]
 
 
