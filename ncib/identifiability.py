@@ -236,9 +236,8 @@ def class_mean_features(x, # (n, d) features, any float dtype
                         )->"Tensor|np.ndarray": # (n, d), kind and dtype of x
     "Every row replaced by the mean of its class: all that the label tells of it."
     f = check_features(x, "x")
-    y = check_labels(labels, len(f), device=f.device)
-    means, _, classes = class_means(f, y)
-    return same_kind(means.to(f)[torch.searchsorted(classes, y)], like=x)
+    y = check_labels(labels, len(f), device=f.device).unique(return_inverse=True)[1]
+    return same_kind(class_means(f, y).means.to(f)[y], like=x)
 
 def linear_cka(x, # (n, d_x) features, any float dtype
                y, # (n, d_y) features of the same inputs

@@ -29,7 +29,7 @@ from ncib.core import InputError, as_tensor, check_features, check_labels
 from ncib.data import noisy_labels, stratified_split
 from ncib.frames import mode_means
 from ncib.geometry import optimal_geometry
-from ncib.gib import GaussianIB
+from ncib.gib import GaussianIB, fit_bottleneck, fit_bottlenecks
 from ncib.ib import ib_curve
 from ncib.identifiability import class_mean_features
 from ncib.layers import measure
@@ -38,9 +38,10 @@ from ncib.probe import linear_probe
 from ncib.runs import Run
 from ncib.similarity import EncoderStats, pair_intervals
 from ncib.simplex import simplex_view, stratified_rows
-from ncib.stats import ClassStats, JointStats, nearest_class_mean
+from ncib.stats import ClassStats, JointStats, class_means, nearest_class_mean
 from ncib.timeline import analyze
 from ncib.train import nearest_mean_accuracy
+from show_api import public_members
 
 K, D, N = 3, 6, 60
 G = np.random.default_rng(0)
@@ -66,6 +67,7 @@ def measured(x, y):
 TAKE = { # by qualified name, what each public function makes of features and labels
     "losses.supcon_loss": lambda x, y, p: supcon_loss(unit(x), y),
     "losses.SupConLoss.forward": lambda x, y, p: SupConLoss()(unit(x), y),
+    "stats.class_means": lambda x, y, p: class_means(x, y).means,
     "stats.ClassStats.update": lambda x, y, p: ClassStats(K, D).update(x, y).state_dict(),
     "collapse.collapse_metrics": lambda x, y, p: collapse_metrics(x, y).to_dict(),
     "collapse.collapse_metrics_from_stats": lambda x, y,
@@ -81,6 +83,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "gib.GaussianIB.corner_shortfall": lambda x, y, p: FITTED.corner_shortfall(x, y, groups=4).nats,
     "gib.GaussianIB.pair_story": lambda x, y, p: [c.nats for c in FITTED.pair_story(TURNED, y, groups=4)[1:]],
     "gib.GaussianIB.nc1_identity": lambda x, y, p: GaussianIB.nc1_identity(x, y).nc1,
+    "gib.fit_bottleneck": lambda x, y, p: fit_bottleneck("labels", x, TWIN, y).rho,
+    "gib.fit_bottlenecks": lambda x, y, p: [g.rho for g in fit_bottlenecks(x, TWIN, y).values()],
     "coding.excess_rate": lambda x, y, p: excess_rate(x, y).excess,
     "coding.packing": lambda x, y, p: packing(x, y).rho2,
     "simplex.simplex_view": lambda x, y, p: simplex_view(x, y).points,
@@ -118,7 +122,7 @@ def test_no_function_that_takes_labels_is_left_out():
         for public in getattr(module, "__all__", ()):
             it = getattr(module, public)
             if not getattr(it, "__module__", "").startswith("ncib"): continue
-            members = ({f"{public}.{k}": getattr(it, k) for k in vars(it) if not k.startswith("_")}
+            members = ({f"{public}.{k}": getattr(it, k) for k in public_members(it)}
                        if inspect.isclass(it) else {public: it})
             for name, f in members.items():
                 if not callable(f) or inspect.isclass(f): continue
