@@ -302,7 +302,7 @@ def measure(a: Features, b: Features, # of two encoders at one checkpoint, same 
     (x, labels), (y, _) = ((v.to(device) for v in f.part("test", layer)) for f in (a, b))
     modes, each = int(labels.max()), []
     for v, w in ((x, y), (y, x)):
-        paired = GaussianIB.fit_class_paired(v, w, labels).class_mean_gap(v, labels).gap
+        paired = GaussianIB.fit_class_paired(v, w, labels).class_mean_gap(v, labels).share
         each.append(coding(v, labels) | {"test_whitened_etf_error": whitened_etf_error(v, labels),
                     "test_paired_ib_gap": paired, "code_sliced_wasserstein_ratio": code_gaussianity(v, w, modes)})
     for i, f in enumerate((a, b)):

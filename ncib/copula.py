@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from .core import InputError, check_features, same_kind
-from .cca import CanonicalCorrelations, cca_from_covariance, _check_pair
+from .cca import CanonicalCorrelations, cca_from_covariance, check_pair
 
 # %% ../nbs/api/22_copula.ipynb #7892106d
 def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
@@ -82,7 +82,7 @@ def rank_correlations(x, # (n, d_x) features
                       rank: "int|None" = None, # keep at most so many principal directions of each side
                       )->CanonicalCorrelations: # directions act on normal scores
     "Canonical correlations of the Gaussian copula of (x, y), from rank correlations."
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     dtype, d = torch.promote_types(f.dtype, g.dtype), f.shape[1]
     r = copula_correlation(torch.cat([f.to(dtype), g.to(dtype)], 1), method)
     r = [same_kind(b, like=x) for b in (r[:d, :d], r[:d, d:], r[d:, d:])]

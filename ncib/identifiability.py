@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, same_kind
 from .stats import JointStats, class_means
-from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, _check_pair, _centred, _invert_spike
+from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, centred, check_pair, invert_spike
 
 # %% ../nbs/api/21_identifiability.ipynb #a7392b21
 def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # (training, held-out) statistics per fold
@@ -48,7 +48,7 @@ def held_out_correlations(x, # (n, d_x) features, any float dtype
                           seed: int = 0, # deals the rows into folds
                           )->"Tensor|np.ndarray": # (m,) mean held-out correlation per mode, in [−1, 1]; m is the smallest over the folds
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     scores = [_held_out(canonical_correlations(train, shrinkage=shrinkage), held)
               for train, held in _folds(f, g, folds, seed)]
     m = min(len(s) for s in scores)
@@ -79,12 +79,12 @@ def permutation_test(x, # (n, d_x) features
     if int(permutations) != permutations or permutations < 1:
         raise InputError(f"permutations must be a positive integer, got {permutations!r}")
     if not 0 < level < 1: raise InputError(f"level must lie in (0, 1), got {level!r}")
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
-    a, b = cc._x, cc._y
+    a, b = cc.white_x, cc.white_y
     # variates without a partner too
-    p, _, qt = torch.linalg.svd(a.w.T@cc._cross@b.w, full_matrices=True)
-    u, v = _centred(f)[1]@a.full(a.w@p), _centred(g)[1]@b.full(b.w@qt.T)
+    p, _, qt = torch.linalg.svd(a.w.T@cc.cross@b.w, full_matrices=True)
+    u, v = centred(f)[1]@a.directions(a.w@p), centred(g)[1]@b.directions(b.w@qt.T)
     n, draw, rho = len(u), generator(seed), torch.as_tensor(cc.rho)
     orders = torch.stack([torch.randperm(n, generator=draw) for _ in range(permutations)]).to(u.device)
     def null(k): # (permutations,) largest correlation of what remains
@@ -138,14 +138,14 @@ def bootstrap_correlations(x, # (n, d_x) features
                            seed: int = 0, # draws the samples
                            )->BootstrapCorrelations:
     "Bootstrap distribution of canonical correlations and critical βs."
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
     k = min(max(1, cc.num_significant), 50) if modes is None else modes
     if int(k) != k or not 1 <= k <= len(cc.rho):
         raise InputError(f"modes must be an integer in [1, {len(cc.rho)}], got {modes!r}")
     if int(replicates) != replicates or replicates < 2:
         raise InputError(f"replicates must be an integer of at least 2, got {replicates!r}")
-    u, v = _centred(f)[1]@cc.weights_x[:, :k], _centred(g)[1]@cc.weights_y[:, :k]
+    u, v = centred(f)[1]@cc.weights_x[:, :k], centred(g)[1]@cc.weights_y[:, :k]
     z, n, draw = torch.cat([u, v], 1), len(u), generator(seed)
     products = (z[:, :, None]*z[:, None]).flatten(1)                                               # (n, 4k²)
     theta = []
@@ -166,7 +166,7 @@ def bootstrap_correlations(x, # (n, d_x) features
         raise InputError(f"modes must leave resampled covariances invertible, got {k} modes for {n} rows")
     sample = torch.as_tensor(cc.rho)[:k].clamp(0, 1 - 1e-15).atanh()
     draws = (theta - theta.median(0).values + sample).clamp_min(0).tanh()
-    rho = (1 - _invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
+    rho = (1 - invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
     kind = lambda t: same_kind(t, like=x)
     return BootstrapCorrelations(kind(torch.as_tensor(cc.debiased)[:k]), kind(rho))
 
@@ -203,7 +203,7 @@ def linear_identifiability(x, # (n, d_x) features, any float dtype
                            seed: int = 0, # deals the rows into folds
                            )->LinearIdentifiability:
     "Are the two encoders equal up to a matrix? Held-out R² both ways and the usual measures."
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     errors, held_out = torch.zeros(2, 2, dtype=torch.float64), []
     for train, held in _folds(f, g, folds, seed):
         cc = canonical_correlations(train, shrinkage=shrinkage)
@@ -243,7 +243,7 @@ def linear_cka(x, # (n, d_x) features, any float dtype
                y, # (n, d_y) features of the same inputs
                )->float: # in [0, 1]
     "Linear centred kernel alignment (Kornblith et al. 2019, eq. 4)."
-    f, g = (_centred(v)[1] for v in _check_pair(x, y))
+    f, g = (centred(v)[1] for v in check_pair(x, y))
     norm = torch.linalg.matrix_norm
     return float(norm(f.T@g)**2/(norm(f.T@f)*norm(g.T@g)))
 
@@ -272,5 +272,5 @@ def rsa(x, # (n, d_x) features, any float dtype
         )->float: # in [−1, 1]
     """Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et
     al. 2008)."""
-    f, g = _check_pair(x, y)
+    f, g = check_pair(x, y)
     return rank_correlation(*(distance_ranks(v, rows, seed) for v in (f, g)))

@@ -37,7 +37,7 @@ def sensitivity(a, # (n, d_a) features of one encoder
     held out (five folds)."""
     ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto")
     complement = torch.as_tensor(bottleneck.cca.one_minus_rho2)
-    held = torch.as_tensor(held_out_correlations(*(bottleneck._rows or (a, b)))).clamp(0,
+    held = torch.as_tensor(held_out_correlations(*(bottleneck.rows or (a, b)))).clamp(0,
                                                                                        1).sort(descending=True).values
     spectra = {"ridge": torch.as_tensor(ridge.excess), "unshrunk": complement/(1 - complement),
                "held_out": (1 - held.square())/held.square()}
@@ -56,7 +56,7 @@ def _measure(part, a, b, labels, k, copula)->tuple[dict, dict, list]:
         row |= {f"{part}_{name}_count": t.count, f"{part}_{name}_gap": t.gap_ratio,
                 f"{part}_{name}_significant": t.significant, f"{part}_{name}_gap_after_k1": t.gap_after(k - 1)}
         arrays |= {f"{part}_{name}_excess": torch.as_tensor(g.excess),
-                   f"{part}_{name}_threshold": torch.tensor(g.threshold, dtype=torch.float64),
+                   f"{part}_{name}_threshold": torch.tensor(g.critical_rho, dtype=torch.float64),
                    f"{part}_{name}_floor": torch.tensor(g.chance_excess, dtype=torch.float64)}
         if name != Relevance.labels:
             row[f"{part}_{name}_class_alignment"] = class_alignment(g, fits[Relevance.labels], k - 1)
@@ -88,8 +88,8 @@ def _twin_columns(part, g, other, a, b, labels, k, copula, arrays)->dict:
     if t.counts: arrays[f"{name}_counts"] = torch.tensor(sorted(t.counts.items()), dtype=torch.float64)
     # the class-mean code lives in the features' own coordinates
     if not copula:
-        row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).gap,
-                f"{part}_ib_gap_b": other.class_mean_gap(b, labels).gap}
+        row |= {f"{part}_ib_gap_a": g.class_mean_gap(a, labels).share,
+                f"{part}_ib_gap_b": other.class_mean_gap(b, labels).share}
     if part == "test":
         for estimate, e in sensitivity(a, b, g, copula).items():
             row[f"{name}_separation_{estimate}"] = separation(e[:t.significant], k - 1, g.floor)

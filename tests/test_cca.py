@@ -141,7 +141,7 @@ class TestRankAndDeadColumns:
     def test_fewer_rows_than_columns(self):
         x, y = pair(30, 50, 50, [.9])
         plain = canonical_correlations(x, y, shrinkage=None)
-        assert (plain.rank_x == 29 and plain.noise_edge == plain.threshold == 1 and plain.num_significant == 0
+        assert (plain.rank_x == 29 and plain.noise_edge == plain.critical_rho == 1 and plain.num_significant == 0
                 and (plain.debiased == 0).all())
         assert plain.rho.max() <= 1 and canonical_correlations(x, y).rho.max() < 1
 

@@ -331,10 +331,10 @@ class TestGapAndTransform:
         gib, g = GaussianIB.from_covariance(*s), np.random.default_rng(0)
         for _ in range(10):
             gap = gib.ib_gap(g.normal(size=(3, 5)))
-            assert (0 <= gap.gap <= 1 and gap.nats == pytest.approx(gap.optimum - gap.iyt, abs=1e-12)
-                    and gap.nats == pytest.approx(gap.gap*gib.information))
+            assert (0 <= gap.share <= 1 and gap.nats == pytest.approx(gap.optimum - gap.iyt, abs=1e-12)
+                    and gap.nats == pytest.approx(gap.share*gib.information))
         one = GaussianIB.from_covariance(np.diag([1., 2]), np.diag([.9, 0]), np.eye(2))
-        assert one.ib_gap(np.array([[1., 0]])).gap < 1e-9
+        assert one.ib_gap(np.array([[1., 0]])).share < 1e-9
 
     def test_gap_against_determinants_over_scales(self):
         s = joint(5, 4)
@@ -350,15 +350,15 @@ class TestGapAndTransform:
         noise = g.normal(size=(1000, k))
         for j in range(k): noise[labels == j] -= noise[labels == j].mean(0)
         x = 3*(np.eye(k) - 1/k)[labels] + noise@np.linalg.cholesky(np.linalg.inv(noise.T@noise/1000))
-        assert GaussianIB.fit_labels(x, labels).class_mean_gap(x, labels).gap < 1e-6
+        assert GaussianIB.fit_labels(x, labels).class_mean_gap(x, labels).share < 1e-6
         stretched = x@np.diag([1, 1, 1, 4, 9.])
-        assert GaussianIB.fit_labels(stretched, labels).class_mean_gap(stretched, labels).gap > .01
+        assert GaussianIB.fit_labels(stretched, labels).class_mean_gap(stretched, labels).share > .01
 
     def test_class_mean_gap_takes_means(self):
         x, y, labels = classes(twin=True)
         gib = GaussianIB.fit(x, y)
         means = np.stack([x[labels == k].mean(0) for k in range(10)])
-        assert gib.class_mean_gap(means) .gap == pytest.approx(gib.class_mean_gap(x, labels).gap, rel=1e-9)
+        assert gib.class_mean_gap(means).share == pytest.approx(gib.class_mean_gap(x, labels).share, rel=1e-9)
 
     def test_transform_statistics(self):
         x, y, _ = classes(n=4000, twin=True)
@@ -376,7 +376,7 @@ class TestGapAndTransform:
         assert (isinstance(a.critical_betas, np.ndarray) and isinstance(b.critical_betas, torch.Tensor)
                 and isinstance(b.curve([2.]).ixt, torch.Tensor))
         assert np.allclose(a.rho, b.rho.numpy(), atol=1e-10) and a.transitions().count == b.transitions().count
-        assert b.ib_gap(torch.eye(24).double()).gap == pytest.approx(a.ib_gap(np.eye(24)).gap, rel=1e-6)
+        assert b.ib_gap(torch.eye(24).double()).share == pytest.approx(a.ib_gap(np.eye(24)).share, rel=1e-6)
 
     @pytest.mark.parametrize("call, message", [
         (lambda g, x: GaussianIB.from_rho([1.1]), r"rho must lie in \[0, 1\]"),

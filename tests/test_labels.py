@@ -79,7 +79,7 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "probe.LinearProbe.accuracy": lambda x, y, p: PROBE.accuracy(x, y),
     "gib.GaussianIB.fit_labels": lambda x, y, p: GaussianIB.fit_labels(x, y).rho,
     "gib.GaussianIB.fit_class_paired": lambda x, y, p: GaussianIB.fit_class_paired(x, TWIN, y).rho,
-    "gib.GaussianIB.class_mean_gap": lambda x, y, p: FITTED.class_mean_gap(x, y).gap,
+    "gib.GaussianIB.class_mean_gap": lambda x, y, p: FITTED.class_mean_gap(x, y).share,
     "gib.GaussianIB.corner_shortfall": lambda x, y, p: FITTED.corner_shortfall(x, y, groups=4).nats,
     "gib.GaussianIB.pair_story": lambda x, y, p: [c.nats for c in FITTED.pair_story(TURNED, y, groups=4)[1:]],
     "gib.GaussianIB.nc1_identity": lambda x, y, p: GaussianIB.nc1_identity(x, y).nc1,

@@ -36,7 +36,7 @@ def test_columns_are_what_they_say(short_pair, short_timeline):
     g = GaussianIB.fit(fa.test, fb.test)
     assert (row["test_twin_count"] == g.transitions().count
             and row["test_twin_gap_after_k1"] == pytest.approx(g.transitions().gap_after(9)))
-    assert row["test_ib_gap_a"] == pytest.approx(g.class_mean_gap(fa.test, fa.test_labels).gap)
+    assert row["test_ib_gap_a"] == pytest.approx(g.class_mean_gap(fa.test, fa.test_labels).share)
     assert row["test_labels_count"] == GaussianIB.fit_labels(fa.test, fa.test_labels).transitions().count
     means = torch.stack([fa.train[fa.train_labels == k].mean(0) for k in range(10)])
     assert row["test_ncc_accuracy_a"] == pytest.approx((torch.cdist(fa.test, means).argmin(1)

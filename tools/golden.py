@@ -63,7 +63,7 @@ def of_seeded() -> dict:
     unshrunk = GaussianIB.fit(x, y)
     return of_timeline(analyze(*pair, LABELS, epochs=[1, 5], progress=False)) | flat({
         "collapse": vars(collapse_metrics(x, LABELS)),
-        "correlations": unshrunk.cca.one_minus_rho2, "threshold": unshrunk.threshold,
+        "correlations": unshrunk.cca.one_minus_rho2, "threshold": unshrunk.critical_rho,
         "copula": GaussianIB.fit(x, y, copula=True).excess, "ridge": GaussianIB.fit(x, y, shrinkage="auto").excess,
         "labels": GaussianIB.fit_labels(x, LABELS).excess, "paired": GaussianIB.fit_class_paired(x, y, LABELS).excess,
         "loss": loss, "gradient": torch.autograd.grad(loss, unit)[0], "discrete": curve, "split": curve.split_betas,
