@@ -283,11 +283,12 @@ def _folder(path: Path, image_size=None, colour="keep", skip_broken=False)->Imag
     if extra := sorted(set(class_folders(path/"test")) - set(classes)):
         raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
     broken: "list[Path]|None" = [] if skip_broken else None
-    train, test = (_folder_part(path/part, classes, image_size, colour, broken) for part in ("train", "test"))
+    (train, y_train), (test, y_test) = (_folder_part(path/part, classes, image_size, colour, broken)
+                                        for part in ("train", "test"))
     if broken:
         warnings.warn(f"{path}: {len(broken)} unreadable image{'s are' if len(broken) > 1 else ' is'} left out: "
                       f"{', '.join(str(f.relative_to(path)) for f in broken)}", stacklevel=3)
-    return _image_data(str(path), *train, *test, classes)
+    return _image_data(str(path), train, y_train, test, y_test, classes)
 
 # %% ../nbs/api/30_data.ipynb #1a2f959d
 def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, or where an .npz or a folder lies
