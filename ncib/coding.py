@@ -18,15 +18,7 @@ from torch import Tensor
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
 from .stats import class_means, span, within_is_known
 
-# %% ../nbs/api/27_coding.ipynb #8449fa48
-@dataclass(frozen=True, eq=False)
-class RateDistortion:
-    "Gaussian rate–distortion function; arrays of the kind of the input."
-    distortion: np.ndarray # (m,) total squared error
-    rate: np.ndarray # (m,) nats
-    water_level: np.ndarray # (m,) θ
-    active: np.ndarray # (m,) components that get any rate
-
+# %% ../nbs/api/27_coding.ipynb #1cc3e975
 def _water_fill(var, distortion):
     "θ (m,) for variances var (d,) ascending and distortions (m,) in [0, sum]."
     n, below = len(var), torch.cat([var.new_zeros(1), var.cumsum(0)])
@@ -38,36 +30,41 @@ def _rate(var, theta):
     "Rate (m,) of reverse water-filling; infinite at θ = 0 unless all variances are 0."
     return .5*torch.where(var > theta[:, None], (var/theta[:, None]).log(), 0.).sum(1)
 
+# %% ../nbs/api/27_coding.ipynb #0d38a6ed
+def _spectrum(variances, wanted)->Tensor: # (d,) float64
+    var = as_tensor(variances).to(torch.float64)
+    if var.ndim != 1 or not len(var) or not torch.isfinite(var).all() or (var < 0).any():
+        raise InputError(f"variances must be (d,) {wanted}, got {variances!r}")
+    return var
+
+def _distortions(distortions, like)->Tensor: # (m,) float64
+    dist = as_tensor(distortions).reshape(-1).to(like)
+    if not len(dist) or not (dist > 0).all():
+        raise InputError(f"distortions must be positive numbers, got {distortions!r}")
+    return dist
+
+# %% ../nbs/api/27_coding.ipynb #8449fa48
+@dataclass(frozen=True, eq=False)
+class RateDistortion:
+    "Gaussian rate–distortion function; arrays of the kind of the input."
+    distortion: "np.ndarray|Tensor" # (m,) total squared error
+    rate: "np.ndarray|Tensor" # (m,) nats
+    water_level: "np.ndarray|Tensor" # (m,) θ
+    active: "np.ndarray|Tensor" # (m,) components that get any rate
+
 def rate_distortion(variances, # (d,) spectrum of the covariance: non-negative, NumPy or torch
                     distortions, # (m,) total squared error, positive; above the total variance the rate is 0
                     )->RateDistortion: # rates in nats
     """Rate–distortion function of a Gaussian with these variances, by reverse water-filling. `InputError` for negative
     variances or non-positive distortions."""
-    var = torch.as_tensor(variances if isinstance(variances, Tensor)
-                          else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
-    if var.ndim != 1 or not len(var) or not torch.isfinite(var).all() or (var < 0).any():
-        raise InputError(f"variances must be (d,) finite non-negative numbers, got {variances!r}")
-    dist = torch.as_tensor(distortions if isinstance(distortions, Tensor)
-                           else np.asarray(distortions, dtype=np.float64)).detach().reshape(-1).to(var)
-    if not len(dist) or not (dist > 0).all():
-        raise InputError(f"distortions must be positive numbers, got {distortions!r}")
+    var = _spectrum(variances, "finite non-negative numbers")
+    dist = _distortions(distortions, var)
     var = var.sort().values
     theta = _water_fill(var, dist.clamp(max=float(var.sum())))
     return RateDistortion(*(same_kind(a, variances) for a in (dist, _rate(var, theta), theta,
                                                               (var > theta[:, None]).sum(1))))
 
 # %% ../nbs/api/27_coding.ipynb #d1d93e85
-@dataclass(frozen=True, eq=False)
-class ExcessRate:
-    "What coding only the class-mean subspace costs, at equal distortion; arrays of the kind of the input."
-    distortion: np.ndarray # (m,) total squared error
-    rate: np.ndarray # (m,) nats, optimal Gaussian code
-    class_mean_rate: np.ndarray # (m,) nats, code of the class-mean subspace; inf where it cannot reach the distortion
-    excess: np.ndarray # (m,) nats, their difference, >= 0
-    floor: float # total squared error outside the class-mean subspace
-    total: float # total variance
-    dimension: int # rank of the class means
-
 def _class_means(x, y, name="labels"):
     "Means (k, d) and proportions (k,) of the classes that occur; an `InputError` if none has two samples."
     means, n, classes = class_means(x, y)
@@ -75,9 +72,31 @@ def _class_means(x, y, name="labels"):
     within_is_known(n, classes, required=True)
     return means, n/n.sum()
 
+# %% ../nbs/api/27_coding.ipynb #d1c50d4e
+@dataclass(frozen=True, eq=False)
+class ExcessRate:
+    "What coding only the class-mean subspace costs, at equal distortion; arrays of the kind of the input."
+    distortion: "np.ndarray|Tensor" # (m,) total squared error
+    rate: "np.ndarray|Tensor" # (m,) nats, optimal Gaussian code
+    class_mean_rate: "np.ndarray|Tensor" # (m,) nats, class-mean code; inf where it cannot reach the distortion
+    excess: "np.ndarray|Tensor" # (m,) nats, their difference, >= 0
+    floor: float # total squared error outside the class-mean subspace
+    total: float # total variance
+    dimension: int # rank of the class means
+
+# %% ../nbs/api/27_coding.ipynb #23044d03
+def _variances(x): # (n, d) centred → (min(n, d),) spectrum of the covariance, ascending
+    return (torch.linalg.svdvals(x).square()/len(x)).sort().values
+
+def _rate_inside(inside, left):
+    "Rate (m,) in the subspace with spectrum `inside` for the distortion that is left (m,); infinite where none is."
+    left = left.clamp(max=float(inside.sum()))
+    return torch.where(left > 0, _rate(inside, _water_fill(inside, left.clamp(min=1e-300))), math.inf)
+
+# %% ../nbs/api/27_coding.ipynb #0be84307
 def excess_rate(features, # (n, d) NumPy or torch, any float dtype
                 labels, # (n,) integers
-                distortions=None, # (m,) total squared error; `None`: 50 values from 1.05 times the floor to the total variance
+                distortions=None, # (m,) total squared error; `None`: 50, from 1.05 × the floor to the total variance
                 )->ExcessRate: # nats
     """Excess rate of the class-mean code over the Gaussian rate–distortion function of the features, at equal
     distortion."""
@@ -89,23 +108,17 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     means, p = _class_means(x, y)
     size = float((means + centre).norm(dim=1).max())
     basis = span(means*p.sqrt()[:, None], most=len(p) - 1, size=size).basis.T
-    var = torch.linalg.svdvals(x).square()/len(x)
-    inside = torch.linalg.svdvals(x @ basis.T).square()/len(x)
-    var, inside = var.sort().values, inside.sort().values
-    total = float(var.sum())
-    floor = float((x - x @ basis.T @ basis).square().sum()/len(x))
+    var = _variances(x)
+    total, floor = float(var.sum()), float((x - x @ basis.T @ basis).square().sum()/len(x))
     if total <= 0: raise InputError("features must vary, got constant rows")
-    if distortions is None:
-        dist = torch.linspace(min(max(1.05*floor, 1e-3*total), total), total, 50, dtype=torch.float64, device=x.device)
-    else:
-        dist = as_tensor(distortions).reshape(-1).to(x)
-        if not len(dist) or not (dist > 0).all():
-            raise InputError(f"distortions must be positive numbers, got {distortions!r}")
+    least = min(max(1.05*floor, 1e-3*total), total)
+    dist = (torch.linspace(least, total, 50, dtype=torch.float64, device=x.device) if distortions is None
+            else _distortions(distortions, x))
     rate = _rate(var, _water_fill(var, dist.clamp(max=total)))
-    left = (dist - floor).clamp(max=float(inside.sum()))
-    mean_rate = torch.where(left > 0, _rate(inside, _water_fill(inside, left.clamp(min=1e-300))), math.inf)
-    arrays = (same_kind(a, features) for a in (dist, rate, mean_rate, (mean_rate - rate).clamp(min=0)))
-    return ExcessRate(*arrays, floor=floor, total=total, dimension=len(basis))
+    mean_rate = _rate_inside(_variances(x @ basis.T), dist - floor)
+    kind = lambda a: same_kind(a, features)
+    return ExcessRate(kind(dist), kind(rate), kind(mean_rate), kind((mean_rate - rate).clamp(min=0)), floor=floor,
+                      total=total, dimension=len(basis))
 
 # %% ../nbs/api/27_coding.ipynb #eaf7fe9d
 @dataclass(frozen=True)
@@ -119,10 +132,8 @@ def isotropy(variances, # (d,) non-negative spectrum of a covariance, NumPy, tor
              cut: float = 1e-10, # eigenvalues below `cut` times the largest are not counted
              )->Isotropy:
     "Rank, condition number and effective rank of a covariance spectrum. `InputError` if it is empty, negative or zero."
-    v = torch.as_tensor(variances if isinstance(variances, Tensor)
-                        else np.asarray(variances, dtype=np.float64)).detach().to(torch.float64)
-    if v.ndim != 1 or not len(v) or not torch.isfinite(v).all() or (v < 0).any() or v.max() <= 0:
-        raise InputError(f"variances must be (d,) non-negative numbers, not all zero, got {variances!r}")
+    v = _spectrum(variances, wanted := "non-negative numbers, not all zero")
+    if v.max() <= 0: raise InputError(f"variances must be (d,) {wanted}, got {variances!r}")
     v = v[v > cut*v.max()]
     return Isotropy(len(v), float(v.max()/v.min()), float(torch.special.entr(v/v.sum()).sum().exp()))
 
@@ -137,16 +148,51 @@ class Gaussianity:
     kurtosis: float # Mardia's b2; d(d + 2) for a Gaussian population
     kurtosis_z: float # standardised: positive for heavy, negative for light tails (separated clusters)
     kurtosis_p: float # two-sided
-    ks: np.ndarray # (d,) Kolmogorov–Smirnov distance per input axis; 0 for a constant axis
+    ks: "np.ndarray|Tensor" # (d,) Kolmogorov–Smirnov distance per input axis; 0 for a constant axis
     ks_critical: float # its 5 % point for one axis, parameters estimated
     sliced_wasserstein: float # in units of the root mean variance
     sliced_wasserstein_reference: float # the same for one Gaussian sample of this size and covariance
 
-def _sliced(x, directions, quantiles):
+# %% ../nbs/api/27_coding.ipynb #0e2c28cd
+def _whitened_and_root(x)->tuple[Tensor, Tensor]: # (n, d) centred → (n, r) whitened, (d, d) root of the covariance
+    u, s, vt = torch.linalg.svd(x, full_matrices=False)
+    if s[0] <= 0: raise InputError("t must vary, got constant rows")
+    keep, n = s > 1e-8*s[0], len(x)
+    return u[:, keep]*math.sqrt(n), (vt[keep].T*(s[keep]/math.sqrt(n))) @ vt[keep]
+
+# %% ../nbs/api/27_coding.ipynb #90a84440
+def _mardia(z)->tuple[float, float, float, float]: # (n, r) whitened → b1, its p-value, b2, b2 standardised
+    n, r = z.shape
+    b1 = sum(float((z[i:i + 2048] @ z.T).pow(3).sum()) for i in range(0, n, 2048))/n**2
+    b2 = float(z.square().sum(1).square().mean())
+    return (b1, float(_stats.chi2.sf(n*b1/6, r*(r + 1)*(r + 2)/6)), b2,
+            (b2 - r*(r + 2))/math.sqrt(8*r*(r + 2)/n))
+
+# %% ../nbs/api/27_coding.ipynb #2148cc8b
+def _kolmogorov_smirnov(x)->Tensor: # (n, d) centred → (d,)
+    n, sd = len(x), x.square().mean(0).sqrt()
+    alive = sd > 1e-12*sd.max()
+    cdf = torch.special.ndtr((x/torch.where(alive, sd, 1.)).sort(0).values)
+    rank = torch.arange(n, device=x.device, dtype=torch.float64)[:, None]
+    return torch.where(alive, torch.maximum((rank + 1)/n - cdf, cdf - rank/n).max(0).values, 0.)
+
+def _lilliefors(n)->float: return .895/(math.sqrt(n) - .01 + .85/math.sqrt(n))
+
+# %% ../nbs/api/27_coding.ipynb #1d6c75ee
+def _sliced(x, directions)->float:
     "Root mean squared sliced W2 distance of centred x to the Gaussian with its covariance, per root mean variance."
-    p = (x @ directions).sort(0).values
+    rank = torch.arange(len(x), device=x.device, dtype=torch.float64)
+    p, quantiles = (x @ directions).sort(0).values, torch.special.ndtri((rank + .5)/len(x))
     return float((p - p.square().mean(0).sqrt()*quantiles[:, None]).square().mean().sqrt()/(x.square().mean().sqrt()))
 
+def _sliced_distances(x, root, directions, seed)->tuple[float, float]: # of the sample, and of a Gaussian one
+    (n, d), g = x.shape, generator(seed)
+    w = torch.randn(d, directions, generator=g, dtype=torch.float64).to(x.device)
+    w = w/w.norm(dim=0)
+    normal = torch.randn(n, d, generator=g, dtype=torch.float64).to(x.device) @ root
+    return _sliced(x, w), _sliced(normal - normal.mean(0), w)
+
+# %% ../nbs/api/27_coding.ipynb #f2da8302
 def gaussianity(t, # (n, d) sample, NumPy or torch, any float dtype; n > d + 1
                 directions: int = 128, # random directions of the sliced distance
                 seed: int = 0, # of the directions and of the reference sample
@@ -154,40 +200,28 @@ def gaussianity(t, # (n, d) sample, NumPy or torch, any float dtype; n > d + 1
     """Mardia's skewness and kurtosis, Kolmogorov–Smirnov per axis and sliced Wasserstein distance to the Gaussian with
     the sample's mean and covariance."""
     x = check_features(t, "t").to(torch.float64)
-    n, d = x.shape
     x = x - x.mean(0)
-    u, s, vt = torch.linalg.svd(x, full_matrices=False)
-    if s[0] <= 0: raise InputError("t must vary, got constant rows")
-    keep = s > 1e-8*s[0]
-    z, r = u[:, keep]*math.sqrt(n), int(keep.sum())
+    z, root = _whitened_and_root(x)
+    n, r = z.shape
     if n <= r + 1: raise InputError(f"t must have more rows than its rank + 1, got {n} rows of rank {r}")
-    b1 = sum(float((z[i:i + 2048] @ z.T).pow(3).sum()) for i in range(0, n, 2048))/n**2
-    b2 = float(z.square().sum(1).square().mean())
-    kz = (b2 - r*(r + 2))/math.sqrt(8*r*(r + 2)/n)
-    sd = x.square().mean(0).sqrt()
-    alive = sd > 1e-12*sd.max()
-    cdf = torch.special.ndtr((x/torch.where(alive, sd, 1.)).sort(0).values)
-    rank = torch.arange(n, device=x.device, dtype=torch.float64)[:, None]
-    ks = torch.where(alive, torch.maximum((rank + 1)/n - cdf, cdf - rank/n).max(0).values, 0.)
-    g = generator(seed)
-    w = torch.randn(d, directions, generator=g, dtype=torch.float64).to(x.device)
-    w = w/w.norm(dim=0)
-    q = torch.special.ndtri((rank[:, 0] + .5)/n)
-    ref = torch.randn(n, r, generator=g, dtype=torch.float64).to(x.device) @ (s[keep, None]/math.sqrt(n)*vt[keep])
-    return Gaussianity(n, r, b1, float(_stats.chi2.sf(n*b1/6, r*(r + 1)*(r + 2)/6)), b2, kz,
-                       float(2*_stats.norm.sf(abs(kz))), same_kind(ks, t),
-                       .895/(math.sqrt(n) - .01 + .85/math.sqrt(n)), _sliced(x, w, q), _sliced(ref - ref.mean(0), w, q))
+    b1, b1_p, b2, b2_z = _mardia(z)
+    own, reference = _sliced_distances(x, root, directions, seed)
+    return Gaussianity(n, r, skewness=b1, skewness_p=b1_p, kurtosis=b2, kurtosis_z=b2_z,
+                       kurtosis_p=float(2*_stats.norm.sf(abs(b2_z))),
+                       ks=same_kind(_kolmogorov_smirnov(x), t), ks_critical=_lilliefors(n),
+                       sliced_wasserstein=own, sliced_wasserstein_reference=reference)
 
 # %% ../nbs/api/27_coding.ipynb #2edcecb3
 @dataclass(frozen=True, eq=False)
 class Packing:
     "Features on their canonical (discriminant) modes."
-    projection: np.ndarray # (n, m) features on the modes, unit total variance per mode
-    rho2: np.ndarray # (m,) share of each mode's variance that is between classes, descending
+    projection: "np.ndarray|Tensor" # (n, m) features on the modes, unit total variance per mode
+    rho2: "np.ndarray|Tensor" # (m,) share of each mode's variance that is between classes, descending
     means: Isotropy # of the class means on the modes (spectrum rho2)
     within: "Isotropy|None" # of the within-class covariance on the modes; `None` when it is zero
     gaussianity: Gaussianity # of the projection
 
+# %% ../nbs/api/27_coding.ipynb #7acebfb9
 def packing(features, # (n, d) NumPy or torch, any float dtype
             labels, # (n,) integers
             centred: bool = True, # covariances and K − 1 modes; False: second moments and K modes
@@ -203,8 +237,7 @@ def packing(features, # (n, d) NumPy or torch, any float dtype
     if s[0] <= 0: raise InputError("features must vary, got constant rows")
     white = u[:, s > cut*s[0]]*math.sqrt(len(x))
     means, p = _class_means(white, y)
-    # whitening magnifies rounding by up to 1/cut
-    basis, rho = span(means*p.sqrt()[:, None], size=1., cut=1e-7)
+    basis, rho = span(means*p.sqrt()[:, None], size=1., cut=1e-7)     # whitening magnifies rounding by up to 1/cut
     if not len(rho): raise InputError("features must differ between classes, got identical class means")
     rho2 = rho.square().clamp(max=1)
     t = white @ basis

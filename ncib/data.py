@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['augmentations', 'ImageData', 'stratified_split', 'class_folders', 'image_files', 'read_image', 'of_one_format',
-           'load_images', 'subset', 'noisy_labels', 'augment']
+           'load_images', 'stratified_choice', 'subset', 'noisy_labels', 'augment']
 
 # %% ../nbs/api/30_data.ipynb #d0b185ac
 import functools, hashlib, math, warnings
@@ -38,29 +38,30 @@ class ImageData:
     @property
     def shape(self)->tuple[int, int, int]:
         "Channels, height and width of an image."
-        return tuple(self.train.shape[1:])
+        c, h, w = self.train.shape[1:]
+        return c, h, w
 
     def to(self, device: "torch.device|str", # where to
            )->"ImageData":
         "The same data on `device`."
-        return replace(self,
-                       **{f: getattr(self, f).to(device) for f in ("train", "train_labels", "test", "test_labels")})
+        return replace(self, train=self.train.to(device), train_labels=self.train_labels.to(device),
+                       test=self.test.to(device), test_labels=self.test_labels.to(device))
 
     def fingerprint(self)->str:
         "SHA-256 over images and labels: two runs with the same fingerprint saw the same images in the same order."
         h = hashlib.sha256()
         for t in (self.train, self.train_labels, self.test, self.test_labels):
-            h.update(repr((tuple(t.shape), t.dtype)).encode()); h.update(t.cpu().contiguous().numpy())
+            h.update(repr((tuple(t.shape), t.dtype)).encode())
+            h.update(t.cpu().contiguous().numpy().data)
         return h.hexdigest()
 
     def __repr__(self):
         c, h, w = self.shape
         return (f"ImageData({self.name}: {len(self.train):,} train + {len(self.test):,} test images, {c}×{h}×{w} "
-                f"uint8, "
-                f"{self.num_classes} classes, kind={self.kind})")
+                f"uint8, {self.num_classes} classes, kind={self.kind})")
 
 # %% ../nbs/api/30_data.ipynb #e82e07b6
-def _check_images(images, name)->Tensor: # (N, H, W[, C]) array -> (N, C, H, W) uint8
+def _check_images(images, name)->Tensor: # (N, H, W[, C]) array → (N, C, H, W) uint8
     x = np.asarray(images)
     if x.ndim == 3: x = x[..., None]
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
@@ -74,6 +75,16 @@ def _check_images(images, name)->Tensor: # (N, H, W[, C]) array -> (N, C, H, W) 
     if x.dtype != np.uint8: raise InputError(f"{name} must be uint8 pixels in 0…255, got {x.dtype}")
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
+# %% ../nbs/api/30_data.ipynb #8dce76e0
+def _check_part(y, n, classes, source, part)->Tensor: # (n,) int64
+    y = check_labels(y, n, len(classes), f"{source}: {part} labels")
+    empty = (torch.bincount(y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(f"{source}: no {part} images of class "
+                         f"{', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''} "
+                         f"(labels count from 0)")
+    return y
+
 def _image_data(name, train, train_labels, test, test_labels, classes, kind=None)->ImageData:
     train, test = _check_images(train, f"{name}: train images"), _check_images(test, f"{name}: test images")
     if train.shape[1:] != test.shape[1:]:
@@ -81,15 +92,8 @@ def _image_data(name, train, train_labels, test, test_labels, classes, kind=None
                          f"{tuple(test.shape[1:])}")
     classes = tuple(str(c) for c in classes)
     if len(classes) < 2: raise InputError(f"{name}: needs at least 2 classes, got {len(classes)}")
-    ys = []
-    for part, x, y in (("train", train, train_labels), ("test", test, test_labels)):
-        y = check_labels(y, len(x), len(classes), f"{name}: {part} labels")
-        empty = (torch.bincount(y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
-        if empty:
-            raise InputError(f"{name}: no {part} images of class "
-                             f"{', '.join(repr(classes[k]) for k in empty[:5])}{' …' if len(empty) > 5 else ''} "
-                             f"(labels count from 0)")
-        ys.append(y)
+    ys = [_check_part(y, len(x), classes, name, part)
+          for part, x, y in (("train", train, train_labels), ("test", test, test_labels))]
     return ImageData(name, train, ys[0], test, ys[1], classes, kind or ("digits" if train.shape[1] == 1 else "natural"))
 
 # %% ../nbs/api/30_data.ipynb #78ed62f4
@@ -98,22 +102,38 @@ def stratified_split(labels, # (n,) integers
                      seed: int = 0, # of the choice
                      )->tuple[np.ndarray, np.ndarray]: # indices of train and test samples, ascending
     "A fixed split with the same share of every class in both parts."
-    labels, test = check_labels(labels, None).cpu().numpy(), []
+    y, held_out = check_labels(labels, None).cpu().numpy(), []
     rng = np.random.default_rng(seed)
-    for k in np.unique(labels):
-        of_k = rng.permutation(np.flatnonzero(labels == k))
+    for k in np.unique(y):
+        of_k = rng.permutation(np.flatnonzero(y == k))
         if len(of_k) < 2:
             raise InputError(f"class {k} has {len(of_k)} image: at least 2 are needed to split into train and test")
-        test.append(of_k[:max(1, round(test_share*len(of_k)))])
-    test = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+        held_out.append(of_k[:max(1, round(test_share*len(of_k)))])
+    test = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(y)), test), test
 
+# %% ../nbs/api/30_data.ipynb #4e8138fe
 def _digits()->ImageData:
     from sklearn.datasets import load_digits
     d = load_digits()
     x = np.round(d.images*(255/16)).astype(np.uint8)
     train, test = stratified_split(d.target)
     return _image_data("digits", x[train], d.target[train], x[test], d.target[test], range(10), kind="digits")
+
+# %% ../nbs/api/30_data.ipynb #dcd422a7
+def _cifar(name: str, root)->ImageData:
+    from torchvision import datasets
+    cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    def parts(download): return [cls(root, train=t, download=download) for t in (True, False)]
+    try:
+        try: train, test = parts(False)
+        except RuntimeError:                                    # not there, or another process is unpacking it
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with FileLock(Path(root)/f".{name}.lock"): train, test = parts(True)
+    except Exception as e:
+        raise InputError(f"{name} is not in {root} and could not be downloaded ({e}); give its folder of images or an "
+                         f".npz instead") from None
+    return _image_data(name, train.data, train.targets, test.data, test.targets, train.classes)
 
 # %% ../nbs/api/30_data.ipynb #3d9b9ccd
 def _npz_arrays(path)->dict:
@@ -122,28 +142,36 @@ def _npz_arrays(path)->dict:
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
     except Exception as e: raise InputError(f"{path} is not a readable .npz of plain arrays ({e})") from None
 
+def _check_npz(arrays: dict, path: Path):
+    if missing := {"images", "labels"} - set(arrays):
+        raise InputError(f"{path}: missing array {', '.join(sorted(missing))}; there are "
+                         f"{', '.join(sorted(arrays)) or 'none'}")
+    if arrays["images"].ndim < 3:
+        raise InputError(f"{path}: images must be (N, H, W, C) with C = 1 or 3, got shape {arrays['images'].shape}")
+    if arrays.get("classes", np.empty(1)).ndim != 1:
+        raise InputError(f"{path}: classes must be (K,) names, got shape {arrays['classes'].shape}")
+
+# %% ../nbs/api/30_data.ipynb #15baae81
+def _npz_classes(parts: list[dict], ys: list[np.ndarray], path: Path): # ys: the labels of each part
+    top = max(int(y.max(initial=0)) for y in ys)
+    if "classes" not in parts[0] and top >= sum(map(len, ys)):
+        raise InputError(f"{path}: labels go up to {top}, more than there are images; they must count the classes from "
+                         f"0")
+    classes = parts[0].get("classes", np.arange(top + 1))
+    if any(list(map(str, p.get("classes", classes))) != list(map(str, classes)) for p in parts):
+        raise InputError(f"{path}: train.npz and test.npz name different classes")
+    return classes
+
+# %% ../nbs/api/30_data.ipynb #34b37a82
 def _npz(path: Path)->ImageData:
     "`path`: one .npz, or a folder with train.npz and test.npz."
     parts = [_npz_arrays(path/f"{p}.npz") for p in ("train", "test")] if path.is_dir() else [_npz_arrays(path)]
-    for p in parts:
-        if missing := {"images", "labels"} - set(p):
-            raise InputError(f"{path}: missing array {', '.join(sorted(missing))}; there are "
-                             f"{', '.join(sorted(p)) or 'none'}")
-        if p["images"].ndim < 3:
-            raise InputError(f"{path}: images must be (N, H, W, C) with C = 1 or 3, got shape {p['images'].shape}")
-        if p.get("classes", np.empty(1)).ndim != 1:
-            raise InputError(f"{path}: classes must be (K,) names, got shape {p['classes'].shape}")
-    first, ys = parts[0], [check_labels(p["labels"], len(p["images"]), name=f"{path}: labels").numpy() for p in parts]
-    y, top = ys[0], max(int(v.max(initial=0)) for v in ys)
-    if "classes" not in first and top >= sum(map(len, ys)):
-        raise InputError(f"{path}: labels go up to {top}, more than there are images; they must count the classes from "
-                         f"0")
-    classes = first.get("classes", np.arange(top + 1))
-    if len(parts) == 2 and "classes" in parts[1] and list(map(str, parts[1]["classes"])) != list(map(str, classes)):
-        raise InputError(f"{path}: train.npz and test.npz name different classes")
+    for p in parts: _check_npz(p, path)
+    ys = [check_labels(p["labels"], len(p["images"]), name=f"{path}: labels").numpy() for p in parts]
+    y, classes = ys[0], _npz_classes(parts, ys, path)
     if len(parts) == 2:
-        return _image_data(str(path), first["images"], y, parts[1]["images"], parts[1]["labels"], classes)
-    x = _check_images(first["images"], f"{path}: images").permute(0, 2, 3, 1).numpy()
+        return _image_data(str(path), parts[0]["images"], y, parts[1]["images"], parts[1]["labels"], classes)
+    x = _check_images(parts[0]["images"], f"{path}: images").permute(0, 2, 3, 1).numpy()
     check_labels(y, len(x), len(classes), f"{path}: labels")
     if len(empty := np.setdiff1d(np.arange(len(classes)), y)):
         raise InputError(f"{path}: no images of class {str(np.asarray(classes)[empty[0]])!r} (labels count from 0)")
@@ -152,10 +180,6 @@ def _npz(path: Path)->ImageData:
 
 # %% ../nbs/api/30_data.ipynb #f52ebeb0
 _suffixes = {".png", ".jpg", ".jpeg"}
-
-_modes = {"grey": "L", "rgb": "RGB"}
-
-class _Broken(InputError): pass
 
 def class_folders(root: Path, # of one part: train or test
                   )->list[str]: # names of the classes, sorted
@@ -169,8 +193,25 @@ def image_files(folder: Path, # of one class
     if not files: raise InputError(f"{folder}: no .png or .jpg images of class {folder.name!r}")
     return files
 
-# %% ../nbs/api/30_data.ipynb #aa22ce8a
+# %% ../nbs/api/30_data.ipynb #f407f605
+_modes = {"grey": "L", "rgb": "RGB"}
+
 def _transparent(image)->bool: return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+def _on_white(image):
+    from PIL import Image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+def _eight_bits(image, file): # 16-bit grey
+    from PIL import Image
+    deep = np.asarray(image)
+    if deep.max(initial=0) > 65535 or deep.min(initial=0) < 0:
+        raise InputError(f"{file} must have pixels of at most 16 bits, got {deep.min()} to {deep.max()}")
+    return Image.fromarray((deep//257).astype(np.uint8))
+
+# %% ../nbs/api/30_data.ipynb #e701a0aa
+class _Broken(InputError): pass
 
 def read_image(file: Path, # of any kind that Pillow reads
                image_size: "int|None" = None, # pixels a side of the middle square; `None`: as it is
@@ -179,23 +220,20 @@ def read_image(file: Path, # of any kind that Pillow reads
     "The pixels of an image file, transparent ones on white. `InputError` that names a file which cannot be read."
     from PIL import Image, ImageOps
     try:
-        with Image.open(file) as im:
+        with Image.open(file) as opened:
+            im: Image.Image = opened
             if _transparent(im):
                 if colour == "keep":
                     raise InputError(f"{file} has an alpha channel; colour='grey' or 'rgb' (--colour) lays it on white")
-                im = im.convert("RGBA")
-                im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)
-            elif im.mode.startswith("I"):                                                   # 16-bit grey
-                deep = np.asarray(im)
-                if deep.max(initial=0) > 65535 or deep.min(initial=0) < 0:
-                    raise InputError(f"{file} must have pixels of at most 16 bits, got {deep.min()} to {deep.max()}")
-                im = Image.fromarray((deep//257).astype(np.uint8))
-            im = im.convert(_modes.get(colour) or ("L" if im.mode in ("L", "1") else "RGB"))
+                im = _on_white(im)
+            elif im.mode.startswith("I"): im = _eight_bits(im, file)
+            im = im.convert(_modes.get(colour or "") or ("L" if im.mode in ("L", "1") else "RGB"))
             return np.asarray(im if image_size is None or im.size == (image_size, image_size)
                               else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BICUBIC))
     except InputError: raise
     except Exception as e: raise _Broken(f"{file} is not a readable image ({e})") from None
 
+# %% ../nbs/api/30_data.ipynb #aa22ce8a
 def of_one_format(files: "list[Path]", # images
                   most: int, # bytes of all their pixels
                   )->bool: # whether they have one size and colour mode, no transparency, and no more than `most` bytes
@@ -212,9 +250,17 @@ def of_one_format(files: "list[Path]", # images
         if kind != first or total > most: return False
     return True
 
-# %% ../nbs/api/30_data.ipynb #94a4e360
-def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): # broken: where to list what is left out; `None`: nothing is
-    images, labels, shape, first = [], [], None, None
+# %% ../nbs/api/30_data.ipynb #3501f4ca
+def _must_match(shape, file, wanted, first):
+    "`InputError` unless the pixels of `file` have the shape of those of `first`."
+    if shape == wanted: return
+    out = (f"; image_size={min(*shape[:2], *wanted[:2])} (--image-size) cuts and scales all to one square"
+           if shape[:2] != wanted[:2] else "")
+    if len(shape) != len(wanted): out += "; colour='grey' or 'rgb' (--colour) makes them alike"
+    raise InputError(f"images must all have one size and colour mode: {first} is {wanted}, {file} is {shape}{out}")
+
+def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): # broken: takes what is left out
+    images, labels, first = [], [], None
     for k, c in enumerate(classes):
         for f in image_files(root/c):
             try: x = read_image(f, image_size, colour)
@@ -222,17 +268,13 @@ def _folder_part(root: Path, classes, image_size, colour, broken: "list|None"): 
                 if broken is None:
                     raise InputError(f"{e}; skip_broken=True (--skip-broken) leaves such files out") from None
                 broken.append(f); continue
-            if shape is None: shape, first = x.shape, f
-            if x.shape != shape:
-                out = (f"; image_size={min(*x.shape[:2], *shape[:2])} (--image-size) cuts and scales all to one square"
-                       if x.shape[:2] != shape[:2] else "")
-                if x.ndim != len(shape): out += "; colour='grey' or 'rgb' (--colour) makes them alike"
-                raise InputError(f"images must all have one size and colour mode: {first} is {shape}, {f} is "
-                                 f"{x.shape}{out}")
+            first = first or f
             images.append(x); labels.append(k)
+            _must_match(x.shape, f, images[0].shape, first)
         if labels.count(k) == 0: raise InputError(f"{root/c}: no readable image of class {c!r}")
     return np.stack(images), np.array(labels)
 
+# %% ../nbs/api/30_data.ipynb #a552fb44
 def _folder(path: Path, image_size=None, colour="keep", skip_broken=False)->ImageData:
     "`path`/train/<class>/*.png and `path`/test/<class>/*.png (or .jpg)."
     classes = class_folders(path/"train")
@@ -240,52 +282,39 @@ def _folder(path: Path, image_size=None, colour="keep", skip_broken=False)->Imag
     if not (path/"test").is_dir(): raise InputError(f"{path/'test'}: no such folder")
     if extra := sorted(set(class_folders(path/"test")) - set(classes)):
         raise InputError(f"{path/'test'/extra[0]}: class {extra[0]!r} has no train images")
-    broken = [] if skip_broken else None
-    parts = [v for part in ("train", "test") for v in _folder_part(path/part, classes, image_size, colour, broken)]
+    broken: "list[Path]|None" = [] if skip_broken else None
+    (train, y_train), (test, y_test) = (_folder_part(path/part, classes, image_size, colour, broken)
+                                        for part in ("train", "test"))
     if broken:
         warnings.warn(f"{path}: {len(broken)} unreadable image{'s are' if len(broken) > 1 else ' is'} left out: "
                       f"{', '.join(str(f.relative_to(path)) for f in broken)}", stacklevel=3)
-    return _image_data(str(path), *parts, classes)
-
-def _cifar(name: str, root)->ImageData:
-    from torchvision import datasets
-    cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    def parts(download): return [cls(root, train=t, download=download) for t in (True, False)]
-    try:
-        try: train, test = parts(False)
-        # not there, or another process is unpacking it
-        except RuntimeError:
-            Path(root).mkdir(parents=True, exist_ok=True)
-            with FileLock(Path(root)/f".{name}.lock"): train, test = parts(True)
-    except Exception as e:
-        raise InputError(f"{name} is not in {root} and could not be downloaded ({e}); give its folder of images or an "
-                         f".npz instead") from None
-    return _image_data(name, train.data, train.targets, test.data, test.targets, train.classes)
+    return _image_data(str(path), train, y_train, test, y_test, classes)
 
 # %% ../nbs/api/30_data.ipynb #1a2f959d
-def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, an .npz, a folder with train.npz and test.npz, or a folder train/<class>/*.png, test/<class>/*.png
+def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, or where an .npz or a folder lies
                 device: "str|torch.device" = "cpu", # where the tensors live
                 root: "str|Path" = "data", # where torchvision keeps its downloads
-                image_size: int|None = None, # of a folder's images: the middle square, scaled to so many pixels a side; `None`: as they are
-                colour: str = "keep", # of a folder's images: `grey`, `rgb` (either lays transparent ones on white), or `keep`
+                image_size: int|None = None, # of a folder's images: pixels a side; `None`: as they are
+                colour: str = "keep", # of a folder's images: `grey`, `rgb` or `keep`
                 skip_broken: bool = False, # leave unreadable files of a folder out, listed in a warning
                 )->ImageData:
     """Loads a whole image data set onto the device.
 
-    An .npz holds `images` (N, H, W, C) uint8, `labels` (N,) integers and, if you like, `classes` (K,) names. Raises
-    `InputError` for an unknown name, a missing or damaged file, pixels that are not uint8, labels out of range, an
-    empty class, images of different sizes, and fewer than two classes."""
+    A folder holds train.npz and test.npz, or train/<class>/*.png and test/<class>/*.png. An .npz holds `images`
+    (N, H, W, C) uint8, `labels` (N,) integers and, if you like, `classes` (K,) names. `image_size` cuts the middle
+    square and scales it; `grey` and `rgb` lay transparent images on white. Raises `InputError` for an unknown name, a
+    missing or damaged file, pixels that are not uint8, labels out of range, an empty class, images of different sizes,
+    and fewer than two classes."""
     if image_size is not None and image_size < 1: raise InputError(f"image_size must be at least 1, got {image_size}")
     if colour != "keep" and colour not in _modes: raise InputError(f"colour must be keep, grey or rgb, got {colour!r}")
     named = {"digits": _digits, "cifar10": lambda: _cifar("cifar10", root),
              "cifar100": lambda: _cifar("cifar100", root)}
     path = Path(spec)
-    folder = str(spec) not in named and path.suffix != ".npz" and not (path/"train.npz").is_file()
-    if not folder and (image_size is not None or colour != "keep" or skip_broken):
+    arrays = path.suffix == ".npz" or (path/"train.npz").is_file()
+    if (str(spec) in named or arrays) and (image_size is not None or colour != "keep" or skip_broken):
         raise InputError(f"image_size, colour and skip_broken are for image folders, got data {str(spec)!r}")
     if str(spec) in named: data = named[str(spec)]()
-    elif path.suffix == ".npz": data = _npz(path)
-    elif (path/"train.npz").is_file(): data = _npz(path)
+    elif arrays: data = _npz(path)
     elif (path/"train").is_dir(): data = _folder(path, image_size, colour, skip_broken)
     elif path.is_dir(): raise InputError(f"{path}: holds neither train/<class>/ folders nor train.npz and test.npz")
     else:
@@ -293,16 +322,29 @@ def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, 
     return data.to(device)
 
 # %% ../nbs/api/30_data.ipynb #2eca0e35
-def _chosen(labels, classes, size, imbalance=1., seed=0, name="train_size")->Tensor: # ascending indices on the labels' device
-    if not 1 <= imbalance < math.inf: raise InputError(f"imbalance must be at least 1 and finite, got {imbalance}")
-    y, K = labels.cpu().numpy(), len(classes)
-    wanted = np.bincount(y, minlength=K)*imbalance**-np.linspace(0, 1, K)
+def _class_sizes(available, size, imbalance, name)->np.ndarray: # (K,) how many of each class are kept
+    wanted = available*imbalance**-np.linspace(0, 1, len(available))
     if size is not None:
         if not 1 <= size <= wanted.sum(): raise InputError(f"{name} must be in [1, {int(wanted.sum())}], got {size}")
         wanted *= size/wanted.sum()
     count = np.floor(wanted + 1e-9).astype(int)
-    # largest remainders
-    count[np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]] += 1
+    largest_remainders = np.argsort(count - wanted, kind="stable")[:round(wanted.sum()) - count.sum()]
+    count[largest_remainders] += 1
+    return count
+
+# %% ../nbs/api/30_data.ipynb #15ae9506
+def stratified_choice(labels: Tensor, # (n,) integers in [0, K), on any device
+                      classes: "tuple[str, ...]", # K names
+                      size: "int|None", # how many rows to keep; `None`: as many as the imbalance leaves
+                      imbalance: float = 1., # r ≥ 1: the first class keeps r times as large a share as the last
+                      seed: int = 0, # of the choice within a class
+                      name: str = "train_size", # what the error message calls `size`
+                      )->Tensor: # ascending indices, on the labels' device
+    """Rows with every class in its proportion. `InputError` if a class would have fewer than 2, or `size` is more than
+    there are."""
+    if not 1 <= imbalance < math.inf: raise InputError(f"imbalance must be at least 1 and finite, got {imbalance}")
+    y, K = labels.cpu().numpy(), len(classes)
+    count = _class_sizes(np.bincount(y, minlength=K), size, imbalance, name)
     if count.min() < 2:
         raise InputError(f"{name} {size} and imbalance {imbalance} leave {count.min()} training images of class "
                          f"{classes[count.argmin()]!r}; at least 2 are needed")
@@ -310,6 +352,7 @@ def _chosen(labels, classes, size, imbalance=1., seed=0, name="train_size")->Ten
     keep = np.concatenate([rng.permutation(np.flatnonzero(y == k))[:count[k]] for k in range(K)])
     return torch.from_numpy(np.sort(keep)).to(labels.device)
 
+# %% ../nbs/api/30_data.ipynb #2d920d60
 def subset(data: ImageData, # whose training images
            size: int|None = None, # how many training images to keep, every class in the same proportion; `None`: all
            imbalance: float = 1.0, # r ≥ 1: the first class is r times as large as the last
@@ -318,7 +361,7 @@ def subset(data: ImageData, # whose training images
     """Fewer training images, or a long tail of classes. Raises `InputError` if a class would have fewer than 2 images,
     or `size` more than there are."""
     if size is None and imbalance == 1: return data
-    keep = _chosen(data.train_labels, data.classes, size, imbalance, seed)
+    keep = stratified_choice(data.train_labels, data.classes, size, imbalance, seed)
     return replace(data, train=data.train[keep], train_labels=data.train_labels[keep])
 
 # %% ../nbs/api/30_data.ipynb #5a1d4d50
@@ -336,15 +379,16 @@ def noisy_labels(labels: Tensor, # (n,) integers in [0, K)
 # %% ../nbs/api/30_data.ipynb #07d8c9a4
 def _uniform(n, low, high, g, device): return torch.rand(n, generator=g, device=device)*(high - low) + low
 
-def _affine(x: Tensor, # (n, C, H, W)
-            angle, scale_x, scale_y, shift_x, shift_y)->Tensor: # per sample: radians; part of the picture seen; centre of what is seen, in [-1, 1]
+# of each sample: radians; the part of the picture that is seen; the centre of what is seen, in [-1, 1]
+def _affine(x, angle, scale_x, scale_y, shift_x, shift_y)->Tensor: # (n, C, H, W)
     # a turn is one in pixels, also where the picture is not square
     cos, sin, tall = angle.cos(), angle.sin(), x.shape[2]/x.shape[3]
     theta = torch.stack([torch.stack([cos*scale_x, -sin*scale_y*tall, shift_x], 1),
                          torch.stack([sin*scale_x/tall, cos*scale_y, shift_y], 1)], 1)
-    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), mode="bilinear", padding_mode="zeros",
-                         align_corners=False)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
+# %% ../nbs/api/30_data.ipynb #aa7cfe05
 def _augment_digits(x, strength, g):
     n, device = len(x), x.device
     u = lambda a: _uniform(n, -a*strength, a*strength, g, device)
@@ -352,32 +396,35 @@ def _augment_digits(x, strength, g):
     x = _affine(x, u(math.radians(15)), scale, scale, u(.2), u(.2))
     return (x + .05*strength*torch.randn(x.shape, generator=g, device=device)).clamp(0, 1)
 
+# %% ../nbs/api/30_data.ipynb #bf999046
 _luma = (0.299, 0.587, 0.114)
 _rgb_to_yiq = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 _colour_bases = (_rgb_to_yiq, np.linalg.inv(_rgb_to_yiq).tolist(), _luma)
 
 @functools.lru_cache(maxsize=None)
-def _colours_on(device):
-    # copied once, not at every step
+def _colours_on(device): # copied once, not at every step
     return tuple(torch.tensor(m, dtype=torch.float32).to(device) for m in _colour_bases)
 
+# %% ../nbs/api/30_data.ipynb #d3fbb2a5
+def _turn_hue(x, turn): # (n, 3, h, w); (n,) radians
+    to_yiq, from_yiq, _ = _colours_on(x.device)
+    c, s, z, o = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
+    rotate = torch.stack([torch.stack(r, 1) for r in ((o, z, z), (z, c, -s), (z, s, c))], 1)
+    return torch.einsum("nij,njhw->nihw", from_yiq @ rotate @ to_yiq, x).clamp(0, 1)
+
 def _jitter_colour(x, strength, g):
-    n, device = len(x), x.device
-    to_yiq, from_yiq, luma = _colours_on(device)
+    n, device, luma = len(x), x.device, _colours_on(x.device)[2]
     grey = lambda x: (x*luma.view(1, 3, 1, 1)).sum(1, keepdim=True)
     some = lambda p: (torch.rand(n, generator=g, device=device) < p).float()
     on, to_grey = some(.8), some(.2*min(strength, 1))
     factor = lambda a: (1 + on*_uniform(n, -a*strength, a*strength, g, device)).clamp_min(0).view(n, 1, 1, 1)
     x = (x*factor(.4)).clamp(0, 1)                                                        # brightness
-    # contrast, about the picture's mean grey
-    x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, factor(.4)).clamp(0, 1)
+    x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, factor(.4)).clamp(0, 1)         # contrast
     x = torch.lerp(grey(x), x, factor(.4)).clamp(0, 1)                                    # saturation
-    turn = on*_uniform(n, -.1*strength, .1*strength, g, device)*2*math.pi                 # hue
-    c, s, z, o = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
-    rotate = torch.stack([torch.stack(r, 1) for r in ((o, z, z), (z, c, -s), (z, s, c))], 1)
-    x = torch.einsum("nij,njhw->nihw", from_yiq @ rotate @ to_yiq, x).clamp(0, 1)
+    x = _turn_hue(x, on*_uniform(n, -.1*strength, .1*strength, g, device)*2*math.pi)
     return torch.lerp(x, grey(x).expand_as(x), to_grey.view(n, 1, 1, 1))
 
+# %% ../nbs/api/30_data.ipynb #6aeb4cd0
 def _augment_natural(x, strength, g):
     n, device = len(x), x.device
     area = _uniform(n, max(.05, 1 - .8*strength), 1, g, device)
@@ -389,10 +436,11 @@ def _augment_natural(x, strength, g):
     x = _affine(x, torch.zeros_like(w), w*flip, h, u(1 - w), u(1 - h))
     return _jitter_colour(x, strength, g) if x.shape[1] == 3 else x
 
+# %% ../nbs/api/30_data.ipynb #d8d28e4e
 def _augment_shift(x, strength, g, flip=True):
     "Whole pixels are moved, mirrored at the edges: one gather, no arithmetic, so that bytes stay bytes."
     (n, _, height, width), device = x.shape, x.device
-    def indices(side):                                                                    # (n, side): where each pixel comes from
+    def indices(side):                                              # (n, side): where each pixel comes from
         most = min(round(side*strength/8), side - 1)
         at = torch.arange(side, device=device) + torch.randint(-most, most + 1, (n, 1), generator=g, device=device)
         return side - 1 - (side - 1 - at.abs()).abs()
@@ -401,9 +449,7 @@ def _augment_shift(x, strength, g, flip=True):
     sample = torch.arange(n, device=device)[:, None, None]
     return x.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
-augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x,
-                 "shift": _augment_shift}
-
+# %% ../nbs/api/30_data.ipynb #ba8071f1
 def _cut_out(x, share, g): # a square at a random place, the share of the side wide, gets the picture's mean colour
     (n, _, height, width), device = x.shape, x.device
     def inside(side):
@@ -414,9 +460,14 @@ def _cut_out(x, share, g): # a square at a random place, the share of the side w
     hole = inside(height)[:, None, :, None] & inside(width)[:, None, None, :]
     return torch.where(hole, x.mean((2, 3), keepdim=True), x)
 
+# %% ../nbs/api/30_data.ipynb #30a4ee58
+augmentations = {"digits": _augment_digits, "natural": _augment_natural, "none": lambda x, strength, g: x,
+                 "shift": _augment_shift}
+
+# %% ../nbs/api/30_data.ipynb #9e3478a9
 def augment(images: Tensor, # (n, C, H, W) uint8
             kind: str = "natural", # `digits`, `natural`, `none` or `shift`
-            strength: float = 1.0, # scales every random range and the probability of grey; 0 leaves the flip of natural images
+            strength: float = 1.0, # scales every random range and the probability of grey; 0 leaves only the flip
             generator: "torch.Generator|None" = None, # on the images' device
             flip: bool = True, # `shift` mirrors every other picture; not for handwriting
             cutout: float = 0.0, # side of a square that is blanked in every view, as a share of the picture's, below 1

@@ -14,140 +14,202 @@ import torch
 from torch import Tensor
 
 from .core import InputError, as_tensor, resolve_device, same_kind, to_bits
-from .ib_solver import Source, correlations, e_step, m_step, measure, objective, solve_bottleneck
+from .ib_solver import Source, correlations, e_step, information_of, m_step, objective, solve_bottleneck
 
-# %% ../nbs/api/26_ib.ipynb #408ab5b4
-@dataclass(frozen=True, eq=False, repr=False)
-class DiscreteIBCurve:
-    """Solutions of the (generalised) bottleneck, one per β, in the order given; information in nats; arrays of the kind
-    of the input, float64."""
-    beta: np.ndarray # (b,)
-    alpha: float # 1: information bottleneck, 0: deterministic bottleneck
-    ixt: np.ndarray # (b,) I(X;T)
-    iyt: np.ndarray # (b,) I(T;Y)
-    ht: np.ndarray # (b,) H(T)
-    objective: np.ndarray # (b,) H(T) − α H(T|X) − β I(T;Y)
-    converged: np.ndarray # (b,) bool: certified to `tol` in the objective, see `scope`
-    local_gap: np.ndarray # (b,) predicted distance to the local minimum (Newton decrement); 0 at α = 0 once no merge or move helps; inf where the descent was cut short
-    global_gap: np.ndarray # (b,) bound on the distance to the global minimum over any number of clusters, as good as the search over Ψ; inf for α < 1
-    residual: np.ndarray # (b,) total variation between p(t, y) before and after one more fixed-point step
-    iterations: np.ndarray # (b,) descent steps
-    n_clusters: np.ndarray # (b,) clusters with weight above 1e-6
-    weight: np.ndarray # (b, t) p(t), descending
-    encoder: np.ndarray # (b, x, t) p(t|x)
-    decoder: np.ndarray # (b, t, y) p(y|t); p(y) for unused t
-    tol: float # nats
-    scope: str # what `converged` says: "global" (objective within `tol` of the global minimum) or "local"
-    source: object # the `DiscreteIB` that it is a curve of
+# %% ../nbs/api/26_ib.ipynb #af4ee861
+def _check_matrix(a, name, device)->Tensor: # (x, y) float64
+    try: t = as_tensor(a)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{name} must be a NumPy array or a torch tensor of numbers, got {type(a).__name__}") from e
+    if t.ndim != 2 or 0 in t.shape:
+        raise InputError(f"{name} must be (x, y) with at least one row and one column, got shape {tuple(t.shape)}")
+    if t.is_complex() or t.dtype == torch.bool:
+        raise InputError(f"{name} must be real numbers, got {t.dtype}".replace("torch.", ""))
+    t = t.to(device=t.device if device is None else resolve_device(device))
+    if t.device.type == "mps": raise InputError("device must support float64, which mps does not: use cpu or cuda")
+    t = t.to(torch.float64)
+    if not torch.isfinite(t).all() or (t < 0).any():
+        raise InputError(f"{name} must be finite and non-negative, got min {float(t.min()):.3g}")
+    if t.sum() <= 0: raise InputError(f"{name} must have positive entries, got all zeros")
+    return t
 
-    def hard(self)->np.ndarray: # (b, x) int64
-        "The most probable cluster of every x: the soft clusters made hard."
-        return self.encoder.argmax(-1)
+# %% ../nbs/api/26_ib.ipynb #40154e0b
+def _conditional(p)->Tensor: # (x, y) p(x, y) → p(y|x); p(y) where x never occurs
+    px, py = p.sum(1), p.sum(0)
+    return torch.where(px[:, None] > 0, p/px.clamp(min=1e-290)[:, None], py)
 
-    def split_betas(self)->np.ndarray: # (b, t), inf for clusters that cannot split (or are unused)
-        "The β at which each cluster, as it is, becomes unstable: 1/ρ_m² of p(x|t) p(y|x)."
-        enc, r, px, pyx = (torch.as_tensor(a) for a in (self.encoder, self.decoder, self.source.px,
-                                                        self.source.p_y_given_x))
-        w = torch.as_tensor(self.weight)
-        root = torch.where(r > 0, r, math.inf).rsqrt()
-        joint = (enc*px[:, None]).mT/torch.where(w > 0, w, math.inf)[..., None]              # p(x|t)
-        second = torch.stack([(root[:, t, :, None]*((joint[:, t, None]*pyx.T) @ pyx)*root[:, t, None])
-                              for t in range(w.shape[1])], 1)
-        rho2 = torch.linalg.eigvalsh(second)[..., -2] if pyx.shape[1] > 1 else torch.zeros_like(w)
-        return same_kind(torch.where((rho2 > 1e-12) & (w > 1e-6), 1/rho2.clamp(min=1e-12), math.inf), self.encoder)
+def _distinct(p, pyx)->tuple[Tensor, Tensor, Tensor]:
+    "Joint distribution of the distinct rows; the row that each x belongs to (−1: it never occurs); the y that occur."
+    seen, used = p.sum(1) > 0, p.sum(0) > 0
+    _, inverse = torch.unique((pyx[seen]*2.**44).round(), dim=0, return_inverse=True)
+    n = int(inverse.max()) + 1
+    joint = p.new_zeros(n, p.shape[1]).index_add_(0, inverse, p[seen])[:, used]
+    row = torch.full((len(p),), -1, dtype=torch.int64, device=p.device).masked_scatter_(seen, inverse)
+    return joint, row, used
 
-    def __repr__(self):
-        lines = [f"DiscreteIBCurve: {len(self.beta)} β, α = {self.alpha:g}, {int(self.converged.sum())} certified "
-                 f"({self.scope}) to {self.tol:g} nats"]
-        lines += [f"I(X;Y) = {self.source.mutual_information:.6g} nats ({to_bits(self.source.mutual_information):.6g} "
-                  f"bits), first transition of the trivial solution at β = {self.source.critical_beta:.6g}"]
-        if self.source.deterministic:
-            lines.append("p(y|x) is deterministic: the exact curve is min(I(X;T), H(Y)); every β > 1 gives its corner, "
-                         "and at β = 1 all of it ties")
-        show = (range(len(self.beta)) if len(self.beta) <= 12
-                else [*range(6), *range(len(self.beta) - 6, len(self.beta))])
-        lines.append(f"{'β':>10} {'I(X;T)':>10} {'I(T;Y)':>10} {'clusters':>8} {'gap':>8}")
-        gap = self.global_gap if self.scope == "global" else self.local_gap
-        return "\n".join(lines
-                         + [f"{self.beta[i]:10.4g} {self.ixt[i]:10.6f} {self.iyt[i]:10.6f} "
-                            f"{int(self.n_clusters[i]):8d} {gap[i]:8.1e}" for i in show])
+def _source(joint)->Source: # p(x, y) with positive marginals
+    py = joint.sum(0)
+    return Source(joint.sum(1), joint/joint.sum(1, keepdim=True), py, torch.special.entr(py).sum())
+
+# %% ../nbs/api/26_ib.ipynb #b0ef9fee
+def _mutual_information(joint, source)->float: # nats
+    return float(source.hy + torch.special.entr(source.px).sum() - torch.special.entr(joint).sum())
+
+def _critical_beta(correlation)->float: # inf where X and Y are independent
+    return 1/correlation**2 if correlation > 1e-8 else math.inf
 
 # %% ../nbs/api/26_ib.ipynb #f9036708
-class DiscreteIB:
-    """A joint distribution p(x, y), ready for the discrete information bottleneck. Raises `InputError` unless pxy is a
-    matrix of non-negative numbers that sums to 1 (within 1e-6)."""
+class _Joint:
+    "p(x, y), its marginals and its numbers."
     def __init__(self, pxy, # (x, y) NumPy array or torch tensor, any float dtype; rows or columns of zeros are allowed
                  device: "str|torch.device|None" = None, # where to compute; `None`: where pxy is
                 ):
-        p = self._matrix(pxy, "pxy", device)
+        p = _check_matrix(pxy, "pxy", device)
         if abs(float(p.sum()) - 1) > 1e-6:
             raise InputError(f"pxy must sum to 1, got {float(p.sum()):.6g} (for counts use DiscreteIB.from_counts)")
-        p, self._like = p/p.sum(), pxy
-        px, py = p.sum(1), p.sum(0)
-        pyx = torch.where(px[:, None] > 0, p/px.clamp(min=1e-290)[:, None], py)
-        seen, used = px > 0, py > 0
-        # x's with the same p(y|x) are one x: a sufficient statistic
-        _, inverse = torch.unique((pyx[seen]*2.**44).round(), dim=0, return_inverse=True)
-        n = int(inverse.max()) + 1
-        joint = p.new_zeros(n, p.shape[1]).index_add_(0, inverse, p[seen])[:, used]
-        self._row = torch.full((len(px),), -1, dtype=torch.int64, device=p.device).masked_scatter_(seen, inverse)
-        self._used, self._source = (used, Source(joint.sum(1), joint/joint.sum(1, keepdim=True), joint.sum(0),
-                                                 torch.special.entr(joint.sum(0)).sum()))
-        self.px, self.py, self.p_y_given_x = (same_kind(a, pxy) for a in (px, py, pyx))
-        self.deterministic = bool((self._source.pyx.max(1).values > 1 - 1e-12).all()) and int(used.sum()) > 1
-        # nats
-        self.mutual_information = float(self._source.hy + torch.special.entr(self._source.px).sum()
-                                        - torch.special.entr(joint).sum())
-        self.maximal_correlation = float(correlations(self._source)[1])
-        # where the trivial solution becomes unstable
-        self.critical_beta = 1/self.maximal_correlation**2 if self.maximal_correlation > 1e-8 else math.inf
+        p = p/p.sum()
+        pyx = _conditional(p)
+        joint, self._row, self._used = _distinct(p, pyx)
+        self._source = s = _source(joint)
+        self._set_kind(pxy, p.sum(1), p.sum(0), pyx)
+        self.deterministic = bool((s.pyx.max(1).values > 1 - 1e-12).all()) and int(self._used.sum()) > 1
+        self.mutual_information = _mutual_information(joint, s)      # nats
+        self.maximal_correlation = float(correlations(s)[1])
+        self.critical_beta = _critical_beta(self.maximal_correlation)
 
-    @staticmethod
-    def _matrix(a, name, device):
-        try: t = as_tensor(a)
-        except (TypeError, ValueError) as e:
-            raise InputError(f"{name} must be a NumPy array or a torch tensor of numbers, got "
-                             f"{type(a).__name__}") from e
-        if t.ndim != 2 or 0 in t.shape:
-            raise InputError(f"{name} must be (x, y) with at least one row and one column, got shape {tuple(t.shape)}")
-        if t.is_complex() or t.dtype == torch.bool:
-            raise InputError(f"{name} must be real numbers, got {t.dtype}".replace("torch.", ""))
-        t = t.to(device=t.device if device is None else resolve_device(device))
-        if t.device.type == "mps": raise InputError("device must support float64, which mps does not: use cpu or cuda")
-        t = t.to(torch.float64)
-        if not torch.isfinite(t).all() or (t < 0).any():
-            raise InputError(f"{name} must be finite and non-negative, got min {float(t.min()):.3g}")
-        if t.sum() <= 0: raise InputError(f"{name} must have positive entries, got all zeros")
-        return t
+    def _set_kind(self, like, px, py, p_y_given_x):
+        "Arrays are given as `like` is: NumPy or torch."
+        self._like = like
+        self.px, self.py, self.p_y_given_x = (same_kind(a, like) for a in (px, py, p_y_given_x))
 
+    @classmethod
+    def _of(cls, p, like): # (x, y) float64, with the kind of `like`
+        out = cls(p)
+        out._set_kind(like, *(torch.as_tensor(a) for a in (out.px, out.py, out.p_y_given_x)))
+        return out
+
+# %% ../nbs/api/26_ib.ipynb #5d831480
+class _Sources(_Joint):
     @classmethod
     def from_counts(cls, counts, # (x, y) non-negative counts (integers are welcome)
                     device: "str|torch.device|None" = None, # where to compute; `None`: where counts is
                     )->"DiscreteIB":
         "The empirical distribution of a contingency table."
-        t = cls._matrix(counts, "counts", device)
-        out = cls(t/t.sum())
-        out._set_kind(counts)
-        return out
+        t = _check_matrix(counts, "counts", device)
+        return cls._of(t/t.sum(), counts)
 
     @classmethod
     def from_predictions(cls, probabilities, # (n, k) rows p(y|x_i) of a classifier, each summing to 1 (within 1e-4)
                          device: "str|torch.device|None" = None, # where to compute; `None`: where probabilities is
                          )->"DiscreteIB":
         "n equally likely inputs x_i with a classifier's soft predictions as p(y|x_i)."
-        t = cls._matrix(probabilities, "probabilities", device)
+        t = _check_matrix(probabilities, "probabilities", device)
         worst = float((t.sum(1) - 1).abs().max())
         if worst > 1e-4:
             raise InputError(f"probabilities must have rows that sum to 1, got a row off by {worst:.3g} (logits? apply "
                              f"softmax first)")
-        out = cls(t/t.sum(1, keepdim=True)/len(t))
-        out._set_kind(probabilities)
-        return out
+        return cls._of(t/t.sum(1, keepdim=True)/len(t), probabilities)
 
-    def _set_kind(self, like):
-        self._like = like
-        self.px, self.py, self.p_y_given_x = (same_kind(a, like) for a in (self.px, self.py, self.p_y_given_x))
+# %% ../nbs/api/26_ib.ipynb #b38e30c4
+def _split_betas(encoder, decoder, weight, px, pyx)->Tensor: # (b, x, t), (b, t, y), (b, t), (x,), (x, y) → (b, t)
+    root = torch.where(decoder > 0, decoder, math.inf).rsqrt()
+    given_t = (encoder*px[:, None]).mT/torch.where(weight > 0, weight, math.inf)[..., None]          # p(x|t)
+    second = torch.stack([(root[:, t, :, None]*((given_t[:, t, None]*pyx.T) @ pyx)*root[:, t, None])
+                          for t in range(weight.shape[1])], 1)
+    rho2 = torch.linalg.eigvalsh(second)[..., -2] if pyx.shape[1] > 1 else torch.zeros_like(weight)
+    return torch.where((rho2 > 1e-12) & (weight > 1e-6), 1/rho2.clamp(min=1e-12), math.inf)
 
+# %% ../nbs/api/26_ib.ipynb #d55f9d01
+def _summary(curve)->list[str]: # lines
+    source = curve.source
+    lines = [f"DiscreteIBCurve: {len(curve.beta)} β, α = {curve.alpha:g}, {int(curve.converged.sum())} certified "
+             f"({curve.scope}) to {curve.tol:g} nats",
+             f"I(X;Y) = {source.mutual_information:.6g} nats ({to_bits(source.mutual_information):.6g} bits), first "
+             f"transition of the trivial solution at β = {source.critical_beta:.6g}"]
+    if source.deterministic:
+        lines.append("p(y|x) is deterministic: the exact curve is min(I(X;T), H(Y)); every β > 1 gives its corner, and "
+                     "at β = 1 all of it ties")
+    return lines
+
+def _table(curve)->list[str]: # lines
+    n, gap = len(curve.beta), curve.global_gap if curve.scope == "global" else curve.local_gap
+    show = range(n) if n <= 12 else [*range(6), *range(n - 6, n)]
+    return [f"{'β':>10} {'I(X;T)':>10} {'I(T;Y)':>10} {'clusters':>8} {'gap':>8}"] + [
+        f"{curve.beta[i]:10.4g} {curve.ixt[i]:10.6f} {curve.iyt[i]:10.6f} {int(curve.n_clusters[i]):8d} "
+        f"{gap[i]:8.1e}" for i in show]
+
+# %% ../nbs/api/26_ib.ipynb #408ab5b4
+@dataclass(frozen=True, eq=False, repr=False)
+class DiscreteIBCurve:
+    """Solutions of the (generalised) bottleneck, one per β, in the order given; information in nats; arrays of the kind
+    of the input, float64.
+
+    `local_gap` is the Newton decrement; 0 at α = 0 once no merge or move helps, and inf where the descent was cut
+    short. `global_gap` holds over any number of clusters, and is as good as the search over Ψ."""
+    beta: "np.ndarray|Tensor" # (b,)
+    alpha: float # 1: information bottleneck, 0: deterministic bottleneck
+    ixt: "np.ndarray|Tensor" # (b,) I(X;T)
+    iyt: "np.ndarray|Tensor" # (b,) I(T;Y)
+    ht: "np.ndarray|Tensor" # (b,) H(T)
+    objective: "np.ndarray|Tensor" # (b,) H(T) − α H(T|X) − β I(T;Y)
+    converged: "np.ndarray|Tensor" # (b,) bool: certified to `tol` in the objective, see `scope`
+    local_gap: "np.ndarray|Tensor" # (b,) predicted distance to the local minimum
+    global_gap: "np.ndarray|Tensor" # (b,) bound on the distance to the global minimum; inf for α < 1
+    residual: "np.ndarray|Tensor" # (b,) total variation between p(t, y) before and after one more fixed-point step
+    iterations: "np.ndarray|Tensor" # (b,) descent steps
+    n_clusters: "np.ndarray|Tensor" # (b,) clusters with weight above 1e-6
+    weight: "np.ndarray|Tensor" # (b, t) p(t), descending
+    encoder: "np.ndarray|Tensor" # (b, x, t) p(t|x)
+    decoder: "np.ndarray|Tensor" # (b, t, y) p(y|t); p(y) for unused t
+    tol: float # nats
+    scope: str # of `converged`: "global" (objective within `tol` of the global minimum) or "local"
+    source: "DiscreteIB" # that it is a curve of
+
+    def hard(self)->"np.ndarray|Tensor": # (b, x) int64
+        "The most probable cluster of every x: the soft clusters made hard."
+        return self.encoder.argmax(-1)
+
+    def split_betas(self)->"np.ndarray|Tensor": # (b, t), inf for clusters that cannot split (or are unused)
+        "The β at which each cluster, as it is, becomes unstable: 1/ρ_m² of p(x|t) p(y|x)."
+        arrays = (self.encoder, self.decoder, self.weight, self.source.px, self.source.p_y_given_x)
+        return same_kind(_split_betas(*map(torch.as_tensor, arrays)), self.encoder)
+
+    def __repr__(self): return "\n".join(_summary(self) + _table(self))
+
+# %% ../nbs/api/26_ib.ipynb #af7358dc
+def _by_weight(enc, px)->Tensor: # (b, k, x) → the same with the heaviest cluster first, without empty ones
+    size, order = (enc @ px).sort(1, descending=True)
+    k = max(1, int((size > 0).sum(1).max()))
+    return enc.gather(1, order[:, :k, None].expand(-1, -1, enc.shape[2]))
+
+def _moved(enc, joint, source, alpha, beta)->Tensor: # (b,) total variation of p(t, y) in one more fixed-point step
+    again = (e_step(m_step(joint, alpha, beta), source, alpha, beta)[0]*source.px) @ source.pyx if alpha > 0 else joint
+    return (again - joint).abs().sum((1, 2))/2
+
+# %% ../nbs/api/26_ib.ipynb #e7ecc68f
+def _solution(enc, source, alpha, beta)->dict[str, Tensor]: # (b, k, x) encoders of the distinct rows
+    "What the curve says of each β, as far as the encoder tells."
+    pi, joint, _, iyt, ixt, ht = information_of(enc, source, alpha, beta)
+    return dict(beta=beta, ixt=ixt, iyt=iyt, ht=ht, objective=objective(enc, source, alpha, beta),
+                residual=_moved(enc, joint, source, alpha, beta), n_clusters=(pi > 1e-6).sum(1), weight=pi,
+                decoder=torch.where(pi[..., None] > 0, joint/pi.clamp(min=1e-290)[..., None], source.py))
+
+# %% ../nbs/api/26_ib.ipynb #752ef6b0
+def _warn_of_open(beta, done, tol, scope): # (b,) each
+    bad = beta[~done]
+    if len(bad):
+        warnings.warn(f"{len(bad)} of {len(beta)} β not certified to {tol:g} nats ({scope}): "
+                      f"{', '.join(f'{v:.4g}' for v in bad[:5])}{', …' if len(bad) > 5 else ''}", stacklevel=3)
+
+def _check_options(alpha, n_clusters, restarts):
+    if not 0 <= alpha <= 1: raise InputError(f"alpha must be in [0, 1], got {alpha!r}")
+    if n_clusters is not None and n_clusters < 1: raise InputError(f"n_clusters must be at least 1, got {n_clusters!r}")
+    if restarts is not None and restarts < 1: raise InputError(f"restarts must be at least 1, got {restarts!r}")
+
+# %% ../nbs/api/26_ib.ipynb #4dbb12be
+class DiscreteIB(_Sources):
+    """A joint distribution p(x, y), ready for the discrete information bottleneck. Raises `InputError` unless pxy is a
+    matrix of non-negative numbers that sums to 1 (within 1e-6)."""
     def curve(self, betas, # (b,) positive numbers in any order; below 1 the trivial solution is optimal
               alpha: float = 1., # 1: information bottleneck, 0: deterministic bottleneck, or between
               n_clusters: "int|None" = None, # most clusters allowed; `None`: as many as the problem asks for
@@ -162,42 +224,31 @@ class DiscreteIB:
         b = as_tensor(betas).double().reshape(-1).to(s.px)
         if not len(b) or not torch.isfinite(b).all() or (b <= 0).any():
             raise InputError(f"betas must be positive and finite, got {betas!r}")
-        if not 0 <= alpha <= 1: raise InputError(f"alpha must be in [0, 1], got {alpha!r}")
-        if n_clusters is not None and n_clusters < 1:
-            raise InputError(f"n_clusters must be at least 1, got {n_clusters!r}")
-        if restarts is not None and restarts < 1: raise InputError(f"restarts must be at least 1, got {restarts!r}")
+        _check_options(alpha, n_clusters, restarts)
         if self.deterministic and alpha == 1 and (b > 1).any():
             warnings.warn("p(y|x) is deterministic: the curve is min(I(X;T), H(Y)), and every β > 1 gives its corner "
                           "I(X;T) = I(T;Y) = H(Y)", stacklevel=2)
-        scope = "global" if alpha == 1 and n_clusters is None else "local"
         beta, order = b.sort()
-        enc, local, bound, count = solve_bottleneck(s, beta, float(alpha),
-                                                    2*len(s.px) if n_clusters is None else n_clusters,
-                                                    (1 if alpha == 1 else 4) if restarts is None else restarts,
-                                                    max_iterations, tol, seed)
-        back = order.argsort()
-        enc, local, bound, count = (a[back] for a in (enc, local, bound, count))
-        size, by_weight = (enc @ s.px).sort(1, descending=True)
-        k = max(1, int((size > 0).sum(1).max()))
-        enc = enc.gather(1, by_weight[:, :k, None].expand(-1, -1, enc.shape[2]))
-        pi, joint, _, iyt, ixt, ht = measure(enc, s, alpha, b)
-        if alpha > 0: again = (e_step(m_step(joint, alpha, b), s, alpha, b)[0]*s.px) @ s.pyx
-        else: again = joint
+        limit, starts = n_clusters or 2*len(s.px), restarts or (1 if alpha == 1 else 4)
+        found = solve_bottleneck(s, beta, float(alpha), limit, starts, max_iterations, tol, seed)
+        enc, local, bound, count = (a[order.argsort()] for a in found)
+        scope = "global" if alpha == 1 and n_clusters is None else "local"
         done = (bound <= tol) if scope == "global" else (torch.minimum(local, bound) <= tol)
-        if not done.all():
-            bad = b[~done]
-            warnings.warn(f"{len(bad)} of {len(b)} β not certified to {tol:g} nats ({scope}): "
-                          f"{', '.join(f'{v:.4g}' for v in bad[:5])}{', …' if len(bad) > 5 else ''}", stacklevel=2)
-        decoder = torch.as_tensor(self.py).to(b).expand(len(b), k, -1).clone()
-        decoder[..., self._used] = torch.where(pi[..., None] > 0, joint/pi.clamp(min=1e-290)[..., None], s.py)
-        encoder = torch.where((self._row >= 0)[:, None], enc.mT[:, self._row.clamp(min=0)], pi[:, None])
-        out = dict(beta=b, ixt=ixt, iyt=iyt, ht=ht, objective=objective(enc, s, alpha, b), converged=done,
-                   local_gap=local, global_gap=bound,
-                   residual=(again - joint).abs().sum((1, 2))/2, iterations=count, n_clusters=(pi > 1e-6).sum(1),
-                   weight=pi, encoder=encoder, decoder=decoder)
+        _warn_of_open(b, done, tol, scope)
+        out = self._for_every_x(_by_weight(enc, s.px), alpha, b) | dict(
+            converged=done, local_gap=local, global_gap=bound, iterations=count)
         return DiscreteIBCurve(alpha=float(alpha), tol=tol, scope=scope, source=self,
                                **{k: same_kind(a, self._like) for k, a in out.items()})
 
+    def _for_every_x(self, enc, alpha, beta): # (b, k, x) encoders of the distinct rows
+        out = _solution(enc, self._source, alpha, beta)
+        pi = out["weight"]
+        encoder = torch.where((self._row >= 0)[:, None], enc.mT[:, self._row.clamp(min=0)], pi[:, None])
+        decoder = torch.as_tensor(self.py).to(beta).expand(*pi.shape, -1).clone()
+        decoder[..., self._used] = out["decoder"]
+        return out | dict(encoder=encoder, decoder=decoder)
+
+# %% ../nbs/api/26_ib.ipynb #b0a7a8f6
 def ib_curve(pxy, # (x, y) joint distribution, NumPy or torch; it sums to 1
              betas, # (b,) positive numbers
              alpha: float = 1., # 1: information bottleneck, 0: deterministic bottleneck, or between

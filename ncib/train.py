@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .config import TrainConfig, recipe, recipes
 from .core import (InputError, check_labels, fixed_seed, generator, on_first_rank, one_line, process_device,
                        rank_and_size, tqdm)
-from .data import ImageData, _chosen, augment, load_images, noisy_labels, subset
+from .data import ImageData, augment, load_images, noisy_labels, stratified_choice, subset
 from .losses import nt_xent_loss, supcon_loss
 from .nets import Encoder, backbones, extract_features_together
 from .probe import linear_probe
@@ -245,7 +245,8 @@ def train(config: TrainConfig, # what to train
                              f"label_noise_seed, or more images")
         _check_ranks(config, len(labels), device)
         recorded = (None if config.feature_train_size is None or config.feature_train_size >= len(labels)
-                    else _chosen(labels, data.classes, config.feature_train_size, name="feature_train_size"))
+                    else stratified_choice(labels, data.classes, config.feature_train_size,
+                                           name="feature_train_size"))
         if config.backbone not in backbones:
             Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
                     seed=config.seed).check_gradients(f"backbone {config.backbone!r}")

@@ -177,3 +177,16 @@ def test_isotropy_bounds():
     (lambda x, y: isotropy([0., 0.]), "not all zero")])
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(InputError, match=message): call(*simplex(100))
+
+
+def test_signs_that_a_decomposition_leaves_open_do_not_decide_the_reference(monkeypatch):
+    x, svd = np.random.default_rng(0).normal(size=(200, 4))*[3, 2, 1, .5], torch.linalg.svd
+    before = gaussianity(x)
+    def other_signs(a, **options):
+        u, s, vt = svd(a, **options)
+        sign = torch.tensor([-1., 1.], dtype=s.dtype).repeat(len(s))[:len(s)]
+        return u*sign, s, vt*sign[:, None]
+    monkeypatch.setattr(torch.linalg, "svd", other_signs)
+    after = gaussianity(x)
+    assert after.sliced_wasserstein_reference == pytest.approx(before.sliced_wasserstein_reference, rel=1e-12)
+    assert after.skewness == pytest.approx(before.skewness, rel=1e-9)
