@@ -7,6 +7,7 @@ __all__ = ['supcon_loss', 'SupConLoss', 'nt_xent_loss']
 
 # %% ../nbs/api/32_losses.ipynb #b8e7aad8
 import functools, itertools, warnings
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -45,16 +46,26 @@ def _fast_block(s, positive, need_grad, ignored=None):
                           f"{str(e)[:200]})")
     return _block(s, positive, need_grad, ignored)
 
-# %% ../nbs/api/32_losses.ipynb #a5a11445
+# %% ../nbs/api/32_losses.ipynb #357fdcba
 def _classes(labels):
     "The class of each row as a number below n, and |P(i)|, how many other rows have it."
     ordered, order = labels.sort()
     ids = torch.zeros_like(labels).scatter_(0, order[1:], (ordered[1:] != ordered[:-1]).cumsum(0))
     return ids, torch.zeros_like(ids).index_add_(0, ids, torch.ones_like(ids))[ids] - 1
 
-def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad, ignored=None):
+class _Batch(NamedTuple):
+    "The rows that a loss is about, those of all processes."
+    z: Tensor # (n, d) unit rows
+    labels: Tensor # (n,)
+    ids: Tensor # (n,) classes as numbers below n
+    others: Tensor # (n,) |P(i)|; 0 for rows that are left out
+    ignored: "Tensor|None" = None # (n,) rows that are left out; `None`: none is
+
+# %% ../nbs/api/32_losses.ipynb #a5a11445
+def _sweep(batch, own, inv_t, variant, chunk, need_grad):
     """Sum of the loss over the anchors `own` (a range of rows), and their share of T × the gradient of the sum over all
     anchors."""
+    z, labels, ids, others, ignored = batch
     loss = torch.zeros((), dtype=torch.float64, device=z.device)
     grad = torch.zeros_like(z) if need_grad else None
     if variant == "out": class_sums = torch.zeros_like(z, dtype=torch.float64).index_add_(0, ids, z.double())
@@ -76,6 +87,7 @@ def _sweep(z, labels, ids, others, own, inv_t, variant, chunk, need_grad, ignore
             if variant == "out": grad[rows] -= 2*pull
     return loss, grad
 
+# %% ../nbs/api/32_losses.ipynb #6342afd8
 class _WithGradient(torch.autograd.Function):
     "A loss whose gradient is known."
     @staticmethod
@@ -91,13 +103,14 @@ class _WithGradient(torch.autograd.Function):
         return g*ctx.saved_tensors[0], None, None
 
 # %% ../nbs/api/32_losses.ipynb #d518c354
-def _process_group(group):
+def _process_group(group)->"dist.ProcessGroup|None":
     "`None`, or the process group that `group` stands for."
     if group is None or group is False: return None
     if not (dist.is_available() and dist.is_initialized()):
         raise InputError("group must be None where torch.distributed is not initialised (init_process_group)")
     return dist.group.WORLD if group is True else group
 
+# %% ../nbs/api/32_losses.ipynb #0b8ecafa
 def _gather(z, labels, group):
     "Rows and labels of all processes, in the order of their ranks, and the range of this one's rows."
     rank, world = dist.get_rank(group), dist.get_world_size(group)
@@ -114,11 +127,8 @@ def _gather(z, labels, group):
     first = sum(sizes[:rank])
     return gather(z), gather(labels), range(first, first + len(z))
 
-# %% ../nbs/api/32_losses.ipynb #f94c5731
-# on CUDA: what is on its way to the host, and the event after which it is there
-_calls, _under_way = itertools.count(1), []
-
-def _facts(z, ignored, check_norms)->Tensor: # (4,) least and greatest norm of the rows that count, ignored rows, all rows
+# %% ../nbs/api/32_losses.ipynb #200a1a5b
+def _facts(z, ignored, check_norms)->Tensor: # (4,) least and greatest norm that counts, ignored rows, all rows
     norms = torch.linalg.vector_norm(z.float(), dim=1) if check_norms else z.new_ones(len(z), dtype=torch.float32)
     count = norms.new_zeros(()) if ignored is None else ignored.sum(dtype=torch.float32)
     if ignored is not None: norms = norms.masked_fill(ignored, 1)
@@ -128,11 +138,15 @@ def _tell(low, high, ignored, n):
     if max(abs(low - 1), abs(high - 1)) > .01:               # half precision has norms within .004 of 1
         warn_once("norms of rows",
                   f"supcon_loss: rows of z must have length 1, got norms from {low:.3g} to {high:.3g}: their "
-                  f"similarities are not cosines. "
-                  "Give it torch.nn.functional.normalize(z, dim=-1), or check_norms=False if that is meant", 4)
+                  f"similarities are not cosines. Give it torch.nn.functional.normalize(z, dim=-1), or "
+                  f"check_norms=False if that is meant", 4)
     if ignored:
         warn_once("ignored rows",
                   f"supcon_loss: {ignored:.0f} of {n:.0f} rows have the label ignore_index and are left out", 4)
+
+# %% ../nbs/api/32_losses.ipynb #f94c5731
+_calls = itertools.count(1)
+_under_way: "list[tuple]" = []    # on CUDA: what is on its way to the host, and the event after which it is there
 
 def _look(z, ignored, check_norms):
     "Warns once of rows that are not unit or are ignored; waits for no GPU."
@@ -145,27 +159,69 @@ def _look(z, ignored, check_norms):
     event = torch.cuda.Event(); event.record(torch.cuda.current_stream(z.device))
     _under_way.append((there, event))
 
+# %% ../nbs/api/32_losses.ipynb #154c6749
+def _check_rows(z, labels)->tuple[Tensor, Tensor]: # (n, d) float32 or float64; (n,) int64
+    if not isinstance(z, Tensor) or z.ndim not in (2, 3) or not z.is_floating_point():
+        got = f"{tuple(z.shape)} {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
+        raise InputError(f"z must be (n, d) floats, or (images, views, d), got {got}".replace("torch.", ""))
+    if labels is None:
+        raise InputError("labels must be integers, got None; without classes, nt_xent_loss(z) takes each image as one "
+                         "of its own")
+    labels = as_labels(labels, len(z), device=z.device)
+    if z.ndim == 3: labels, z = labels[:, None].expand(-1, z.shape[1]).reshape(-1), z.flatten(0, 1)
+    return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z, labels
+
+def _check_options(temperature, variant, singletons, chunk_size):
+    if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
+    if variant not in ("out", "in"): raise InputError(f"variant must be out or in, got {variant!r}")
+    if singletons not in ("drop", "zero", "error"):
+        raise InputError(f"singletons must be drop, zero or error, got {singletons!r}")
+    if chunk_size is not None and chunk_size < 1: raise InputError(f"chunk_size must be at least 1, got {chunk_size}")
+
+# %% ../nbs/api/32_losses.ipynb #a45748e6
+def _rows_per_block(z)->int:
+    n = max(len(z), 1)
+    return max(1024, 2**26//n) if z.is_cuda else max(64, 2**21//n)
+
+def _counted(z, labels, ignore_index):
+    "The batch, and how many of its rows count; ignored rows may hold anything, NaN too."
+    ids, others = _classes(labels)
+    ignored = None if ignore_index is None else labels == ignore_index
+    if ignored is None or not (z.is_cuda or ignored.any()): return _Batch(z, labels, ids, others), len(z)
+    return (_Batch(z.masked_fill(ignored[:, None], 0), labels, ids, others.masked_fill(ignored, 0), ignored),
+            len(z) - ignored.sum(dtype=torch.float64))
+
+# %% ../nbs/api/32_losses.ipynb #67d57541
+def _anchors(paired, n, singletons): # how many the mean is over: those with a positive, or all that count
+    if singletons != "zero": return paired.clamp_min(1)
+    return n.clamp_min(1) if isinstance(n, Tensor) else max(n, 1)
+
 # %% ../nbs/api/32_losses.ipynb #36dcb9cb
-def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (images, views, d); half precision is computed with in float32
-                labels: Tensor, # (n,) integers, one per row, or per image where `z` has three dimensions; best on `z`'s device
+def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (images, views, d)
+                labels: Tensor, # (n,) integers, or (images,) where `z` has three dimensions; best on `z`'s device
                 temperature: float = 0.1, # T > 0
                 variant: str = "out", # `out` (eq. 2 of Khosla et al.) or `in` (eq. 3)
-                chunk_size: int|None = None, # rows per block; `None`: 2²¹/n but at least 64, on CUDA 2²⁶/n but at least 1024
-                singletons: str = "drop", # anchors without a positive: `drop` from the mean, count as `zero`, or raise an `error` (the host waits for the GPU to know)
-                group: "dist.ProcessGroup|bool|None" = None, # loss of the global batch: `True` over all processes, or a process group; `None` or `False`: this process alone
-                ignore_index: int|None = -100, # rows with this label are neither anchors nor positives nor negatives, and have no gradient; `None`: it is a class like any other
-                check_norms: bool = True, # warn once of rows that are not unit; `False`: they are, or are not on purpose
+                chunk_size: int|None = None, # rows per block; `None`: 2²¹/n, at least 64; on CUDA 2²⁶/n, at least 1024
+                singletons: str = "drop", # anchors without a positive: `drop` or `zero` in the mean, or an `error`
+                group: "dist.ProcessGroup|bool|None" = None, # `True`: all processes; `None` or `False`: this one alone
+                ignore_index: int|None = -100, # rows with this label are left out; `None`: it is a class like any other
+                check_norms: bool = True, # warn once of rows that are not unit
                 )->Tensor: # scalar, nats; float64 for float64 rows, else float32
     """Supervised contrastive loss: mean over anchors of −(1/|P(i)|) Σ_p [s_ip − log Σ_{a≠i} e^{s_ia}], s = z·z/T.
 
     Once differentiable (`create_graph=True` is a `RuntimeError`). Memory above the inputs is O(n·d + chunk_size·n). A
-    batch of a single class is legal and has a positive loss; NaN rows give NaN.
+    batch of a single class is legal and has a positive loss; NaN rows give NaN. Half precision is computed with in
+    float32.
 
-    With `group`, every process of the group has to call it with the same options (numbers of rows may differ; an error
-    on one process leaves the others waiting for it). Each returns the loss over the rows of all, and its gradient is W
-    times the exact one of its rows, which the averaging of `DistributedDataParallel` over the W processes makes exact.
-    Under NCCL alone the host waits for the GPU once per call, for the numbers of rows; not if the group also has a CPU
-    backend (`"cpu:gloo,cuda:nccl"`).
+    Anchors without a positive are dropped from the mean, or count as zero, or raise an error, for which the host waits
+    for the GPU. Rows with the label `ignore_index` are neither anchors nor positives nor negatives, and have no
+    gradient.
+
+    With `group`, the loss is that of the global batch, and every process of the group has to call it with the same
+    options (numbers of rows may differ; an error on one process leaves the others waiting for it). Each returns the
+    loss over the rows of all, and its gradient is W times the exact one of its rows, which the averaging of
+    `DistributedDataParallel` over the W processes makes exact. Under NCCL alone the host waits for the GPU once per
+    call, for the numbers of rows; not if the group also has a CPU backend (`"cpu:gloo,cuda:nccl"`).
 
     That rows are not unit, and how many are ignored, is warned of once in the life of the process. On CUDA nothing
     waits for it: the calls 1, 2, 4, 8, … are looked at, and a later call tells.
@@ -173,49 +229,29 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (image
     Raises `InputError` for wrong shapes, labels that are not integers, a temperature that is not positive, an unknown
     variant or policy, a group without `torch.distributed`, and with `singletons="error"` for an anchor without a
     positive. Source: Khosla et al. 2020 (arXiv 2004.11362), eqs. 2 and 3."""
-    if not isinstance(z, Tensor) or z.ndim not in (2, 3) or not z.is_floating_point():
-        raise InputError(f"z must be (n, d) floats, or (images, views, d), got "
-                         f"{f'{tuple(z.shape)} {z.dtype}' if isinstance(z, Tensor) else type(z).__name__}".replace("torch.", ""))
-    if labels is None:
-        raise InputError("labels must be integers, got None; without classes, nt_xent_loss(z) takes each image as one "
-                         "of its own")
-    labels = as_labels(labels, len(z), device=z.device)
-    if z.ndim == 3: labels, z = labels[:, None].expand(-1, z.shape[1]).reshape(-1), z.flatten(0, 1)
-    if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
-    if variant not in ("out", "in"): raise InputError(f"variant must be out or in, got {variant!r}")
-    if singletons not in ("drop", "zero", "error"):
-        raise InputError(f"singletons must be drop, zero or error, got {singletons!r}")
-    if chunk_size is not None and chunk_size < 1: raise InputError(f"chunk_size must be at least 1, got {chunk_size}")
+    z, labels = _check_rows(z, labels)
+    _check_options(temperature, variant, singletons, chunk_size)
     group = _process_group(group)
-    z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     need_grad = z.requires_grad and torch.is_grad_enabled()
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
         if check_norms or ignore_index is not None:
             _look(z, None if ignore_index is None else labels == ignore_index, check_norms)
         rows, y, own = (z, labels, range(len(z))) if group is None else _gather(z, labels, group)
-        n, (ids, others) = len(rows), _classes(y)
-        ignored = None if ignore_index is None else y == ignore_index
-        if ignored is not None and (z.is_cuda or ignored.any()):
-            # ignored rows may hold anything, NaN too
-            rows, others, n = (rows.masked_fill(ignored[:, None], 0), others.masked_fill(ignored, 0),
-                               n - ignored.sum(dtype=torch.float64))
-        else: ignored = None
-        paired = (others > 0).sum(dtype=torch.float64)
+        batch, n = _counted(rows, y, ignore_index)
+        paired = (batch.others > 0).sum(dtype=torch.float64)
         if singletons == "error" and paired < n:
             raise InputError(f"labels: {int(n) - int(paired)} of {int(n)} anchors have no other row of their class")
         if z.device.type == "cpu" and paired == 0:
             warnings.warn("supcon_loss: no anchor has a positive in this batch; its loss is 0", stacklevel=2)
-        if chunk_size is None:
-            chunk_size = max(1024, 2**26//max(len(y), 1)) if z.is_cuda else max(64, 2**21//max(len(y), 1))
-        loss, grad = _sweep(rows, y, ids, others, own, 1/temperature, variant, chunk_size, need_grad, ignored)
+        loss, grad = _sweep(batch, own, 1/temperature, variant, chunk_size or _rows_per_block(rows), need_grad)
         if group is not None:
             for t in (loss, grad) if need_grad else (loss,): dist.all_reduce(t, group=group)
-        anchors = paired.clamp_min(1) if singletons != "zero" else max(n, 1) if ignored is None else n.clamp_min(1)
+        anchors, world = _anchors(paired, n, singletons), 1 if group is None else dist.get_world_size(group)
         loss = (loss/anchors).to(z.dtype)
-        if need_grad:
-            grad = grad[own.start:own.stop]*((1 if group is None else dist.get_world_size(group))/temperature/anchors)
+        if need_grad: grad = grad[own.start:own.stop]*(world/temperature/anchors)
     return _WithGradient.apply(z, loss, grad) if need_grad else loss
 
+# %% ../nbs/api/32_losses.ipynb #3318e85a
 class SupConLoss(nn.Module):
     "`supcon_loss` as a module: `SupConLoss(temperature=0.1)(z, labels)`."
     def __init__(self, temperature: float = 0.1, # as for `supcon_loss`
@@ -226,8 +262,9 @@ class SupConLoss(nn.Module):
                  ignore_index: int|None = -100, # as for `supcon_loss`
                  check_norms: bool = True): # as for `supcon_loss`
         super().__init__()
-        self.options = dict(temperature=temperature, variant=variant, chunk_size=chunk_size, singletons=singletons,
-                            group=group, ignore_index=ignore_index, check_norms=check_norms)
+        self.options: dict[str, Any] = dict(temperature=temperature, variant=variant, chunk_size=chunk_size,
+                                            singletons=singletons, group=group, ignore_index=ignore_index,
+                                            check_norms=check_norms)
 
     def forward(self, z: Tensor, # (n, d) unit rows, or (images, views, d)
                 labels: Tensor, # (n,) integers, or (images,)
@@ -237,10 +274,10 @@ class SupConLoss(nn.Module):
     def extra_repr(self)->str: return ", ".join(f"{k}={v!r}" for k, v in self.options.items())
 
 # %% ../nbs/api/32_losses.ipynb #bdc1975b
-def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then second views in the same order; or (n, 2, d)
+def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then their second views; or (n, 2, d)
                  temperature: float = 0.1, # T > 0
                  chunk_size: int|None = None, # as for `supcon_loss`
-                 group: "dist.ProcessGroup|bool|None" = None, # as for `supcon_loss`; both views of an image are on one process
+                 group: "dist.ProcessGroup|bool|None" = None, # as for `supcon_loss`; both views are on one process
                  check_norms: bool = True, # as for `supcon_loss`
                  )->Tensor: # scalar, nats
     """NT-Xent, eq. 1 of Chen et al. 2020 (arXiv 2002.05709): `supcon_loss` with every image as a class of its own.
@@ -250,7 +287,8 @@ def nt_xent_loss(z: Tensor, # (2n, d) unit rows: first views of n images, then s
             raise InputError(f"z must hold two views of every image, got (images, views, d) = {tuple(z.shape)}")
         z = z.transpose(0, 1).flatten(0, 1)
     if len(z) % 2: raise InputError(f"z must hold two views of every image, got {len(z)} rows")
-    images, group = torch.arange(len(z)//2, device=z.device), _process_group(group)
+    images = torch.arange(len(z)//2, device=z.device)
+    group = _process_group(group)
     if group is not None: images = images*dist.get_world_size(group) + dist.get_rank(group)
     return supcon_loss(z, images.repeat(2), temperature, chunk_size=chunk_size, group=group, ignore_index=None,
                        check_norms=check_norms)
