@@ -208,7 +208,8 @@ def test_public_functions_have_an_example(notebook):
 
 def test_every_term_of_the_report_leads_to_its_formula(short_timeline):
     "Each link is a page of the site, and the heading is there: what Quarto makes of a notebook's name and of a title."
-    from ncib.report import report_html, site
+    from ncib.report import documentation as site
+    from ncib.report import report_html
     assert site == yaml.safe_load((NBS/"nbdev.yml").read_text(encoding="utf-8"))["website"]["site-url"]
     pages = {re.sub(r"(^|/)\d+[a-z]?_", r"\1", p.relative_to(NBS).with_suffix(".html").as_posix()): p
              for p in NOTEBOOKS}

@@ -20,7 +20,7 @@ from ncib.plots import (
     plot_transitions,
     themed_svg,
 )
-from ncib.report import _plain, _seen, explained, report_html
+from ncib.report import explained, figure_words, glossary, report_html
 
 PLOTS = (plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity, plot_shortfall,
          plot_transitions)
@@ -127,7 +127,7 @@ def test_names_of_the_class_means_on_paper(short_timeline, view):
 @pytest.mark.parametrize("layer", ["backbone", "head"])
 def test_alternative_texts_have_the_numbers(short_timeline, layer):
     t = short_timeline.of(layer)
-    said, table = {plot: _seen(plot, t) for plot in PLOTS}, t.table
+    said, table = {plot: figure_words(plot.__name__.removeprefix("plot_"), t) for plot in PLOTS}, t.table
     assert (len({*said.values()}) == len(PLOTS)
             and not any("nan" in s or "epoch 3, the only" in s for s in said.values()))
     share = lambda v: f"{100*v:.1f} %"
@@ -152,7 +152,7 @@ def test_findings_are_explained_once():
     assert (made[0].count('class="plain"') == 2 and made[1].count('class="plain"') == 2 and "NC1:" not in made[1]
             and "&lt;again&gt; &amp;" in made[1])
     assert '<abbr title="' in made[1] and made[1].count("<abbr") == 3 and "95\u00a0% (95\u00a0%:" in made[0]
-    assert all(len(re.findall(r"\.(?:\s|$)", words)) == 1 for _, _, words in _plain)                 # one sentence each
+    assert all(len(re.findall(r"\.(?:\s|$)", t.sentence)) == 1 and len(t.sentence.split()) <= 30 for t in glossary())
 
 
 def test_short_names():

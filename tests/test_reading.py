@@ -171,7 +171,7 @@ def test_words_of_the_report(show, short_timeline):
     runs = [Path(r).name for r in short_timeline.info["runs"]]
     assert f"Encoder A is {runs[0]}, encoder B {runs[1]}." in text
     first = page.locator(".verdict").inner_text()
-    for term in ("NC1", "Simplex ETF", "Mode", "Gap", "β_c"): assert first.count(f"{term}:") == 1, term
+    for term in ("NC1", "Simplex ETF", "Mode", "Gap", "Critical β"): assert first.count(f"{term}:") == 1, term
     assert page.locator(".verdict abbr").evaluate_all("e => e.every(a => a.title.length > 20)")
     assert ("a network of random weights keeps much of what its images show" in text
             and f"accuracy is {100*short_timeline.mean('test_accuracy')[0]:.1f}\u00a0% all the same" in text)
@@ -202,7 +202,7 @@ def test_words_of_the_explorers(show, short_pair):
     assert "Classes " + ", ".join(re.findall(r"\d", few)) in explorer.locator("figcaption").first.inner_text()
     explorer.get_by_text("What the words mean").click()
     words = explorer.locator(".ncib-words dt").all_inner_texts()
-    assert {"relevant is", "marginals", "NC1", "transitions", "simplex ETF"} <= set(words)
+    assert {"relevant is", "marginals", "NC1", "Transitions", "Simplex ETF", "Twin"} <= set(words)
     page = show("beta")
     assert (all(len(t) > 20 for t in page.locator(".ncib-controls select").evaluate_all("e => e.map(s => s.title)"))
             and f"X: encoder A ({names[0]})" in page.locator(".ncib-said").inner_text())

@@ -68,8 +68,8 @@ def crossings(place: dict[str, int], below: dict[str, set]) -> list[str]:
 def wide() -> list[str]:
     return [f"{file.relative_to(ROOT)}:{i} has {len(line)} columns" for pattern in WIDE
             for file in sorted(ROOT.glob(pattern))
-            if file.name != "_modidx.py" and file.suffix in {".py", ".js", ".css"}
-            for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if len(line) > WIDTH]
+            if file.name not in OTHERS and file.suffix in {".py", ".js", ".css"}
+            for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if len(line) > WIDTH and not line.startswith("__all__")]     # a line that nbdev writes
 
 
 def parameters(node: ast.FunctionDef) -> int:
