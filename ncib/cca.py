@@ -32,7 +32,7 @@ def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anyth
     denominator = (n + 1)*(a - mu2/p)
     return 1. if denominator <= 0 else min(1., (a + mu2)/denominator)
 
-# %% ../nbs/api/20_cca.ipynb #566ffda9
+# %% ../nbs/api/20_cca.ipynb #0e345e77
 def ledoit_wolf_shrinkage(z, # (n, p) rows, each column centred
                           )->float: # in [0, 1]
     """Ledoit & Wolf (2004) shrinkage towards a multiple of the identity, from the rows themselves: it needs fourth
@@ -44,7 +44,7 @@ def ledoit_wolf_shrinkage(z, # (n, p) rows, each column centred
     noise = (float(z.square().sum(1).square().sum())/n - float(gram.square().sum()))/n   # mean ‖z zᵀ − S‖²/n
     return 1. if spread <= 0 else min(1., max(0., noise/spread))
 
-# %% ../nbs/api/20_cca.ipynb #873f2ac6
+# %% ../nbs/api/20_cca.ipynb #80fb5e4d
 _SHRINKAGE = "shrinkage must be auto, oas, ledoit-wolf, None or a number in [0, 1)"
 
 def _alpha(shrinkage, n: "int|None", joint: Callable[[], Tensor], rows: "Callable[[], Tensor]|None")->float:
@@ -64,7 +64,7 @@ def _alpha(shrinkage, n: "int|None", joint: Callable[[], Tensor], rows: "Callabl
                          "a number")
     return min(.999, found)                                          # α = 1 would leave nothing to correlate
 
-# %% ../nbs/api/20_cca.ipynb #fd6e21d2
+# %% ../nbs/api/20_cca.ipynb #3a39e2e1
 def _varying(sigma: Tensor, mean: Tensor, name: str)->tuple[Tensor, Tensor]: # (d,) booleans; scalar, the unit
     "Columns that vary, and the root of their mean variance."
     v = sigma.diagonal()
@@ -73,13 +73,13 @@ def _varying(sigma: Tensor, mean: Tensor, name: str)->tuple[Tensor, Tensor]: # (
         raise InputError(f"{name} must have at least one column that varies, got {len(v)} constant columns")
     return alive, v[alive].mean().sqrt()
 
-# %% ../nbs/api/20_cca.ipynb #7b46b82b
+# %% ../nbs/api/20_cca.ipynb #562d529e
 def _scaled(sigma: Tensor, a: tuple, b: tuple)->Tensor: # a and b: what `_varying` gave of rows and columns
     "A block of the covariance without dead rows and columns, in units of the others."
     (rows, unit), (columns, other) = a, b
     return (sigma if rows.all() and columns.all() else sigma[rows][:, columns])/(unit*other)
 
-# %% ../nbs/api/20_cca.ipynb #4ba9e95b
+# %% ../nbs/api/20_cca.ipynb #9be964fa
 def _whiten(sigma: Tensor, # (d, d) float64
             alpha: float, rank: "int|None", tolerance: float)->tuple[Tensor, Tensor]: # (d, r) and (r,)
     "A whitening matrix of the shrunk block and the shares of data."
@@ -126,7 +126,7 @@ class Whitening(NamedTuple):
         "A covariance between the two sides in whitened coordinates."
         return self.w.T@(sigma[self.alive][:, other.alive]/(self.scale*other.scale))@other.w
 
-# %% ../nbs/api/20_cca.ipynb #fec0c750
+# %% ../nbs/api/20_cca.ipynb #2b7f6b02
 def _chi(u: float, t: np.ndarray, n: float)->float:
     """Inverse of psi(z) = sum(z t/(1 − z t))/n on (0, 1/max t): Newton's method in y = logit(z max t), where log psi is
     almost a straight line."""
@@ -141,14 +141,14 @@ def _chi(u: float, t: np.ndarray, n: float)->float:
         if abs(step) < 1e-13*max(1., abs(y)): break
     return 1/(1 + math.exp(-y))/top
 
-# %% ../nbs/api/20_cca.ipynb #d0c28d5b
+# %% ../nbs/api/20_cca.ipynb #410b066e
 def _log_product(t_x: np.ndarray, t_y: np.ndarray, n: float)->Callable[[float], float]: # of s = log u
     "log χ_x(u) χ_y(u) (1 + u)/u, whose maximum is −log ρ₊²."
     white = min(t_x.min(), t_y.min()) == 1
     chi = (lambda u, t: u/(len(t)/n + u)) if white else lambda u, t: _chi(u, t, n)
     return lambda s: math.log(chi(math.exp(s), t_x)) + math.log(chi(math.exp(s), t_y)) + math.log1p(math.exp(-s))
 
-# %% ../nbs/api/20_cca.ipynb #c110028d
+# %% ../nbs/api/20_cca.ipynb #784e983d
 _TRACY_WIDOM_95 = 0.9793        # 95 % point of the Tracy–Widom law of order 1 (Johnstone 2008, table 1)
 
 def _critical_rho(edge2: float, log_product: Callable[[float], float], s: float, n: float)->float:
@@ -188,7 +188,7 @@ def invert_spike(complement: Tensor, # (m,) 1 − ρ̂² of the sample
     t = 2*complement/(b + discriminant.clamp_min(0).sqrt())
     return torch.where((discriminant >= 0) & (1 - complement > edge2), t.clamp(0, 1), 1.)
 
-# %% ../nbs/api/20_cca.ipynb #a0fb716d
+# %% ../nbs/api/20_cca.ipynb #2810d679
 def detectable_excess(c_x: float, # dimensions of x over sample size
                       c_y: float, # the same of y
                       )->float: # β_c − 1; 0 where n ≤ dimensions: then nothing can be told
@@ -196,7 +196,7 @@ def detectable_excess(c_x: float, # dimensions of x over sample size
     if c_x + c_y >= 1: return 0.
     return math.inf if c_x*c_y == 0 else max(0., math.sqrt((1 - c_x)*(1 - c_y)/(c_x*c_y)) - 1)
 
-# %% ../nbs/api/20_cca.ipynb #f0b03baf
+# %% ../nbs/api/20_cca.ipynb #975dc1cf
 def tail_factor(a: Tensor, # (n,) leverages ‖z‖²/n of the rows of x
                 b: Tensor, # (n,) those of y
                 shared: float, # Σρ²
@@ -214,12 +214,12 @@ def _squared_sines(u: Tensor, # (n, k) leading canonical variates of x, ρ desce
         qv = qv - qu@(qu.T@qv)                                       # the second time removes what rounding left
     return torch.linalg.svdvals(qv).flip(0).square().clamp(max=1)
 
-# %% ../nbs/api/20_cca.ipynb #e8aa2b23
+# %% ../nbs/api/20_cca.ipynb #899cbd4a
 in_one_piece = 2**25 # numbers that are turned to float64 at once; more of them block by block
 
 def _large(*rows: Tensor)->bool: return sum(v.numel() for v in rows) > in_one_piece
 
-# %% ../nbs/api/20_cca.ipynb #5730e418
+# %% ../nbs/api/20_cca.ipynb #c6e0d261
 def centred(x: Tensor, # (n, d) any float dtype
             )->tuple[Tensor, Tensor]: # (d,) and (n, d), float64
     "Mean of the rows, and the rows less it."
@@ -251,7 +251,7 @@ class _Rows:
         device = "cpu" if x.device.type == "mps" else x.device
         return cls(x, sum(as_float64(part, device).sum(0) for part in parts)/len(x))
 
-# %% ../nbs/api/20_cca.ipynb #e5359f69
+# %% ../nbs/api/20_cca.ipynb #0466e630
 def _gram(x: Tensor)->Tensor: # (d, d)
     """xᵀx by blocks of columns, the upper triangle only: little more than half the work of a full product. With a
     single thread NumPy's symmetric product, a quarter faster; with more, its waiting threads would slow torch's."""
@@ -265,7 +265,7 @@ def _gram(x: Tensor)->Tensor: # (d, d)
         out[i + width:, i:i + width] = out[i:i + width, i + width:].T
     return out
 
-# %% ../nbs/api/20_cca.ipynb #d2bfeb7d
+# %% ../nbs/api/20_cca.ipynb #269aa0fb
 def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]: # Σ_x, Σ_xy, Σ_y, and the rows
     """Covariances of the rows of x and y, in two passes over them. Memory: two float64 copies up to `in_one_piece`
     numbers, two blocks above."""
@@ -279,7 +279,7 @@ def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]:
         for total, part in zip(s, (_gram(u), u.T@v, _gram(v))): total += part
     return s[0]/n, s[1]/n, s[2]/n, of_x, of_y
 
-# %% ../nbs/api/20_cca.ipynb #8190d0d7
+# %% ../nbs/api/20_cca.ipynb #012908b2
 def check_pair(x, # (n, d_x) features, any float dtype
                y, # (n, d_y) features of the same inputs
                )->tuple[Tensor, Tensor]: # both as tensors, on the device of x
@@ -291,7 +291,7 @@ def check_pair(x, # (n, d_x) features, any float dtype
     if len(x) < 3: raise InputError(f"x and y must have at least 3 rows, got {len(x)}")
     return x, y.to(x.device)
 
-# %% ../nbs/api/20_cca.ipynb #e87f9465
+# %% ../nbs/api/20_cca.ipynb #c7bbbcf1
 def project(x, # (n, d) features
             mean, # (d,) taken off
             weights, # (d, m) directions
@@ -303,7 +303,7 @@ def project(x, # (n, d) features
     f = as_float64(f, f.device)
     return same_kind((f - torch.as_tensor(mean, device=f.device))@torch.as_tensor(weights, device=f.device), like=x)
 
-# %% ../nbs/api/20_cca.ipynb #35ff7fb7
+# %% ../nbs/api/20_cca.ipynb #6eaa7171
 @dataclass(frozen=True)
 class _Directions:
     "Canonical correlations and the directions that attain them."
@@ -351,7 +351,7 @@ class _Directions:
         "(d_y,) mean of the rows of y"
         return self._kind(self.white_y.mean)
 
-# %% ../nbs/api/20_cca.ipynb #293995c1
+# %% ../nbs/api/20_cca.ipynb #4f10ca08
 @dataclass(frozen=True)
 class _BesideNoise(_Directions):
     "The correlations beside what independent samples of this size show."
@@ -385,7 +385,7 @@ class _BesideNoise(_Directions):
         s = torch.as_tensor(self.one_minus_rho2)
         return self._kind(s if self.n is None else invert_spike(s, *self.aspect_ratios))
 
-# %% ../nbs/api/20_cca.ipynb #3c14a6d3
+# %% ../nbs/api/20_cca.ipynb #49ad8513
 @dataclass(frozen=True)
 class _OfRows(_BesideNoise):
     "What the fitted rows say about the noise."
@@ -424,7 +424,7 @@ class _OfRows(_BesideNoise):
         edge, critical = noise_edge(self.white_x.shares, self.white_y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, critical_rho=critical)
 
-# %% ../nbs/api/20_cca.ipynb #6e60c107
+# %% ../nbs/api/20_cca.ipynb #3252ae13
 @dataclass(frozen=True)
 class _Covariance(_OfRows):
     "In the units of the features, and in none."
@@ -450,7 +450,13 @@ class _Covariance(_OfRows):
         return _Rows.of(x, large).along(self.white_x, self.white_x.w), _Rows.of(y, large).along(self.white_y,
                                                                                                 self.white_y.w)
 
-# %% ../nbs/api/20_cca.ipynb #ed3797b5
+# %% ../nbs/api/20_cca.ipynb #acef3ff3
+def _correlation(product: Tensor, square_u: Tensor, square_v: Tensor)->Tensor: # of sums or means over rows
+    "0 where one side does not vary."
+    norms = (square_u*square_v).sqrt()
+    return torch.where(norms > 0, product/norms.clamp_min(1e-300), 0.)
+
+# %% ../nbs/api/20_cca.ipynb #8582c472
 @dataclass(frozen=True)
 class CanonicalCorrelations(_Covariance):
     """Canonical correlations of x and y, largest first, with the canonical directions and what the sample size says
@@ -472,15 +478,17 @@ class CanonicalCorrelations(_Covariance):
         "Canonical variates of rows of y."
         return project(y, self.mean_y, self.weights_y, "y")
 
-    def score(self, x, # (n, d_x) features that were not fitted
-              y, # (n, d_y) their partners
+    def score(self, x, # (n, d_x) features that were not fitted; or their `JointStats`
+              y=None, # (n, d_y) their partners; left out with a `JointStats`
               )->"Tensor|np.ndarray": # (m,) correlations in [−1, 1], of the kind of x
         """Correlation of each pair of canonical variates on other data: what is left of ρ when nothing is fitted any
         more. 0 for a variate that does not vary."""
+        if isinstance(x, JointStats):
+            (sx, sxy, sy), a, b = x.covariance(), torch.as_tensor(self.weights_x), torch.as_tensor(self.weights_y)
+            return same_kind(_correlation((a*(sxy@b)).sum(0), (a*(sx@a)).sum(0), (b*(sy@b)).sum(0)), like=x.mean_x)
         x_, y_ = check_pair(x, y)
         u, v = (centred(torch.as_tensor(t))[1] for t in (self.transform_x(x_), self.transform_y(y_)))
-        norms = (u.square().sum(0)*v.square().sum(0)).sqrt()
-        return same_kind(torch.where(norms > 0, (u*v).sum(0)/norms.clamp_min(1e-300), 0.), like=x)
+        return same_kind(_correlation((u*v).sum(0), u.square().sum(0), v.square().sum(0)), like=x)
 
     def __repr__(self):
         lead = ", ".join(f"{r:.4g}" for r in self.rho[:10]) + (", …" if len(self.rho) > 10 else "")
@@ -491,7 +499,7 @@ class CanonicalCorrelations(_Covariance):
         return (f"CanonicalCorrelations(rho=[{lead}], ranks {self.rank_x} and {self.rank_y}{dead}, "
                 f"shrinkage={self.shrinkage:.3g}, {tail})")
 
-# %% ../nbs/api/20_cca.ipynb #474cf949
+# %% ../nbs/api/20_cca.ipynb #eea953b3
 @dataclass(frozen=True)
 class _Joint:
     "A joint covariance, float64, and what is known beside it."
@@ -505,7 +513,7 @@ class _Joint:
     rows: "Callable[[], tuple[_Rows, _Rows]]|None" = None   # centred x and y, whose covariance this is
     given: bool = False                                     # by the caller: it may not be positive semi-definite
 
-# %% ../nbs/api/20_cca.ipynb #42a6e98c
+# %% ../nbs/api/20_cca.ipynb #deb291a1
 def _result(joint: _Joint, x: Whitening, y: Whitening, cross: Tensor, alpha: float,
             rho: Tensor)->CanonicalCorrelations:
     "Correlations of two whitened sides beside their noise; a population has none but rounding."
@@ -518,7 +526,7 @@ def _result(joint: _Joint, x: Whitening, y: Whitening, cross: Tensor, alpha: flo
                                  dead_x=kind((~x.alive).nonzero()[:, 0]), dead_y=kind((~y.alive).nonzero()[:, 0]),
                                  noise_edge=edge, critical_rho=critical, white_x=x, white_y=y, cross=cross)
 
-# %% ../nbs/api/20_cca.ipynb #45eb6ec1
+# %% ../nbs/api/20_cca.ipynb #7c9e73da
 def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalCorrelations: # rho: float64 tensor
     "The same with 1 − ρ² from sines where ρ is next to 1."
     near = int(((1 - rho)*(1 + rho) < 1e-6).sum())
@@ -532,7 +540,7 @@ def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalC
     kind = lambda t: same_kind(t, like=joint.like)
     return replace(cc, rho=kind((1 - complement).sqrt()), one_minus_rho2=kind(complement))
 
-# %% ../nbs/api/20_cca.ipynb #e3dd5855
+# %% ../nbs/api/20_cca.ipynb #9614fa06
 def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->CanonicalCorrelations:
     if rank is not None and (int(rank) != rank or rank < 1):
         raise InputError(f"rank must be a positive integer or None, got {rank!r}")
@@ -550,7 +558,7 @@ def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->Canoni
     rho = rho.clamp(max=1)
     return _near_one(_result(joint, x, y, sxy, alpha, rho), rho, joint)
 
-# %% ../nbs/api/20_cca.ipynb #dcf1a577
+# %% ../nbs/api/20_cca.ipynb #8d348cf9
 def _check_covariance(sx: Tensor, sxy: Tensor, sy: Tensor)->None:
     "`InputError` if shapes do not fit, a block is not symmetric, or a variance is negative."
     d_x, d_y = len(sx), len(sy)
@@ -598,7 +606,7 @@ def canonical_correlations(x, # (n, d_x) features, any float dtype; or a `JointS
         joint = _Joint(*covariance, of_x.mean, of_y.mean, len(f), x, lambda: (of_x, of_y))
     return _solve(joint, shrinkage, rank, rank_tolerance)
 
-# %% ../nbs/api/20_cca.ipynb #d33f1580
+# %% ../nbs/api/20_cca.ipynb #490ef199
 def classes_with_samples(labels, # (n,) integers
                          rows: Tensor, # (n, d) their features
                          within: bool = False, # an `InputError` where no class has two samples
@@ -610,7 +618,7 @@ def classes_with_samples(labels, # (n,) integers
     if within: within_is_known(counts, classes, required=True)
     return y, counts.double()
 
-# %% ../nbs/api/20_cca.ipynb #8a222c5f
+# %% ../nbs/api/20_cca.ipynb #a2ba37c3
 def _paired_rows(of_x: _Rows, of_y: _Rows, means: list[Tensor], labels: Tensor, counts: Tensor)->tuple[_Rows, _Rows]:
     "Rows whose covariance is that of class pairs."
     inside = [r.all() - m[labels] for r, m in zip((of_x, of_y), means)]
@@ -619,7 +627,7 @@ def _paired_rows(of_x: _Rows, of_y: _Rows, means: list[Tensor], labels: Tensor, 
     v = torch.cat([torch.zeros_like(inside[1]), inside[1], shared[1]])
     return _Rows(u, of_x.mean, u), _Rows(v, of_y.mean, v)
 
-# %% ../nbs/api/20_cca.ipynb #1c45295a
+# %% ../nbs/api/20_cca.ipynb #92093ebf
 def class_pair_correlations(x, # (n, d_x) features
                             y, # (n, d_y) features of the same inputs
                             labels, # (n,) integers

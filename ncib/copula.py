@@ -9,11 +9,12 @@ __all__ = ['normal_scores', 'copula_correlation', 'rank_correlations']
 import numpy as np
 import torch
 from torch import Tensor
-from .core import InputError, check_features, same_kind
 from .cca import CanonicalCorrelations, cca_from_covariance, check_pair
+from .core import InputError, check_features, same_kind
 
-# %% ../nbs/api/22_copula.ipynb #7892106d
+# %% ../nbs/api/22_copula.ipynb #7071c66f
 def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
+    "Ranks of each column, ties at their mean rank."
     values, order = f.sort(0)
     index = torch.arange(len(f), device=f.device)[:, None].expand_as(order)
     new = torch.ones_like(values, dtype=torch.bool)
@@ -22,6 +23,15 @@ def _mean_ranks(f: Tensor)->Tensor: # (n, d) float64 in [1, n]
     last = torch.where(torch.cat([new[1:], new[:1]]), index, len(f) - 1).flip(0).cummin(0).values.flip(0)
     return torch.empty(f.shape, dtype=torch.float64, device=f.device).scatter_(0, order, (first + last).double()/2 + 1)
 
+# %% ../nbs/api/22_copula.ipynb #93d70232
+def _ranks_among(f: Tensor, reference: Tensor)->Tensor: # (n, d) float64
+    "Between the rows of the reference that lie below and those above; its own mean rank for one of them."
+    dtype = torch.promote_types(f.dtype, reference.dtype)
+    cols, query = reference.T.to(dtype).contiguous().sort(1).values, f.T.to(dtype).contiguous()
+    below, upto = (torch.searchsorted(cols, query, side=s) for s in ("left", "right"))
+    return (((below + upto).double() + 1)/2).T
+
+# %% ../nbs/api/22_copula.ipynb #7892106d
 def normal_scores(x, # (n, d) features, any float dtype
                   reference=None, # (m, d) rows to take the ranks among; `None`: x itself
                   )->"Tensor|np.ndarray": # (n, d) float64 of the kind of x
@@ -32,15 +42,11 @@ def normal_scores(x, # (n, d) features, any float dtype
     r = check_features(reference, "reference").to(f.device)
     if r.shape[1] != f.shape[1]:
         raise InputError(f"x must be (n, {r.shape[1]}) as the reference, got shape {tuple(f.shape)}")
-    dtype = torch.promote_types(f.dtype, r.dtype)
-    cols, query = r.T.to(dtype).contiguous().sort(1).values, f.T.to(dtype).contiguous()
-    below, upto = (torch.searchsorted(cols, query, side=s) for s in ("left", "right"))
-    # between those below and those above; its own mean rank for a row of the reference
-    rank = ((below + upto).double() + 1)/2
-    return same_kind(torch.special.ndtri((rank/(len(r) + 1)).clamp(.5/(len(r) + 1),
-                                                                   1 - .5/(len(r) + 1))).T.contiguous(), like=x)
+    # half a rank from the ends: scores stay finite
+    share, half = _ranks_among(f, r)/(len(r) + 1), .5/(len(r) + 1)
+    return same_kind(torch.special.ndtri(share.clamp(half, 1 - half)).contiguous(), like=x)
 
-# %% ../nbs/api/22_copula.ipynb #d6ece79d
+# %% ../nbs/api/22_copula.ipynb #a6e7a2a7
 def _kendall(f: Tensor)->Tensor: # (p, p)
     "τ_b of all pairs of columns: correlation of the signs of all differences."
     total = torch.zeros(f.shape[1], f.shape[1], dtype=torch.float64, device=f.device)
@@ -49,6 +55,7 @@ def _kendall(f: Tensor)->Tensor: # (p, p)
         total += (s.T@s).double()                                                   # whole numbers below 2²⁴: exact
     return total
 
+# %% ../nbs/api/22_copula.ipynb #ead67e6e
 def _repair(r: Tensor)->Tensor:
     "The positive semi-definite correlation matrix without r's negative eigenvalues; zero rows stay zero."
     values, vectors = torch.linalg.eigh(r)
@@ -57,6 +64,7 @@ def _repair(r: Tensor)->Tensor:
     scale = torch.where(r.diagonal() > 0, fixed.diagonal().clamp_min(1e-300).rsqrt(), 0.)
     return fixed*scale*scale[:, None]
 
+# %% ../nbs/api/22_copula.ipynb #d6ece79d
 def copula_correlation(x, # (n, p) features
                        method: str = "spearman", # `spearman` or `kendall`
                        )->"Tensor|np.ndarray": # (p, p) float64 of the kind of x
@@ -75,6 +83,7 @@ def copula_correlation(x, # (n, p) features
     r.diagonal().copy_((scale > 0).double())
     return same_kind(_repair(r), like=x)
 
+# %% ../nbs/api/22_copula.ipynb #1ab5eb9e
 def rank_correlations(x, # (n, d_x) features
                       y, # (n, d_y) features of the same inputs
                       method: str = "spearman", # `spearman` or `kendall`

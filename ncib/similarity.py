@@ -15,7 +15,7 @@ from torch import Tensor
 from .cca import canonical_correlations, cca_from_covariance
 from .core import InputError, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
-from .identifiability import distance_ranks, rank_correlation, _held_out
+from .identifiability import distance_ranks, mean_over_folds, rank_correlation
 from .stats import ClassStats, JointStats, as_float64, span
 from .transitions import separation
 
@@ -26,20 +26,44 @@ measures = {"significant": "significant modes", "separation": "separation behind
 similarities = ("held_out_cca", "cka", "procrustes", "rsa") # 1 for equal features
 _bottleneck = ("significant", "separation", "shortfall")
 
-# %% ../nbs/api/28_similarity.ipynb #fe35aa02
-def _blocks(n, width)->Iterator[slice]: # of about 2²² numbers
+# %% ../nbs/api/28_similarity.ipynb #417cf72f
+def _blocks(n: int, width: int)->Iterator[slice]: # of about 2²² numbers
     rows = max(1, 2**22//width)
     return (slice(i, i + rows) for i in range(0, n, rows))
 
-def _deal(n: int, folds: int, seed: int = 0)->Tensor: # (n,) int64: the fold of every row, as `held_out_correlations` deals them
+# %% ../nbs/api/28_similarity.ipynb #86f0d914
+def _deal(n: int, folds: int, seed: int = 0)->Tensor: # (n,) int64: the fold of every row
+    "As `held_out_correlations` deals them."
     out = torch.empty(n, dtype=torch.int64)
     for f, part in enumerate(torch.randperm(n, generator=generator(seed)).tensor_split(folds)): out[part] = f
     return out
 
+# %% ../nbs/api/28_similarity.ipynb #d6c26ed2
+def _moments_by_fold(x: Tensor, y: Tensor, fold: Tensor, origin: Tensor,
+                     shape: tuple[int, int])->tuple[Tensor, Tensor, Tensor]: # (F, K, d), (F, d, d), (K,); shape: F, K
+    "Sums, products and squared lengths of x − origin, in one pass."
+    (folds, k), (n, d) = shape, x.shape
+    sums, grams, squares = (torch.zeros(*size, dtype=torch.float64) for size in ((folds*k, d), (folds, d, d), (k,)))
+    for rows in _blocks(n, d):
+        c = as_float64(x[rows]) - origin
+        sums.index_add_(0, fold[rows]*k + y[rows], c)
+        squares.index_add_(0, y[rows], c.square().sum(1))
+        for f in range(folds): grams[f].addmm_(c[fold[rows] == f].T, c[fold[rows] == f])
+    return sums.reshape(folds, k, d), grams, squares
+
+# %% ../nbs/api/28_similarity.ipynb #d4280497
+def _check_moments(x: Tensor, sums: Tensor, squares: Tensor, origin: Tensor, name: str)->None:
+    "`InputError` if the rows are not finite, or do not vary."
+    if not (sums.isfinite().all() and squares.isfinite().all()):
+        check_features(x, name)
+        raise InputError(f"{name} must be small enough for their squares to be summed in float64")
+    total, length = sums.sum((0, 1)), float(squares.sum() + len(x)*origin.square().sum())
+    if not float(squares.sum()) - float(total.square().sum())/len(x) > 1e-20*length:
+        raise InputError(f"{name} must vary, got {len(x)} equal rows")
+
+# %% ../nbs/api/28_similarity.ipynb #5eff76d8
 @dataclass(frozen=True)
-class EncoderStats:
-    """One encoder's share in all its pairs; F folds, K classes that have samples, second moments about `origin`;
-    float64."""
+class _OfAnEncoder:
     counts: Tensor # (F, K) rows
     sums: Tensor # (F, K, d) of x − origin
     grams: Tensor # (F, d, d) of (x − origin)(x − origin)ᵀ
@@ -48,43 +72,6 @@ class EncoderStats:
     ranks: Tensor # (p,) float32 ranks of the distances between up to 1000 images
     label_ranks: Tensor # (p,) the same of their class means
     leverages: Tensor # (n,) of the rows, see `CanonicalCorrelations.leverages_x`; empty where there are no rows
-
-    @classmethod
-    def of(cls, features, # (n, d) NumPy array or tensor, any float dtype; may be memory-mapped
-           labels, # (n,) integers
-           folds: int = 5, # for what is held out
-           name: str = "features", # what an error calls them
-           )->"EncoderStats":
-        """Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the
-        distances. `InputError` if they are not finite."""
-        x = as_tensor(features)
-        if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
-        y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
-        if len(x) < 3*folds: raise InputError(f"{name} must have at least {3*folds} rows, got {len(x)}")
-        fold, (n, d), k = _deal(len(x), folds), x.shape, int(y.max()) + 1
-        if k < 2: raise InputError(f"labels must name at least 2 classes, got {k}")
-        origin = as_float64(x[torch.linspace(0, n - 1, min(n, 256)).long()]).mean(0)
-        sums, grams, squares = (torch.zeros(*shape, dtype=torch.float64)
-                                for shape in ((folds*k, d), (folds, d, d), (k,)))
-        for rows in _blocks(n, d):
-            c = as_float64(x[rows]) - origin
-            sums.index_add_(0, fold[rows]*k + y[rows], c)
-            squares.index_add_(0, y[rows], c.square().sum(1))
-            for f in range(folds): grams[f].addmm_(c[fold[rows] == f].T, c[fold[rows] == f])
-        if not (sums.isfinite().all() and squares.isfinite().all()):
-            check_features(x, name)
-            raise InputError(f"{name} must be small enough for their squares to be summed in float64")
-        if not float(squares.sum()) - float(sums.sum(0).square().sum())/n > 1e-20*float(squares.sum() + n
-                                                                                        *origin.square().sum()):
-            raise InputError(f"{name} must vary, got {n} equal rows")
-        counts = torch.bincount(fold*k + y, minlength=folds*k).double().reshape(folds, k)
-        some = torch.randperm(n, generator=generator(0))[:1000]
-        means = (sums.reshape(folds, k, d).sum(0)/counts.sum(0)[:, None])
-        ranks = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
-        total = sums.sum(0)
-        sigma = grams.sum(0)/n - total[:, None]*total/n**2
-        return cls(counts, sums.reshape(folds, k, d), grams, squares, origin, *ranks,
-                   cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
 
     @property
     def n(self)->int:
@@ -107,6 +94,36 @@ class EncoderStats:
                                       "class_scatter": (self.squares - counts*m.square().sum(1)).clamp_min(0),
                                       "scatter": self.grams.sum(0) - (m.T*counts)@m})
 
+# %% ../nbs/api/28_similarity.ipynb #fe35aa02
+@dataclass(frozen=True)
+class EncoderStats(_OfAnEncoder):
+    """One encoder's share in all its pairs; F folds, K classes that have samples, second moments about `origin`;
+    float64."""
+    @classmethod
+    def of(cls, features, # (n, d) NumPy array or tensor, any float dtype; may be memory-mapped
+           labels, # (n,) integers
+           folds: int = 5, # for what is held out
+           name: str = "features", # what an error calls them
+           )->"EncoderStats":
+        """Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the
+        distances. `InputError` if they are not finite."""
+        x = as_tensor(features)
+        if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
+        y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
+        if len(x) < 3*folds: raise InputError(f"{name} must have at least {3*folds} rows, got {len(x)}")
+        fold, n, k = _deal(len(x), folds), len(x), int(y.max()) + 1
+        if k < 2: raise InputError(f"labels must name at least 2 classes, got {k}")
+        origin = as_float64(x[torch.linspace(0, n - 1, min(n, 256)).long()]).mean(0)
+        sums, grams, squares = _moments_by_fold(x, y, fold, origin, (folds, k))
+        _check_moments(x, sums, squares, origin, name)
+        counts = torch.bincount(fold*k + y, minlength=folds*k).double().reshape(folds, k)
+        some, means = torch.randperm(n, generator=generator(0))[:1000], sums.sum(0)/counts.sum(0)[:, None]
+        ranks = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
+        total = sums.reshape(folds*k, -1).sum(0)
+        sigma = grams.sum(0)/n - total[:, None]*total/n**2
+        return cls(counts, sums, grams, squares, origin, *ranks,
+                   cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
+
     def label_only(self)->"EncoderStats":
         """The encoder whose rows are the class means of this one, in an orthonormal basis of their span. `InputError`
         if they are all equal."""
@@ -120,6 +137,7 @@ class EncoderStats:
         return EncoderStats(self.counts, self.counts[:, :, None]*m, grams, self.counts.sum(0)*m.square().sum(1),
                             m.new_zeros(m.shape[1]), self.label_ranks, self.label_ranks, m.new_empty(0))
 
+# %% ../nbs/api/28_similarity.ipynb #ed5084a2
 def cross_moments(x, # (n, d_x) features of one encoder, in the order of its statistics; may be memory-mapped
                   y, # (n, d_y) those of the other
                   a: EncoderStats, # of x
@@ -138,6 +156,7 @@ def cross_moments(x, # (n, d_x) features of one encoder, in the order of its sta
         for f in range(len(out)): out[f].addmm_(u[fold[rows] == f].T, v[fold[rows] == f])
     return out
 
+# %% ../nbs/api/28_similarity.ipynb #89d10df7
 def _joint(a: EncoderStats, b: EncoderStats, cross: Tensor, folds=slice(None), classes: bool = False)->JointStats:
     "Joint statistics of the rows of some folds, with or without classes."
     counts, sums = a.counts[folds].sum(0), torch.cat([a.sums[folds].sum(0), b.sums[folds].sum(0)], 1)
@@ -151,33 +170,38 @@ def _joint(a: EncoderStats, b: EncoderStats, cross: Tensor, folds=slice(None), c
                                                         "means": means + torch.cat([a.origin, b.origin]),
                                                         "class_scatter": spread, "scatter": scatter}), a.dim)
 
-# %% ../nbs/api/28_similarity.ipynb #6c7e06f2
-def _stories(a, b, cross, k1, wanted)->dict[str, float]:
-    joint = _joint(a, b, cross, classes=True)
+# %% ../nbs/api/28_similarity.ipynb #1267f46d
+def _fit(x, y=None, leverages=None)->GaussianIB:
+    "The bottleneck, without the warning of what `cut` says."
     with warnings.catch_warnings():
-        # the column `cut` says it
         warnings.filterwarnings("ignore", message=".*rows are too few for ranks")
-        g = GaussianIB.fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages)
-                           and len(b.leverages) else None)
+        return GaussianIB.fit(x, y, leverages=leverages)
+
+# %% ../nbs/api/28_similarity.ipynb #9b325ea0
+def _bottleneck_measures(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted)->dict[str, float]:
+    joint = _joint(a, b, cross, classes=True)
+    g = _fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages) and len(b.leverages) else None)
     t = g.transitions(k1, groups=0)
     out = {"cut": int(g.cut is not None), "significant": t.significant, "separation": separation(t.excess, k1, g.floor)}
-    if "shortfall" in wanted:
-        out |= {"shortfall_a": g.corner_shortfall(joint).share,
-                "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}
-    return out
+    if "shortfall" not in wanted: return out
+    return out | {"shortfall_a": g.corner_shortfall(joint).share,
+                  "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}
 
-def _held_out_sum(a, b, cross)->tuple[float, int]: # sum over modes, mean over folds; number of modes
+# %% ../nbs/api/28_similarity.ipynb #87fc0826
+def _held_out_sum(a: EncoderStats, b: EncoderStats, cross: Tensor)->tuple[float, int]: # number of modes
+    "Sum over modes of the mean over folds."
     folds, scores = range(len(a.counts)), []
     for f in folds:
         train = canonical_correlations(_joint(a, b, cross, [g for g in folds if g != f]), shrinkage="auto")
-        scores.append(_held_out(train, _joint(a, b, cross, [f])))
-    m = min(len(s) for s in scores)
-    return float(torch.stack([s[:m] for s in scores]).mean(0).sum()), m
+        scores.append(torch.as_tensor(train.score(_joint(a, b, cross, [f]))))
+    mean = mean_over_folds(scores)
+    return float(mean.sum()), len(mean)
 
+# %% ../nbs/api/28_similarity.ipynb #733aa19f
 def _measure(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted,
              modes: "int|None" = None)->dict[str, float]:
     "The measures of one pair; held-out correlations averaged over `modes`."
-    out = _stories(a, b, cross, k1, wanted) if set(wanted) & set(_bottleneck) else {}
+    out = _bottleneck_measures(a, b, cross, k1, wanted) if set(wanted) & set(_bottleneck) else {}
     if "held_out_cca" in wanted:
         total, m = _held_out_sum(a, b, cross)
         out |= {"held_out_cca": total/(modes or m), "modes": modes or m}
@@ -188,11 +212,12 @@ def _measure(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted,
     if "rsa" in wanted: out["rsa"] = rank_correlation(a.ranks, b.ranks)
     return out
 
+# %% ../nbs/api/28_similarity.ipynb #6c7e06f2
 def pair_measures(a: EncoderStats, # of one encoder
                   b: EncoderStats, # of the other, from the same images
                   cross: Tensor, # what `cross_moments` gave
-                  wanted: "tuple[str]" = tuple(measures), # which measures
-                  )->dict[str, float]: # by name; NaN where a measure has no value; `cut`: 1 where there are too few rows for the width
+                  wanted: "tuple[str, ...]" = tuple(measures), # which measures
+                  )->dict[str, float]: # by name; NaN where a measure has no value; `cut`: 1 if rows are too few
     "The measures of one pair, and under `…_labels` what labels alone give."
     k1 = a.counts.shape[1] - 1
     pair = _measure(a, b, cross, k1, wanted)
@@ -207,15 +232,14 @@ def pair_measures(a: EncoderStats, # of one encoder
         else: out[f"{m}_labels"] = (left[m] + right[m])/2
     return out
 
+# %% ../nbs/api/28_similarity.ipynb #521a4c7c
 def pair_intervals(x, # (n, d_x) features of one encoder
                    y, # (n, d_y) those of the other
                    labels, # (n,) integers
                    groups: int = 20, # of rows, each left out once
                    )->dict[str, float]: # by name, with `_low` and `_high`
     "Separation and shortfalls with their 95 % intervals, from the rows."
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*rows are too few for ranks")
-        g = GaussianIB.fit(x, y)
+    g = _fit(x, y)
     t, *corners = g.pair_story(g.swapped(), labels, groups)
     out = ({} if t.separation is None else {"separation": t.separation.value, "separation_low": t.separation.low,
                                             "separation_high": t.separation.high})

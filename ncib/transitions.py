@@ -8,7 +8,6 @@ __all__ = ['mode_level', 'level_behind', 'separation', 'Estimate', 'jackknife_es
 
 # %% ../nbs/api/23_transitions.ipynb #fb49c990
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,14 +37,14 @@ def level_behind(excess, # (m,) β_c − 1, smallest first; infinite ones count 
 # %% ../nbs/api/23_transitions.ipynb #7b88a9f3
 def separation(excess, # (m,) β_c − 1, smallest first
                k: int, # number of leading modes
-               floor: float = math.inf, # excess from which noise hides a mode: it stands in where no mode is seen behind
+               floor: float = math.inf, # excess from which noise hides a mode; stands in where none is seen behind
                )->float: # at least 0; NaN with fewer than k modes
     "How far, as a factor of β_c − 1, the first `k` modes lie below the modes behind them."
     front, behind = mode_level(excess, k), min(floor, level_behind(excess, k))
     if math.isnan(front): return math.nan
     return behind/front if front > 0 else 1. if behind == 0 else math.inf
 
-# %% ../nbs/api/23_transitions.ipynb #2b54dce3
+# %% ../nbs/api/23_transitions.ipynb #eb159b68
 @dataclass(frozen=True)
 class Estimate:
     "A positive quantity with its interval, from a jackknife of its logarithm."
@@ -56,18 +55,19 @@ class Estimate:
 
     def __repr__(self): return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
+# %% ../nbs/api/23_transitions.ipynb #2b54dce3
 def jackknife_estimate(raw: float, # the quantity from all rows
                        without, # (G,) the quantity without each group of rows
                        level: float = 0.95, # of confidence
-                       logarithm: bool = True, # work with the logarithm, for positive quantities; else with the quantity itself
+                       logarithm: bool = True, # of positive quantities; else the quantity itself is worked with
                        correct: bool = True, # take its estimate of the bias out of the value
                        )->Estimate:
     "Delete-a-group jackknife: bias-corrected value and Student interval with G − 1 degrees of freedom."
     v, g = np.asarray(without, dtype=np.float64), len(without)
     if g < 2: raise InputError(f"without must hold at least 2 values, got {g}")
     if not 0 < level < 1: raise InputError(f"level must be in (0, 1), got {level}")
-    if (v == raw).all():
-        return Estimate(raw, raw, raw, raw)                    # 0 or ∞ without exception, or no spread at all
+    # 0 or ∞ without exception, or no spread at all
+    if (v == raw).all(): return Estimate(raw, raw, raw, raw)
     to, back = (np.log, math.exp) if logarithm else (lambda u: u, float)
     with np.errstate(divide="ignore", invalid="ignore"): u, all_rows = to(v), float(to(np.float64(raw)))
     if not (np.isfinite(u).all() and math.isfinite(all_rows)): return Estimate(raw, math.nan, math.nan, raw)
@@ -78,19 +78,21 @@ def jackknife_estimate(raw: float, # the quantity from all rows
     if not correct: centre = all_rows
     return Estimate(back(centre), back(centre - half), back(centre + half), raw)
 
-# %% ../nbs/api/23_transitions.ipynb #fcd5740b
+# %% ../nbs/api/23_transitions.ipynb #fbefe14f
+def _logs(excess)->np.ndarray: return np.log(np.clip(np.asarray(excess, dtype=np.float64), 1e-300, 1e300))
+
+def _largest_gap(logs: np.ndarray, floor: float)->np.ndarray: # of log(β_c − 1)
+    last = np.maximum(floor - logs[..., -1:], 0.) if math.isfinite(floor) else np.full_like(logs[..., -1:], -math.inf)
+    return np.concatenate([np.diff(logs, axis=-1), last], -1).argmax(-1) + 1
+
+# %% ../nbs/api/23_transitions.ipynb #83b42d0c
 def largest_gap(excess, # (..., m) β_c − 1, smallest first
                 floor: float = math.inf, # excess from which noise hides a mode; it ends the spectrum
                 )->np.ndarray: # (...,) modes before the largest gap of log(β_c − 1)
     "Where a spectrum breaks most. The gap behind the last mode reaches to the floor, and counts only if there is one."
     return _largest_gap(_logs(excess), math.log(floor) if floor > 0 else -math.inf)
 
-def _logs(excess): return np.log(np.clip(np.asarray(excess, dtype=np.float64), 1e-300, 1e300))
-
-def _largest_gap(logs, floor)->np.ndarray: # of log(β_c − 1)
-    last = np.maximum(floor - logs[..., -1:], 0.) if math.isfinite(floor) else np.full_like(logs[..., -1:], -math.inf)
-    return np.concatenate([np.diff(logs, axis=-1), last], -1).argmax(-1) + 1
-
+# %% ../nbs/api/23_transitions.ipynb #fcd5740b
 def count_shares(excess, # (m,) β_c − 1 of the modes that can be told from noise
                  without, # (G, m) the same without each group of rows
                  floor: float = math.inf, # excess from which noise hides a mode
@@ -110,17 +112,17 @@ def count_shares(excess, # (m,) β_c − 1 of the modes that can be told from no
 @dataclass(frozen=True)
 class Transitions:
     "Where the critical βs fall into two groups, and how sure that is."
-    count: int                                      # modes before the largest gap of log(β_c − 1); 0 when none is significant
-    gap_ratio: float                                # (β_c − 1) of the next mode over that of mode `count`; 1 means no gap
+    count: int                                      # modes before the largest gap of log(β_c − 1); 0: none significant
+    gap_ratio: float                                # (β_c − 1) of the next mode over that of mode `count`; 1: no gap
     significant: int                                # modes that can be told from noise
     excess: np.ndarray = field(repr=False)          # (significant,) β_c − 1, smallest first
     ratios: np.ndarray = field(repr=False)          # (significant,) the gap behind each mode
     noise_edge: float                               # ρ that independent samples reach
     floor: float = math.inf                         # β_c − 1 from which noise hides a mode
     modes: "int|None" = None                        # number of modes that was asked about, e.g. K − 1
-    separation: "Estimate|None" = None              # of the first `modes` from those behind; `None` where it was not asked for or there are no rows to resample
+    separation: "Estimate|None" = None              # of the first `modes` from those behind; `None` without resamples
     level: "Estimate|None" = None                   # geometric mean of the first `modes` excesses
-    counts: dict = field(default_factory=dict)      # share of resamples by count, most frequent first; empty without resamples
+    counts: dict = field(default_factory=dict)      # share of resamples by count, most frequent first; may be empty
 
     def gap_after(self, k: int, # number of modes, from 1
                   )->float: # 1 when mode k is not significant
@@ -147,13 +149,14 @@ class Transitions:
         "What can be said, in words."
         return transition_sentences(self)
 
-# %% ../nbs/api/23_transitions.ipynb #bffd8c21
-def _numbers(counts)->str: # "1", "1 from 9", "1, 4 from 9"
+# %% ../nbs/api/23_transitions.ipynb #f0f6bd34
+def _plural(n: int, word: str)->str: return f"{n} {word}{'s'*(n != 1)}"
+
+def _alternatives(counts: list[int])->str: # "1", "1 from 9", "1, 4 from 9"
     c = sorted(counts)
     return str(c[0]) if len(c) == 1 else f"{', '.join(map(str, c[:-1]))} from {c[-1]}"
 
-def _plural(n, word): return f"{n} {word}{'s'*(n != 1)}"
-
+# %% ../nbs/api/23_transitions.ipynb #c1570c68
 def _count_sentence(t: Transitions)->str:
     likely = t.likely_counts()
     if not t.counts: return f"The largest gap lies behind mode {t.count}, a factor of {t.gap_ratio:.3g} in β_c − 1."
@@ -161,26 +164,25 @@ def _count_sentence(t: Transitions)->str:
         return f"The largest gap lies behind mode {likely[0]}, in {t.counts[likely[0]]:.0%} of the resamples."
     named = likely if len(likely) <= 4 else [min(likely), max(likely)]
     shares = ", ".join(f"{c} in {t.counts[c]:.0%}" for c in likely[:4])
-    return (f"This sample cannot tell {_numbers(named)} transitions: of the resamples, the largest gap lies behind "
-            f"mode "
-            f"{shares}.")
+    return (f"This sample cannot tell {_alternatives(named)} transitions: of the resamples, the largest gap lies "
+            f"behind mode {shares}.")
 
+# %% ../nbs/api/23_transitions.ipynb #4bf6ea69
 def _separation_sentence(t: Transitions)->str:
-    k, s = t.modes, t.separation
+    k, s = t.modes or 0, t.separation
     if k > t.significant:
         return (f"Only {_plural(t.significant, 'mode')} can be told from noise, so it cannot be told whether {k} stand "
                 f"apart.")
+    first = f"The first {_plural(k, 'mode')}"
     if s is None:
-        return (f"The first {_plural(k, 'mode')} lie a factor of {separation(t.excess, k, t.floor):.3g} in β_c − 1 "
-                f"below those behind.")
+        return f"{first} lie a factor of {separation(t.excess, k, t.floor):.3g} in β_c − 1 below those behind."
     behind = "those behind" if t.significant > k else "the noise, where no further mode can be seen"
-    verb = "lies" if k == 1 else "lie"
+    first += f" {'lies' if k == 1 else 'lie'} a factor of {s.value:.3g}"
     if math.isnan(s.low):
-        return (f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} in β_c − 1 below {behind}; without "
-                f"some rows they are lost in noise, so there is no interval.")
-    return (f"The first {_plural(k, 'mode')} {verb} a factor of {s.value:.3g} (95 %: {s.low:.3g} to {s.high:.3g}) in "
-            f"β_c − 1 below {behind}.")
+        return f"{first} in β_c − 1 below {behind}; without some rows they are lost in noise, so there is no interval."
+    return f"{first} (95 %: {s.low:.3g} to {s.high:.3g}) in β_c − 1 below {behind}."
 
+# %% ../nbs/api/23_transitions.ipynb #bffd8c21
 def transition_sentences(t: Transitions, # of a spectrum, with or without intervals
                          )->list[str]: # the count first, then the separation
     "What transitions say, one finding per sentence."
