@@ -29,25 +29,29 @@ def _packages()->tuple[list[str], list[str]]:
     return out, faults
 
 # %% ../nbs/api/58_doctor.ipynb #17c17b0e
+def _cores()->"int|None": # that this process may use
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+# %% ../nbs/api/58_doctor.ipynb #7cd8c576
 def _devices()->tuple[list[str], list[str]]:
     "A line for each device that torch can use, and what keeps torch from loading."
     try: import torch
     except Exception as e:
         return [f"torch does not load: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"], ["torch"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    out = [f"cpu: {cores} cores, torch uses {torch.get_num_threads()} threads (OMP_NUM_THREADS "
+    out = [f"cpu: {_cores()} cores, torch uses {torch.get_num_threads()} threads (OMP_NUM_THREADS "
            f"{os.environ.get('OMP_NUM_THREADS', 'not set')})"]
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
         out.append(f"cuda:{i}: {torch.cuda.get_device_name(i)}, {free/2**30:.0f} of {total/2**30:.0f} GiB free")
     if not torch.cuda.device_count():
-        out.append(f"no GPU: torch "
-                   f"{'is built without CUDA' if torch.version.cuda is None else f'is built for CUDA {torch.version.cuda} and sees none'}")
+        built = f"for CUDA {torch.version.cuda} and sees none" if torch.version.cuda else "without CUDA"
+        out.append(f"no GPU: torch is built {built}")
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return [*out, f"C compiler, which torch.compile needs: {compiler or 'none'}"], []
 
 # %% ../nbs/api/58_doctor.ipynb #a7794d40
 def _places(root: Path)->list[str]:
+    "A line for each place where data lie, and for the folder itself."
     data = [f"{name}: {root/'data'/folder}" + ("" if (root/"data"/folder).is_dir()
                                                else ", not there yet (downloaded at first use)")
             for name, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python"))]

@@ -16,8 +16,7 @@ from typing import NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from .core import InputError, fixed_seed, one_line, read_json
-from .nets import load_function
+from .core import InputError, fixed_seed, load_function, one_line, read_json
 
 # %% ../nbs/api/35_models.ipynb #8b4a8472
 @contextlib.contextmanager
