@@ -65,7 +65,7 @@ _spot = re.compile("|".join(f"(?P<t{i}>\\b(?:{t.pattern})\\b)" for i, t in enume
 
 def _spaced(text: str)->str: return re.sub(r"(?<=\d) ?%", "\u00a0%", text) # one way to write a percentage
 
-# %% ../nbs/api/55_report.ipynb #007d1637
+# %% ../nbs/api/55_report.ipynb #ea8318bc
 def explained(sentences: "list[str]", # plain text
               )->list[str]: # HTML, one for each
     "Sentences with each term explained where it comes first, and under the pointer wherever it stands."
@@ -73,7 +73,7 @@ def explained(sentences: "list[str]", # plain text
     def one(sentence: str)->str:
         new = []
         def mark(m: re.Match)->str:
-            t = _spoken[int(m.lastgroup[1:])]
+            t = _spoken[int(str(m.lastgroup)[1:])]
             if t not in told: told.add(t); new.append(t)
             return f'<abbr title="{html.escape(t.sentence)}">{m.group()}</abbr>'
         text = _spot.sub(mark, html.escape(_spaced(sentence), quote=False))
@@ -313,15 +313,15 @@ def _checkpoints_words(t: Timeline)->str:
     count, many = len(t.table), len(t.table) > 1
     return f"{count} checkpoint{'s'*many}" + ("" if t.info.get("numbered") else f" up to epoch {t.epochs[-1]}")
 
-# %% ../nbs/api/55_report.ipynb #19ae6854
+# %% ../nbs/api/55_report.ipynb #98b10514
 def _opening(t: Timeline)->str: # HTML
     (one, two), seeds = short_names(t.info["runs"]), [c.get("seed") for c in t.info["configs"]]
     trained = f", trained from seeds {seeds[0]} and {seeds[1]}" if None not in seeds else ""
     features = f" ({_features_words(t)})" if _features_words(t) else ""
     words = (f"Two encoders{trained} on the same images of K = {t.num_classes} classes{features}, at "
              f"{_checkpoints_words(t)}. Encoder A is {one}, encoder B {two}. B is the twin of A: "
-             f"the bottleneck keeps what both agree about. Information is that of Gaussian variables with the features' "
-             f"covariances, in nats.")
+             f"the bottleneck keeps what both agree about. Information is that of Gaussian variables with the "
+             f"features' covariances, in nats.")
     return f"<p>{html.escape(words, quote=False)}</p>"
 
 # %% ../nbs/api/55_report.ipynb #56ee4ea6
@@ -344,9 +344,9 @@ def _explorer(t: Timeline)->str: # HTML
     except InputError as err:
         return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
 
-# %% ../nbs/api/55_report.ipynb #397ade28
-_means = ("Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; transitions, "
-          "separation and shortfall are on test images.")
+# %% ../nbs/api/55_report.ipynb #cf2857a2
+_means = ("Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; "
+          "transitions, separation and shortfall are on test images.")
 _given = ("All numbers are of the given features; accuracy, NC1, distance from an ETF and shortfall are means of both "
           "encoders. What the figures call test features are the given ones.")
 
