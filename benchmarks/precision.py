@@ -44,10 +44,10 @@ def errors(encoder, data, config: TrainConfig, batches: int) -> pd.DataFrame:
     "One row per batch and precision."
     g, rows, before = generator(0), [], None
     kind = data.kind if config.augmentation == "auto" else config.augmentation
-    for batch in range(batches):
+    for _ in range(batches):
         at = torch.randperm(len(data.train), generator=g)[:config.batch_size]
-        views = torch.cat([augment(data.train[at], kind, config.augment_strength, g, data.kind == "natural", config.cutout)
-                           for _ in range(config.views)])
+        views = torch.cat([augment(data.train[at], kind, config.augment_strength, g, data.kind == "natural",
+                                   config.cutout) for _ in range(config.views)])
         views = views.contiguous(memory_format=torch.channels_last)
         labels = data.train_labels[at].repeat(config.views)
         found = {p: loss_and_gradient(encoder, views, labels, config.temperature, p) for p in PRECISIONS}

@@ -69,7 +69,8 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
         told = {"significant": t.significant, "count": t.count, "shortfall": [c.share for c in corners]}
     elif part == "analyze":
         table = analyze(x, y, labels, progress=False).table.iloc[-1]
-        told = table[[c for c in table.index if c in ("test_accuracy", "test_twin_count", "test_twin_separation")]].to_dict()
+        told = table[[c for c in table.index
+                      if c in ("test_accuracy", "test_twin_count", "test_twin_separation")]].to_dict()
     else:
         told = compare(dict(zip("ab", files)), labels, measures=["significant", "separation", "shortfall", "cka"],
                        workers=1, progress=False).table.iloc[0].drop(["layer", "a", "b"]).to_dict()

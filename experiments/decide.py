@@ -120,7 +120,8 @@ class Spectrum:
             shared &= squares.max(0) <= ALONE*squares.sum(0)
         real = np.asarray(cc.significant) & (rho > 0)
         rho, left_out = rho[real & shared], int((real & ~shared).sum())
-        return cls(np.maximum((1 - rho)*(1 + rho)/rho**2, 1e-12), (1 - cc.critical_rho**2)/cc.critical_rho**2, cc.n, left_out)
+        return cls(np.maximum((1 - rho)*(1 + rho)/rho**2, 1e-12), (1 - cc.critical_rho**2)/cc.critical_rho**2, cc.n,
+                   left_out)
 
     def separations(self)->np.ndarray: # (s,)
         """For k = 1 … s, how many times the modes behind k lie above those before it: geometric means of up to `WINDOW`

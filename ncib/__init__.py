@@ -1,9 +1,9 @@
 """Neural collapse in supervised contrastive learning, seen through the information bottleneck.
 
     import ncib
-    print(ncib.collapse_metrics(features, labels))          # NC1 to NC4 of (n, d) features of any model
-    print(ncib.GaussianIB.fit(features_a, features_b))      # critical βs between two encoders' features of the same images
-    ncib.write_report(ncib.analyze(features_a, features_b, labels), "report.html")      # the whole story of the pair
+    print(ncib.collapse_metrics(features, labels))      # NC1 to NC4 of (n, d) features of any model
+    print(ncib.GaussianIB.fit(features_a, features_b))  # critical βs between two encoders' features of the same images
+    ncib.write_report(ncib.analyze(features_a, features_b, labels), "report.html")  # the whole story of the pair
 
 To train, record and compare whole runs, from Python or with the command `ncib` (see `ncib --help`):
 
@@ -49,11 +49,13 @@ def __getattr__(name):
             globals()[name] = value = getattr(import_module(f"{__name__}.{module}"), name)
             return value
     from pkgutil import iter_modules
-    if not name.startswith("_") and name in [m.name for m in iter_modules(__path__)]: return import_module(f"{__name__}.{name}")
+    if not name.startswith("_") and name in [m.name for m in iter_modules(__path__)]:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
     from importlib.util import find_spec
-    widgets = find_spec("anywidget") is not None            # a GPU node has none: what needs them is not offered there
-    return sorted({*globals(), *(n for module, names in _names.items() for n in names if widgets or module != "explore")} - {"_names"})
+    widgets = find_spec("anywidget") is not None        # a GPU node has none: what needs them is not offered there
+    offered = {n for module, names in _names.items() for n in names if widgets or module != "explore"}
+    return sorted({*globals(), *offered} - {"_names"})

@@ -166,7 +166,8 @@ def undocumented(name: str, obj) -> list[str]:
     """What a reader of the API page of a function or class would miss: a summary, a text beside a parameter or field,
     the kind of the result."""
     out = [] if (inspect.getdoc(obj) if inspect.isfunction(obj) else obj.__doc__) else [f"{name} has no docstring"]
-    takes = obj if inspect.isfunction(obj) else obj if dataclasses.is_dataclass(obj) else obj.__init__ if any("__init__" in vars(c) for c in layers(obj)) else None
+    made = inspect.isclass(obj) and any("__init__" in vars(c) for c in layers(obj))
+    takes = obj if inspect.isfunction(obj) or dataclasses.is_dataclass(obj) else obj.__init__ if made else None
     if takes is not None:
         described = docments(takes, full=True, returns=True, args_kwargs=True)
         if dataclasses.is_dataclass(obj): described = with_texts_of_layers(described, obj)

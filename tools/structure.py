@@ -69,7 +69,8 @@ def wide() -> list[str]:
     return [f"{file.relative_to(ROOT)}:{i} has {len(line)} columns" for pattern in WIDE
             for file in sorted(ROOT.glob(pattern))
             if file.name not in OTHERS and file.suffix in {".py", ".js", ".css"}
-            for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if len(line) > WIDTH and not line.startswith("__all__")]     # a line that nbdev writes
+            for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+            if len(line) > WIDTH and not line.startswith("__all__")]            # which nbdev writes
 
 
 def parameters(node: ast.FunctionDef) -> int:
@@ -100,6 +101,7 @@ def prose() -> "list[tuple[str, str]]":
 def sentences(text: str) -> list[str]:
     "Sentences of prose: formulas count as one word, links as their text; code, tables and lists' items stand apart."
     text = re.sub(r"(?s)```.*?```|\$\$.*?\$\$|<[^>]+>|:::.*?:::", " ", text)
+    text = re.sub(r"\n[ \t]*\n( {4}[^\n]*(\n|$))+", "\n\n", text)                # indented code
     text = re.sub(r"\$[^$]+\$|`[^`]+`", "X", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     blocks = re.split(r"\n\s*\n|\n\s*(?:[-*+]|\d+\.)\s|\n#+ |\|", "\n" + text)

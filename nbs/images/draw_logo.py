@@ -1,4 +1,5 @@
-"""Draws logo.svg and favicon.svg beside itself: the simplex ETF of four classes, a tetrahedron, each class fallen onto its mean.
+"""Draws logo.svg and favicon.svg beside itself: the simplex ETF of four classes, a tetrahedron, each class fallen onto
+its mean.
 
     python nbs/images/draw_logo.py
 """
@@ -24,7 +25,8 @@ def corners() -> np.ndarray: # (K, 3)
 
 
 def svg(samples: int, radius: float, edge: float) -> str:
-    "The picture in a 100 × 100 box: edges, then corners from back to front, each with a few of its samples on their way in."
+    """The picture in a 100 × 100 box: edges, then corners from back to front, each with a few of its samples on their
+    way in."""
     x, g = corners(), np.random.default_rng(0)
     place = lambda p: (50 + 43*p[0], 60 - 43*p[1])
     lines = "".join(f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>'
@@ -33,9 +35,12 @@ def svg(samples: int, radius: float, edge: float) -> str:
     for k in np.argsort(x[:, 2]):
         spread = np.abs(g.normal(size=samples))*.1 + .2
         angle = g.uniform(0, 2*np.pi, samples)
-        dots = [place(x[k, :2] + s*np.array([np.cos(a), np.sin(a)])) + (.22*radius,) for s, a in zip(spread, angle)] + [place(x[k]) + (radius,)]
-        out.append(f'<g fill="{COLOURS[k]}">' + "".join(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{r:.1f}"/>' for cx, cy, r in dots) + "</g>")
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100" viewBox="0 0 100 100">{"".join(out)}</svg>\n'
+        dots = [place(x[k, :2] + s*np.array([np.cos(a), np.sin(a)])) + (.22*radius,)
+                for s, a in zip(spread, angle)] + [place(x[k]) + (radius,)]
+        circles = "".join(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{r:.1f}"/>' for cx, cy, r in dots)
+        out.append(f'<g fill="{COLOURS[k]}">{circles}</g>')
+    return ('<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100" viewBox="0 0 100 100">'
+            f'{"".join(out)}</svg>\n')
 
 
 if __name__ == "__main__":
