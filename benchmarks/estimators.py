@@ -110,7 +110,7 @@ def measure(x, y, labels, others=True)->tuple[dict, "GaussianIB"]: # by estimato
     out = {"debiased": dict(plain), "all rows": dict(plain)}
     if t.significant:
         resampled = list(ib._resampled(GROUPS, 0, labels))
-        t = ib._with_intervals(t, resampled)
+        t = ib._with_intervals(t, [f.excess for f in resampled])
         for name in ("level", "separation"):
             if (found := getattr(t, name)) is not None: out["debiased"][name] = found.value, found.low, found.high
         out["debiased"]["count"] = t.count, t.likely_counts(), None

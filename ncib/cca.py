@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -249,7 +249,8 @@ class _Rows:
         if not large: return cls(x, *centred(x))
         parts = x.split(max(1, 2**22//x.shape[1]))
         device = "cpu" if x.device.type == "mps" else x.device
-        return cls(x, sum(as_float64(part, device).sum(0) for part in parts)/len(x))
+        zero = torch.zeros(x.shape[1], dtype=torch.float64, device=device)
+        return cls(x, sum((as_float64(part, device).sum(0) for part in parts), start=zero)/len(x))
 
 # %% ../nbs/api/20_cca.ipynb #0466e630
 def _gram(x: Tensor)->Tensor: # (d, d)
@@ -400,12 +401,13 @@ class _OfRows(_BesideNoise):
         return self._leverages(check_features(y, "y"), self.white_y)
 
     def _leverages(self, rows: Tensor, side: Whitening)->Tensor:
+        if self.n is None: raise InputError("leverages need rows that were fitted, got a population")
         return torch.cat([(side.scaled(part)@side.w).square().sum(1)
                           for part in _Rows.of(rows, _large(rows))])/self.n
 
     def with_tails(self, x, # (n, d_x) the rows that were fitted
                    y, # (n, d_y) their partners
-                   )->"CanonicalCorrelations": # with `tails`, noise edge and critical value of these rows
+                   )->Self: # with `tails`, noise edge and critical value of these rows
         """The same correlations beside the noise of rows with heavy tails: mean of ‖z_x‖²‖z_y‖² over its value for
         Gaussian rows of these correlations, for whitened z. Light tails count as Gaussian. In elliptical families all
         variances of ρ̂ grow by this factor (Muirhead & Waternaux 1980)."""
@@ -413,7 +415,7 @@ class _OfRows(_BesideNoise):
 
     def with_leverages(self, of_x, # (n,) `leverages_x` of the rows that were fitted
                        of_y, # (n,) `leverages_y`
-                       )->"CanonicalCorrelations":
+                       )->Self:
         """The same as `with_tails` from leverages alone, where rows are not at hand. They are those of each side by
         itself, and serve for every partner that is not cut."""
         a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (of_x, of_y))
@@ -519,7 +521,7 @@ def _result(joint: _Joint, x: Whitening, y: Whitening, cross: Tensor, alpha: flo
     "Correlations of two whitened sides beside their noise; a population has none but rounding."
     rounding = 64*torch.finfo(torch.float64).eps*max(len(x.alive), len(y.alive))
     edge, critical = (0., rounding) if joint.n is None else noise_edge(x.shares, y.shares, joint.n)
-    kind = lambda v: same_kind(v, like=joint.like)
+    kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=joint.like)
     return CanonicalCorrelations(rho=kind(rho), one_minus_rho2=kind((1 - rho)*(1 + rho)), n=joint.n, shrinkage=alpha,
                                  rank_x=x.w.shape[1], rank_y=y.w.shape[1],
                                  dof_x=float(x.shares.sum()), dof_y=float(y.shares.sum()),
@@ -537,7 +539,7 @@ def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalC
     u = torch.cat([data*of_x.along(cc.white_x, a), ridge*a, torch.zeros_like(b)])
     v = torch.cat([data*of_y.along(cc.white_y, b), torch.zeros_like(a), ridge*b])
     complement = torch.cat([_squared_sines(u, v), ((1 - rho)*(1 + rho))[near:]])
-    kind = lambda t: same_kind(t, like=joint.like)
+    kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=joint.like)
     return replace(cc, rho=kind((1 - complement).sqrt()), one_minus_rho2=kind(complement))
 
 # %% ../nbs/api/20_cca.ipynb #9614fa06
@@ -602,8 +604,8 @@ def canonical_correlations(x, # (n, d_x) features, any float dtype; or a `JointS
         joint = _Joint(*x.covariance(), x.mean_x, x.mean_y, x.n, x.mean_x)
     else:
         f, g = check_pair(x, y)
-        *covariance, of_x, of_y = _moments(f, g)
-        joint = _Joint(*covariance, of_x.mean, of_y.mean, len(f), x, lambda: (of_x, of_y))
+        sx, sxy, sy, of_x, of_y = _moments(f, g)
+        joint = _Joint(sx, sxy, sy, of_x.mean, of_y.mean, len(f), x, lambda: (of_x, of_y))
     return _solve(joint, shrinkage, rank, rank_tolerance)
 
 # %% ../nbs/api/20_cca.ipynb #490ef199
@@ -645,5 +647,5 @@ def class_pair_correlations(x, # (n, d_x) features
     between = [counts.sqrt()[:, None]*m for m in means]
     cc = _solve(_Joint(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, x,
                        lambda: _paired_rows(of_x, of_y, means, labels, counts)), shrinkage, None, 1e-10)
-    of_labels = [side.scaled(m)@side.w/math.sqrt(n) for side, m in zip((cc.white_x, cc.white_y), between)]
-    return cc, *of_labels
+    a, b = (side.scaled(m)@side.w/math.sqrt(n) for side, m in zip((cc.white_x, cc.white_y), between))
+    return cc, a, b

@@ -93,6 +93,6 @@ def rank_correlations(x, # (n, d_x) features
     "Canonical correlations of the Gaussian copula of (x, y), from rank correlations."
     f, g = check_pair(x, y)
     dtype, d = torch.promote_types(f.dtype, g.dtype), f.shape[1]
-    r = copula_correlation(torch.cat([f.to(dtype), g.to(dtype)], 1), method)
-    r = [same_kind(b, like=x) for b in (r[:d, :d], r[:d, d:], r[d:, d:])]
-    return cca_from_covariance(*r, n=len(f), shrinkage=shrinkage, rank=rank)
+    r = torch.as_tensor(copula_correlation(torch.cat([f.to(dtype), g.to(dtype)], 1), method))
+    sx, sxy, sy = (same_kind(b, like=x) for b in (r[:d, :d], r[:d, d:], r[d:, d:]))
+    return cca_from_covariance(sx, sxy, sy, n=len(f), shrinkage=shrinkage, rank=rank)

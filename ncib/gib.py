@@ -203,8 +203,8 @@ def _fold(sums: list, tails: float)->_Fold: # sums: of the rows that stay
     def centred_means(counts, total): # of the classes that are left
         means = total[counts > 0]/counts[counts > 0][:, None]
         return means - means.mean(0)
-    means = (centred_means(sums[6], v) for v in sums[7:]) if len(sums) > 6 else (None, None)
-    return _Fold(_excess_of(cross, min(len(sx), len(sy)), n, tails), root_x, root_y, cross, *means, int(n), tails)
+    mx, my = (centred_means(sums[6], v) for v in sums[7:]) if len(sums) > 6 else (None, None)
+    return _Fold(_excess_of(cross, min(len(sx), len(sy)), n, tails), root_x, root_y, cross, mx, my, int(n), tails)
 
 # %% ../nbs/api/24_gib.ipynb #4eb1fedf
 def _leverages_without(h: Tensor, # (n,) leverages among all rows
@@ -241,8 +241,8 @@ class _Groups:
         if not self.heavy: return 1.
         stay = torch.ones(len(self.zx), dtype=torch.bool)
         stay[part.cpu()] = False
-        return tail_factor(*(_leverages_without(z.square().sum(1).cpu()/len(z), stay) for z in (self.zx, self.zy)),
-                           self.shared)
+        a, b = (_leverages_without(z.square().sum(1).cpu()/len(z), stay) for z in (self.zx, self.zy))
+        return tail_factor(a, b, self.shared)
 
 # %% ../nbs/api/24_gib.ipynb #4fde4b92
 class _Paired(NamedTuple):
@@ -361,7 +361,8 @@ def _code_information(rate: float, p: Tensor, q: Tensor)->float: # I(T;Y), nats
 def _corner(e: np.ndarray, # (m,) β_c − 1 of the significant modes
             k: int, floor: float, p: Tensor, q: Tensor)->CornerShortfall:
     "The shortfall of a code at the rate where mode k + 1 is about to enter."
-    nothing = lambda why: CornerShortfall(*[math.nan]*6, k, why=why)
+    nan = math.nan
+    nothing = lambda why: CornerShortfall(nan, nan, nan, nan, nan, nan, k, why=why)
     if k > len(e): return nothing(f"only {len(e)} of the first {k} modes can be told from noise")
     # 1 − ρ² is known to about that
     if e[0] < 1e-26: return nothing("the first mode is perfectly correlated, its information has no bound")
@@ -454,7 +455,8 @@ class _FromFeatures(_Spectrum):
     @classmethod
     def _of(cls, cc, relevance, debias=False, modes=None, noise=None, **more)->Self: # noise: its edge and critical ρ
         complement = torch.as_tensor(cc.debiased_one_minus_rho2 if debias else cc.one_minus_rho2)[:modes]
-        kind, (edge, critical) = lambda v: same_kind(v, like=cc.rho), noise or (cc.noise_edge, cc.critical_rho)
+        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=cc.rho)
+        edge, critical = noise or (cc.noise_edge, cc.critical_rho)
         rho = kind((1 - complement).sqrt()) if debias else cc.rho[:modes]
         if cc.n is None: floor = math.inf
         else: floor = detectable_excess(*cc.aspect_ratios) if debias else 1/edge**2 - 1 if edge else math.inf
@@ -534,17 +536,17 @@ class _FromClasses(_FromFeatures):
         Computed from class means, without sampling pairs."""
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         cc, *factors = class_pair_correlations(x, y, labels, shrinkage)
-        k = len(factors[0]) - 1
-        edges = np.prod([noise_edge(side.shares, np.ones(k), cc.n) for side in (cc.white_x, cc.white_y)], 0)
+        k, n = len(factors[0]) - 1, len(x)
+        edges = np.prod([noise_edge(side.shares, np.ones(k), n) for side in (cc.white_x, cc.white_y)], 0)
         out = cls._of(cc, Relevance.paired, modes=k, noise=tuple(float(e) for e in edges), reference=reference)
-        return out._without_inflation(*factors) if (shrinkage is None if debias is None else debias) else out
+        return out._without_inflation(n, *factors) if (shrinkage is None if debias is None else debias) else out
 
-    def _without_inflation(self, factor_x: Tensor, factor_y: Tensor)->Self: # (K, r): each side's covariance with labels
-        (a, seen_a), (b, seen_b) = (_factor_without_inflation(f, self.n) for f in (factor_x, factor_y))
+    def _without_inflation(self, n: int, factor_x: Tensor, factor_y: Tensor)->Self: # (K, r): covariances with labels
+        (a, seen_a), (b, seen_b) = (_factor_without_inflation(f, n) for f in (factor_x, factor_y))
         rho = torch.linalg.svdvals(a.T@b)[:len(self.rho)].clamp(max=1)
         left, exact = (1 - rho)*(1 + rho), torch.as_tensor(self._directions().one_minus_rho2)[:len(rho)]
         left = torch.where(exact < 1e-12, exact, left)      # the rows know 1 − ρ² better than the product does
-        kind = lambda v: same_kind(v, like=self.rho)
+        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
         return replace(self, rho=kind((1 - left).sqrt()), excess=kind(_excess(left)), debiased=True,
                        floor=1/(seen_a*seen_b) - 1, _paired=_Paired(factor_x, b, len(factor_x) - 1))
 
@@ -574,7 +576,8 @@ class _FromNumbers(_FromClasses):
         if c.shape != r.shape or not (c - (1 - r)*(1 + r)).abs().le(1e-12 + 1e-6*c).all():
             raise InputError("one_minus_rho2 must be 1 − rho² of the same modes")
         order = c.argsort()
-        return cls(rho=same_kind(r[order], like=rho), excess=same_kind(c[order]/r[order].square(), like=rho))
+        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=rho)
+        return cls(rho=kind(r[order]), excess=kind(c[order]/r[order].square()))
 
     @classmethod
     def from_excess(cls, excess, # (m,) β_c − 1, any order; infinite for a mode that never enters
@@ -599,7 +602,8 @@ class _Curves(_FromNumbers):
         if not torch.isfinite(excess).all(): raise InputError("betas must be finite")
         ixt, iyt = gaussian_ib_curve(torch.as_tensor(self.excess), excess)
         beta = 1 + excess if betas is None else as_tensor(betas).double().reshape(-1)
-        return IBCurve(*(same_kind(v, like=self.rho) for v in (beta, ixt, iyt, excess)))
+        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
+        return IBCurve(kind(beta), kind(ixt), kind(iyt), kind(excess))
 
     def _grid(self)->Tensor: # of β − 1
         e = torch.as_tensor(self.excess)
@@ -656,14 +660,14 @@ class _Counts(_Curves):
             raise InputError(f"modes must be a positive integer, got {modes!r}")
         t = replace(self._counted(), modes=modes)
         if not t.significant or not groups or not self._resamples: return t
-        return self._with_intervals(t, self._resampled(groups, seed))
+        return self._with_intervals(t, [f.excess for f in self._resampled(groups, seed)])
 
     def _counted(self)->Transitions:
         e = torch.as_tensor(self.excess)[torch.as_tensor(self.significant)].cpu().numpy()
         return _count_modes(e, self.noise_edge, self.floor, self.n is None)
 
-    def _with_intervals(self, t: Transitions, folds)->Transitions:
-        without = np.stack([f.excess[:t.significant] for f in folds])
+    def _with_intervals(self, t: Transitions, spectra: list[np.ndarray])->Transitions: # without each group of rows
+        without = np.stack([e[:t.significant] for e in spectra])
         t, k = replace(t, counts=count_shares(t.excess, without, self.floor)), t.modes
         if k is None or k > t.significant: return t
         apart, level = (jackknife_estimate(f(t.excess), [f(e) for e in without])
@@ -810,27 +814,29 @@ class _PairStory(_Corners):
         labels = self._fitted(check_labels(labels, None))
         k = len(labels.unique()) - 1
         if not groups or not self.debiased:
-            a, b = (replace(g, reference=None).corner_shortfall(g.rows[0], labels, groups=0) for g in (self, other))
+            a, b = (replace(g, reference=None).corner_shortfall(rows[0], labels, groups=0)
+                    for g, rows in ((self, self.rows), (other, other.rows)))
             return self.transitions(k, 0), a, b
         t = replace(self._counted(), modes=k)
-        plain = [g._corner_of_rows(t, labels) for g in (self, other)]
+        plain = [g._corner_of_rows(t.excess, k, labels) for g in (self, other)]
         left_out = []
         # one at a time: a fold is as large as three covariances
         for f in self._resampled(groups, seed, labels):
             corners = [None if math.isnan(c.share) else g._corner_without(own, c.modes, t.significant, chance, back)
                        for g, (chance, c, back), own in zip((self, other), plain, (f, f.turned()))]
-            left_out.append((f._replace(root_x=None, root_y=None, cross=None, means_x=None, means_y=None), corners))
+            left_out.append((f.excess, corners))
         a, b = ((c if math.isnan(c.share) else _corner_interval(c, [found[i] for _, found in left_out],
                                                                 chance is None)).at_least_zero()
                 for i, (chance, c, _) in enumerate(plain))
-        return (self._with_intervals(t, [f for f, _ in left_out]) if t.significant else t), a, b
+        return (self._with_intervals(t, [e for e, _ in left_out]) if t.significant else t), a, b
 
-    def _corner_of_rows(self, t: Transitions, labels)->"tuple[list[Tensor]|None, CornerShortfall, Tensor]":
+    def _corner_of_rows(self, e: np.ndarray, k: int, labels)->"tuple[list[Tensor]|None, CornerShortfall, Tensor]":
         "What chance adds to the class means, the corner before intervals, and the way back from whitened x."
+        assert self.rows is not None
         rows, plain = self.rows[0], replace(self, reference=None)                  # normal scores already
         chance = self._chance_in_rows(rows, labels)
         spectra = self._code_spectra(plain._class_means(rows, self._fitted(labels)), chance)
-        return chance, _corner(t.excess, t.modes, self.floor, *spectra), _back(self._directions().white_x.w)
+        return chance, _corner(e, k, self.floor, *spectra), _back(self._directions().white_x.w)
 
 # %% ../nbs/api/24_gib.ipynb #889d42cc
 @dataclass(frozen=True)
@@ -908,9 +914,9 @@ def class_alignment(bottleneck: GaussianIB, # of (X, anything)
                     )->float: # in [0, 1]
     """Mean squared cosine of the principal angles, in the metric of Σ_x, between the leading modes of a bottleneck and
     the label modes."""
-    sigma = torch.as_tensor(labels.cca.covariance[0])
+    sigma = torch.as_tensor(labels._directions().covariance[0])
     def leading(g):
-        w = torch.as_tensor(g.cca.weights_x)[:, :min(k, len(g.rho))]
+        w = torch.as_tensor(g._directions().weights_x)[:, :min(k, len(g.rho))]
         values, vectors = torch.linalg.eigh(w.T @ sigma @ w)
         keep = values > 1e-10*values.max()
         return w @ (vectors[:, keep]/values[keep].sqrt())

@@ -11,6 +11,7 @@ __all__ = ['mean_over_folds', 'held_out_correlations', 'PermutationTest', 'permu
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ def permutation_test(x, # (n, d_x) features
     orders = torch.stack([torch.randperm(len(u), generator=draw) for _ in range(permutations)]).to(u.device)
     null = lambda k: (1 - cc.shrinkage)/len(u)*_largest_left(u, v, orders, k)
     p_values = _step_down(rho, null, permutations, level)
-    return PermutationTest(same_kind(p_values, like=x), same_kind(rho, like=x), int(permutations), level)
+    kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=x)
+    return PermutationTest(kind(p_values), kind(rho), int(permutations), level)
 
 # %% ../nbs/api/21_identifiability.ipynb #14743cbf
 def _multiplicities(n: int, replicates: int, draw: torch.Generator)->Tensor: # (replicates, n) float64
@@ -188,14 +190,15 @@ def bootstrap_correlations(x, # (n, d_x) features
         raise InputError(f"modes must be an integer in [1, {len(cc.rho)}], got {modes!r}")
     if int(replicates) != replicates or replicates < 2:
         raise InputError(f"replicates must be an integer of at least 2, got {replicates!r}")
-    u, v = centred(f)[1]@cc.weights_x[:, :k], centred(g)[1]@cc.weights_y[:, :k]
+    u, v = (centred(t)[1]@torch.as_tensor(w)[:, :k] for t, w in ((f, cc.weights_x), (g, cc.weights_y)))
     theta, n = _fisher_draws(u, v, replicates, seed), len(u)
     if len(theta) < 2:
         raise InputError(f"modes must leave resampled covariances invertible, got {k} modes for {n} rows")
     sample = torch.as_tensor(cc.rho)[:k].clamp(0, 1 - 1e-15).atanh()
     draws = (theta - theta.median(0).values + sample).clamp_min(0).tanh()
     rho = (1 - invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
-    return BootstrapCorrelations(same_kind(torch.as_tensor(cc.debiased)[:k], like=x), same_kind(rho, like=x))
+    kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=x)
+    return BootstrapCorrelations(kind(torch.as_tensor(cc.debiased)[:k]), kind(rho))
 
 # %% ../nbs/api/21_identifiability.ipynb #de826847
 def _unexplained(b: Tensor, # (d_x, d_y) y ≈ mean + bᵀ(x − mean)
@@ -233,7 +236,7 @@ def _svcca(sx: Tensor, sxy: Tensor, sy: Tensor)->float: # mean ρ
     return float(cca_from_covariance(px.T@sx@px, px.T@sxy@py, py.T@sy@py).rho.mean())
 
 # %% ../nbs/api/21_identifiability.ipynb #9e6dee16
-def _pwcca(sigma: Tensor, weights: Tensor, rho: Tensor)->float: # mean ρ
+def _pwcca(sigma: Tensor, weights, rho)->float: # weights: (d, m), rho: (m,); mean ρ
     "Σ_j |<h_i, x_j>| as weights of the modes (Morcos et al. 2018, eq. 2)."
     share = (sigma@weights).abs().sum(0)
     return float((share*rho).sum()/share.sum())
@@ -254,7 +257,7 @@ class LinearIdentifiability:
     pwcca_x: float                                  # ρ weighted by the share of x each mode explains, no shrinkage
     pwcca_y: float                                  # ρ weighted by the share of y each mode explains
     procrustes: float                               # squared distance of unit-norm features, best rotation, in [0, 2]
-    held_out_rho: np.ndarray = field(repr=False)    # (m,) cross-fitted correlations
+    held_out_rho: Any = field(repr=False)           # (m,) cross-fitted correlations, of the kind of x
 
 # %% ../nbs/api/21_identifiability.ipynb #95db5df7
 def linear_identifiability(x, # (n, d_x) features, any float dtype

@@ -118,10 +118,10 @@ class EncoderStats(_OfAnEncoder):
         _check_moments(x, sums, squares, origin, name)
         counts = torch.bincount(fold*k + y, minlength=folds*k).double().reshape(folds, k)
         some, means = torch.randperm(n, generator=generator(0))[:1000], sums.sum(0)/counts.sum(0)[:, None]
-        ranks = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
+        ranks, of_labels = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
         total = sums.reshape(folds*k, -1).sum(0)
         sigma = grams.sum(0)/n - total[:, None]*total/n**2
-        return cls(counts, sums, grams, squares, origin, *ranks,
+        return cls(counts, sums, grams, squares, origin, ranks, of_labels,
                    cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
 
     def label_only(self)->"EncoderStats":
@@ -199,7 +199,7 @@ def _held_out_sum(a: EncoderStats, b: EncoderStats, cross: Tensor)->tuple[float,
 
 # %% ../nbs/api/28_similarity.ipynb #733aa19f
 def _measure(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: int, wanted,
-             modes: "int|None" = None)->dict[str, float]:
+             modes: "float|None" = None)->dict[str, float]:
     "The measures of one pair; held-out correlations averaged over `modes`."
     out = _bottleneck_measures(a, b, cross, k1, wanted) if set(wanted) & set(_bottleneck) else {}
     if "held_out_cca" in wanted:

@@ -8,7 +8,8 @@ import scipy.linalg
 import torch
 from sklearn.cross_decomposition import CCA
 
-from ncib.cca import canonical_correlations, cca_from_covariance, ledoit_wolf_shrinkage, noise_edge, oas_shrinkage
+from ncib.cca import (canonical_correlations, cca_from_covariance, class_pair_correlations, ledoit_wolf_shrinkage,
+                      noise_edge, oas_shrinkage)
 from ncib.copula import copula_correlation, normal_scores, rank_correlations
 from ncib.core import InputError
 from ncib.identifiability import bootstrap_correlations, held_out_correlations, linear_identifiability, permutation_test
@@ -101,6 +102,24 @@ class TestCorrelations:
                 and merged.noise_edge == pytest.approx(direct.noise_edge))
         with pytest.raises(InputError, match="needs the rows"): canonical_correlations(a, shrinkage="ledoit-wolf")
         with pytest.raises(InputError, match="left out"): canonical_correlations(a, y)
+
+
+class TestClassPairs:
+    def test_all_pairs_of_a_class(self):
+        "With every row of a class beside every other, weighted by 1/n_k: what sampling of pairs would come to."
+        g, labels = np.random.default_rng(0), np.repeat([0, 1, 2], [10, 20, 30])
+        x, y = (g.normal(size=(3, 4))[labels] + g.normal(size=(60, 4)) for _ in "xy")
+        same = (labels[:, None] == labels)/np.bincount(labels)[labels]
+        x0, y0 = x - x.mean(0), y - y.mean(0)
+        pairs = cca_from_covariance(x0.T@x0/60, x0.T@same@y0/60, y0.T@y0/60)
+        assert np.allclose(class_pair_correlations(x, y, labels)[0].rho, pairs.rho, atol=1e-7)
+
+    def test_modes_next_to_one_come_from_rows(self):
+        "Two encoders that differ by a map of the features and have collapsed to 1e-8: 1 − ρ² is about 1e-16."
+        g, labels = np.random.default_rng(0), np.arange(200) % 3
+        x = g.normal(size=(3, 5))[labels] + 1e-8*g.normal(size=(200, 5))
+        found = class_pair_correlations(x, x@g.normal(size=(5, 5)), labels)[0].one_minus_rho2[:2]
+        assert (found > 0).all() and (found < 1e-13).all()
 
 
 class TestRankAndDeadColumns:
@@ -234,6 +253,11 @@ class TestNoise:
         assert .58 < cc.rho[2] < .62                                             # .3 cannot be told from the noise
         assert (np.abs(held_out_correlations(*big, folds=2, shrinkage=None)[2:]) < .1).all()
 
+    def test_old_name_of_the_critical_rho(self):
+        cc = canonical_correlations(*pair(100, 4, 3, [.9]))
+        with pytest.warns(DeprecationWarning, match="threshold is now critical_rho"):
+            assert cc.threshold == cc.critical_rho
+
     def test_debiased_solves_its_equation(self):
         x, y = pair(2000, 100, 60, [.9, .7])
         cc = canonical_correlations(x, y, shrinkage=None)
@@ -263,6 +287,11 @@ class TestInference:
         cc = canonical_correlations(x[:300], y[:300])
         u, v = cc.transform_x(x[300:]), cc.transform_y(y[300:])
         assert np.allclose(cc.score(x[300:], y[300:]), [np.corrcoef(u[:, i], v[:, i])[0, 1] for i in range(4)])
+
+    def test_score_from_moments_is_that_from_rows(self):
+        x, y = pair(300, 6, 5, [.9, .4])
+        cc, new = canonical_correlations(x[:200], y[:200]), (x[200:], y[200:])
+        assert np.allclose(cc.score(JointStats(6, 5).update(*new)), cc.score(*new), atol=1e-12)
 
     def test_permutation_false_positives_and_step_down(self):
         g, first, second = np.random.default_rng(0), 0, 0

@@ -1,6 +1,7 @@
 """The Gaussian information bottleneck: closed forms, determinants, optimality by direct search, limits, invariances,
 degenerate inputs."""
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -492,6 +493,15 @@ class TestCorner:
         assert math.isnan(last.share) and last.modes == 3 and last.why.startswith("no mode lies behind mode 3")
         assert population.corner_shortfall(np.eye(3)[:, :3] - 1/3).why == ""
         with pytest.raises(InputError, match="modes must be"): GaussianIB.fit(x, x).corner_shortfall(x, labels, modes=0)
+
+
+class TestClass:
+    def test_survives_pickling_and_knows_old_names(self):
+        gib = GaussianIB.fit(*np.random.default_rng(0).normal(size=(2, 50, 3)))
+        again = pickle.loads(pickle.dumps(gib))
+        assert type(again) is GaussianIB and np.array_equal(again.excess, gib.excess) and repr(again) == repr(gib)
+        with pytest.warns(DeprecationWarning, match="threshold is now critical_rho"): assert gib.threshold > 0
+        with pytest.warns(DeprecationWarning, match="IBGap.gap is now share"): assert 0 <= gib.ib_gap(np.eye(3)).gap <= 1
 
 
 class TestInequality:

@@ -21,7 +21,7 @@ import ncib
 from ncib import core
 from ncib.arrays import array_runs
 from ncib.beta_frames import gaussian_frames
-from ncib.cca import canonical_correlations
+from ncib.cca import canonical_correlations, class_pair_correlations, classes_with_samples
 from ncib.coding import excess_rate, packing
 from ncib.collapse import NeuralCollapse, collapse_metrics, collapse_metrics_from_stats
 from ncib.copula import normal_scores
@@ -77,6 +77,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "layers.measure": lambda x, y, p: measured(x, y),
     "probe.linear_probe": lambda x, y, p: linear_probe(x, y).weight,
     "probe.LinearProbe.accuracy": lambda x, y, p: PROBE.accuracy(x, y),
+    "cca.classes_with_samples": lambda x, y, p: classes_with_samples(y, torch.as_tensor(X)),
+    "cca.class_pair_correlations": lambda x, y, p: class_pair_correlations(x, TWIN, y)[0].rho[:K - 1],
     "gib.GaussianIB.fit_labels": lambda x, y, p: GaussianIB.fit_labels(x, y).rho,
     "gib.GaussianIB.fit_class_paired": lambda x, y, p: GaussianIB.fit_class_paired(x, TWIN, y).rho,
     "gib.GaussianIB.class_mean_gap": lambda x, y, p: FITTED.class_mean_gap(x, y).share,
@@ -102,7 +104,7 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "stats.JointStats.update": lambda x, y, p: JointStats(D, D, num_classes=K).update(x, TWIN, y).stats.counts,
 }
 WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split",
-                    "data.noisy_labels"}
+                    "data.noisy_labels", "cca.classes_with_samples"}
 everywhere = pytest.mark.parametrize("name", TAKE)
 
 
