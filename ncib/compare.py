@@ -273,8 +273,10 @@ class _Matrices:
                layer: "str|None" = None, # `None`: the first
                labels_alone: bool = False, # what labels alone give, instead
                )->pd.DataFrame: # (N, N), named by encoder; NaN where nothing was measured
-        """A measure between all encoders. Similarities have 1 on the diagonal; row i, column j of `shortfall` is that
-        of encoder i's class-mean code, telling about encoder j."""
+        """A measure between all encoders.
+
+        Similarities have 1 on the diagonal. Row i, column j of `shortfall` is that of encoder i's class-mean code,
+        telling about encoder j."""
         layer = self.layers[0] if layer is None else layer
         if measure not in self.measures:
             raise InputError(f"measure {measure!r} was not taken; there is {', '.join(self.measures)}")
@@ -329,7 +331,7 @@ def _similarity_words(t: pd.DataFrame, measure: str)->str:
             f"above its labels alone in {above} {_of_pairs(t)}{ends}.")
 
 # %% ../nbs/api/57_compare.ipynb #f51eef68
-def _words(c: _Matrices, layer: str)->list[str]:
+def _findings(c: _Matrices, layer: str)->list[str]:
     t = c.table[c.table["layer"] == layer]
     out = _bottleneck_words(t, c.measures, c.info["num_classes"] - 1)
     out += [_similarity_words(t, m) for m in similarities if m in c.measures]
@@ -378,7 +380,7 @@ class Comparison(_Matrices):
 
     def sentences(self)->list[str]:
         "What was found, one finding per sentence."
-        return [s for layer in self.layers for s in _words(self, layer)]
+        return [s for layer in self.layers for s in _findings(self, layer)]
 
     def short_table(self)->pd.DataFrame: # of text
         "One row per layer and pair, three digits; what labels alone give in brackets."
@@ -506,7 +508,7 @@ def _joined(c: Comparison, trees: list[str], layer: str)->str: # which encoders 
 def _static(name: str)->str: return (files("ncib")/"static"/name).read_text(encoding="utf-8").removesuffix("\n")
 
 @functools.cache
-def _said()->dict: return json.loads(_static("comparison.json")) # captions by measure, terms
+def _page_text()->dict: return json.loads(_static("comparison.json")) # captions by measure, terms
 
 def _pictured(heading: str, pictures: str, caption: str)->str: # HTML
     return (f'<section class="pictured"><h2>{html.escape(heading)}</h2><figure>{pictures}<figcaption>{caption}'
@@ -522,7 +524,7 @@ def _measure_section(c: Comparison, measure: str)->str: # HTML
     title = all_measures[measure]
     draw = lambda layer: page_picture(plot_comparison(c, measure, layer), _seen(c, measure, layer),
                                       _named_layer(c, title, layer))
-    return _pictured(title[0].upper() + title[1:], _every_layer(c, draw), _said()["captions"][measure])
+    return _pictured(title[0].upper() + title[1:], _every_layer(c, draw), _page_text()["captions"][measure])
 
 # %% ../nbs/api/57_compare.ipynb #6267323e
 def _trees_section(c: Comparison)->str: # HTML; nothing where a tree has nothing to join
@@ -531,7 +533,7 @@ def _trees_section(c: Comparison)->str: # HTML; nothing where a tree has nothing
     tree = lambda layer: plot_dendrogram({all_measures[m]: c.matrix(m, layer) for m in trees})
     draw = lambda layer: page_picture(tree(layer), _joined(c, trees, layer),
                                       _named_layer(c, "trees of similarity", layer))
-    return _pictured("Which are alike", _every_layer(c, draw), _said()["captions"]["trees"])
+    return _pictured("Which are alike", _every_layer(c, draw), _page_text()["captions"]["trees"])
 
 # %% ../nbs/api/57_compare.ipynb #2a235253
 def _table_html(t: pd.DataFrame, name: str)->str:
@@ -557,7 +559,7 @@ def comparison_html(comparison: Comparison, # of at least two encoders
         findings="".join(f"<li>{s}</li>" for s in explained(c.sentences())),
         pictures=_trees_section(c) + "".join(_measure_section(c, m) for m in c.measures),
         encoder_table=_table_html(c.encoders, "Encoders"), pair_tables=_pairs_html(c),
-        terms=terms_list((t["term"], t["sentence"], t["source"]) for t in _said()["terms"])))
+        terms=terms_list((t["term"], t["sentence"], t["source"]) for t in _page_text()["terms"])))
 
 # %% ../nbs/api/57_compare.ipynb #7c4577b5
 def write_comparison(comparison: Comparison, # as for `comparison_html`
