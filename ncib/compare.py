@@ -7,9 +7,13 @@ __all__ = ['Comparison', 'compare', 'plot_comparison', 'comparison_html', 'write
 
 # %% ../nbs/api/57_compare.ipynb #22d815cb
 import contextlib, functools, hashlib, html, json, math, tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from string import Template
+from typing import Any
 
 import joblib
 import numpy as np
@@ -19,13 +23,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from . import __version__
 from .collapse import collapse_metrics_from_stats
-from .core import (InputError, as_tensor, atomic_write, check_features, check_labels, read_json, short_names,
-                       tqdm, write_json, write_text)
+from .core import (InputError, as_tensor, atomic_write, check_features, check_labels, read_json, short_names, tqdm,
+                       write_json, write_text)
 from .plots import plot_dendrogram, plot_matrices
-from .report import explained, layer_switch, of_layer, page_picture, page_table, report_page, terms_list, write_page
+from .report import (explained, layer_switch, of_layer, page_picture, report_page, page_table,
+                         terms_list, write_page)
 from .runs import Run, load_tensors, save_tensors
 from .similarity import EncoderStats, cross_moments, pair_intervals, pair_measures, similarities
-from .similarity import measures as _measures
+from .similarity import measures as all_measures
 from .sweep import Task, in_processes, in_turn, on_ray, own_failures
 
 # %% ../nbs/api/57_compare.ipynb #687d00a7
@@ -51,11 +56,8 @@ class _Source:
         except (ValueError, OSError, EOFError) as e:
             raise InputError(f"{self.file} is damaged or not a .npy file of numbers ({e})") from None
 
-    def stamp(self)->list:
-        s = self.file.stat()
-        return [str(self.file.resolve()), s.st_size, s.st_mtime_ns, self.key]
-
-def _of_file(name, file: Path, part)->tuple[list[_Source], "Tensor|None"]:
+# %% ../nbs/api/57_compare.ipynb #ba695d67
+def _of_file(name: str, file: Path, part: str)->tuple[list[_Source], "Tensor|None"]: # layers, labels
     if file.suffix == ".npy": return [_Source(name, "features", file)], None
     if file.suffix != ".safetensors":
         raise InputError(f"{name}: features are a run directory, a .safetensors or a .npy file, got {file}")
@@ -65,22 +67,36 @@ def _of_file(name, file: Path, part)->tuple[list[_Source], "Tensor|None"]:
     return ([_Source(name, layer, file, key) for layer, key in named.items() if key in tensors],
             tensors.get(f"{part}_labels", tensors.get("labels")))
 
-def _of_encoder(name: str, encoder, part: str, epoch)->tuple[list[_Source], "Tensor|None", "str|None"]: # layers, labels, fingerprint of the images
-    if isinstance(encoder, (str, Path)) and not Path(encoder).is_dir():
-        if not Path(encoder).is_file():
-            raise InputError(f"{name}: {encoder} is neither a run directory nor a file of features")
-        return *_of_file(name, Path(encoder), part), None
-    if isinstance(encoder, (str, Path, Run)):
-        run = encoder if isinstance(encoder, Run) else Run(encoder)
-        if not run.epochs: raise InputError(f"{run.path} has no features")
-        # names the epochs that are there
-        run.features(chosen := run.epochs[-1] if epoch == "last" else epoch)
-        return *_of_file(name, run.file("features", chosen), part), run.data.get("fingerprint")
-    of = lambda layer, v: _Source(name, str(layer),
-                                  Path(v)) if isinstance(v, (str, Path)) else _Source(name, str(layer), array=v)
-    return ([of(layer, v) for layer, v in (encoder if isinstance(encoder, dict) else {"features": encoder}).items()],
-            None, None)
+# %% ../nbs/api/57_compare.ipynb #b7800b7a
+@dataclass(frozen=True)
+class _Found:
+    "What an encoder brings."
+    layers: dict[str, _Source]
+    labels: "Tensor|None" = None # (n,) int64
+    images: "str|None" = None # their fingerprint
 
+def _of_run(name: str, run: Run, part: str, epoch)->_Found: # epoch: a number, or `last`
+    if not run.epochs: raise InputError(f"{run.path} has no features")
+    chosen = run.epochs[-1] if epoch == "last" else epoch
+    run.features(chosen)                                                # an error names the epochs that are there
+    sources, labels = _of_file(name, run.file("features", chosen), part)
+    return _Found({s.layer: s for s in sources}, labels, run.data.get("fingerprint"))
+
+# %% ../nbs/api/57_compare.ipynb #28943581
+def _of_encoder(name: str, encoder, part: str, epoch)->_Found:
+    if isinstance(encoder, Run): return _of_run(name, encoder, part, epoch)
+    if isinstance(encoder, (str, Path)):
+        path = Path(encoder)
+        if path.is_dir(): return _of_run(name, Run(path), part, epoch)
+        if not path.is_file(): raise InputError(f"{name}: {encoder} is neither a run directory nor a file of features")
+        sources, labels = _of_file(name, path, part)
+        return _Found({s.layer: s for s in sources}, labels)
+    layers = encoder if isinstance(encoder, dict) else {"features": encoder}
+    of = lambda layer, v: (_Source(name, layer, Path(v)) if isinstance(v, (str, Path))
+                           else _Source(name, layer, array=v))
+    return _Found({str(layer): of(str(layer), v) for layer, v in layers.items()})
+
+# %% ../nbs/api/57_compare.ipynb #be6460e2
 def _named(encoders)->dict[str, object]:
     if isinstance(encoders, dict): return {str(k): v for k, v in encoders.items()}
     if isinstance(encoders, (str, Path, Run)) or not hasattr(encoders, "__iter__"):
@@ -91,55 +107,79 @@ def _named(encoders)->dict[str, object]:
     if len(set(names)) == len(names): return dict(zip(names, encoders))
     raise InputError(f"encoders must differ, got {next(n for n in names if names.count(n) > 1)} twice")
 
-def _sources(encoders, labels, layers, part, epoch, across)->tuple[list[_Source], Tensor, dict]:
-    if part not in ("train", "test"): raise InputError(f"part must be train or test, got {part!r}")
-    found = {name: _of_encoder(name, e, part, epoch) for name, e in _named(encoders).items()}
-    if len(found) < 2: raise InputError(f"encoders must be at least two, got {len(found)}")
-    own = {name: y for name, (_, y, _) in found.items() if y is not None}
-    if labels is None and not own: raise InputError("labels must be given: none of the encoders has them")
-    first = next(iter(own), None)
-    if labels is None:
-        if other := [n for n in own if not torch.equal(own[n], own[first])]:
-            raise InputError(f"{first} and {other[0]} have different labels: all encoders need the same images in the "
-                             f"same order")
-        labels = own[first]
-    prints = {name: p for name, (_, _, p) in found.items() if p is not None}
+# %% ../nbs/api/57_compare.ipynb #a32ec87e
+def _labels(found: dict[str, _Found])->Tensor: # those of the encoders
+    own = {name: f.labels for name, f in found.items() if f.labels is not None}
+    if not own: raise InputError("labels must be given: none of the encoders has them")
+    first = next(iter(own))
+    if other := [n for n in own if not torch.equal(own[n], own[first])]:
+        raise InputError(f"{first} and {other[0]} have different labels: all encoders need the same images in the same "
+                         f"order")
+    return own[first]
+
+# %% ../nbs/api/57_compare.ipynb #fcad5d9d
+def _same_images(found: dict[str, _Found])->str: # what is known of it
+    prints = {name: f.images for name, f in found.items() if f.images is not None}
     if len(set(prints.values())) > 1:
         one = next(iter(prints))
         raise InputError(f"{one} and {next(n for n in prints if prints[n] != prints[one])} saw different images: all "
                          f"encoders need the same ones in the same order")
-    there = {name: {s.layer: s for s in sources} for name, (sources, _, _) in found.items()}
+    unknown = [n for n in found if n not in prints]
+    if not unknown: return "the same images, by their fingerprint"
+    return (f"taken to be the same images in the same order: "
+            f"{', '.join(unknown) if len(unknown) <= 4 else f'{len(unknown)} encoders'} cannot tell")
+
+# %% ../nbs/api/57_compare.ipynb #df7cdbf1
+def _across(found: dict[str, _Found], layers: "list[str]|None")->list[_Source]:
+    return [_Source(s.name, "all", s.file, s.key, s.array) for f in found.values() for l, s in f.layers.items()
+            if layers is None or l in layers]
+
+def _alike(found: dict[str, _Found], layers: "list[str]|None")->list[_Source]: # layer by layer
+    there = {name: f.layers for name, f in found.items()}
     for name, have in there.items():
-        if missing := [l for l in layers or () if l not in have and not across]:
+        if missing := [l for l in layers or () if l not in have]:
             raise InputError(f"{name} has no layer {missing[0]!r}; there is {', '.join(have) or 'none'}")
     common = ([l for l in next(iter(there.values())) if all(l in have for have in there.values())] if layers is None
               else list(layers))
-    if across:
-        sources = [_Source(s.name, "all", s.file, s.key, s.array) for have in there.values() for l, s in have.items()
-                   if layers is None or l in layers]
-    elif not common:
+    if not common:
         raise InputError("encoders have no layer in common: name the layers alike, or compare across layers; there is "
                          + "; ".join(f"{n}: {', '.join(have)}" for n, have in there.items()))
-    else: sources = [have[l] for l in common for have in there.values()]
-    unknown = [n for n in found if n not in prints]
-    told = ("the same images, by their fingerprint" if not unknown
-            else f"taken to be the same images in the same order: "
-                 f"{', '.join(unknown) if len(unknown) <= 4 else f'{len(unknown)} encoders'} cannot tell")
-    return (sources, check_labels(labels, np.shape(labels)[0] if np.ndim(labels) else 0, device="cpu"),
-            {"part": part, "images": told})
+    return [have[l] for l in common for have in there.values()]
 
-# %% ../nbs/api/57_compare.ipynb #1fc28ff4
+# %% ../nbs/api/57_compare.ipynb #5a013b86
+def _sources(encoders, labels, layers, part: str, epoch, across: bool)->tuple[list[_Source], Tensor, dict]:
+    if part not in ("train", "test"): raise InputError(f"part must be train or test, got {part!r}")
+    found = {name: _of_encoder(name, e, part, epoch) for name, e in _named(encoders).items()}
+    if len(found) < 2: raise InputError(f"encoders must be at least two, got {len(found)}")
+    if labels is None: labels = _labels(found)
+    told = _same_images(found)
+    sources = _across(found, layers) if across else _alike(found, layers)
+    y = check_labels(labels, np.shape(labels)[0] if np.ndim(labels) else 0, device="cpu")
+    for s in sources:
+        if (rows := s.rows()).ndim != 2: check_features(rows, s.name)
+        if len(rows) != len(y):
+            raise InputError(f"{s.name} has {len(rows)} rows, labels have {len(y)}: all encoders need the same images "
+                             f"in the same order")
+    return sources, y, {"part": part, "images": told}
+
+# %% ../nbs/api/57_compare.ipynb #e02f4de1
 def _digest(*parts)->str: return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
-def _load_stats(file)->tuple[EncoderStats, str]:
+def _stamp(s: _Source, labels: Tensor, folds: int, store: Path)->"str|None": # of a file that is not of the comparison
+    if s.file is None or s.file.is_relative_to(store): return None
+    stat, y = s.file.stat(), hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+    place = [str(s.file.resolve()), stat.st_size, stat.st_mtime_ns, s.key]
+    return _digest(place, y, folds, __version__)
+
+# %% ../nbs/api/57_compare.ipynb #cc0f7a6f
+def _load_stats(file: "str|Path")->tuple[EncoderStats, str]: # and a hash of them
     tensors, about = load_tensors(file)
     try: return EncoderStats(**tensors), about["content"]
     except (TypeError, KeyError): raise InputError(f"{file} does not hold an encoder's statistics") from None
 
+# %% ../nbs/api/57_compare.ipynb #c583067c
 def _stats_task(source: _Source, labels: Tensor, folds: int, store: Path)->str: # the file
-    y = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
-    stamp = (None if source.file is None or source.file.is_relative_to(store)
-             else _digest(source.stamp(), y, folds, __version__))
+    stamp = _stamp(source, labels, folds, store)
     if stamp and (file := store/"encoders"/f"{stamp[:24]}.safetensors").is_file():
         with contextlib.suppress(InputError):
             _load_stats(file)                                                                # is it whole?
@@ -151,46 +191,70 @@ def _stats_task(source: _Source, labels: Tensor, folds: int, store: Path)->str: 
     save_tensors(file, {f.name: getattr(s, f.name) for f in fields(s)}, content=content)
     return str(file)
 
+# %% ../nbs/api/57_compare.ipynb #a953917f
+def _kept(file: Path, key: str)->"dict[str, float]|None": # a pair that is done
+    with contextlib.suppress(InputError):
+        if (kept := read_json(file)).get("key") == key:
+            return {k: math.nan if v is None else math.inf if v == "inf" else v for k, v in kept["values"].items()}
+    return None
+
+# %% ../nbs/api/57_compare.ipynb #85d7de1a
 def _pair_task(a: _Source, b: _Source, labels: Tensor, wanted: tuple, groups: int, store: Path, file_a: str,
                file_b: str)->dict[str, float]:
     (sa, one), (sb, two) = _load_stats(file_a), _load_stats(file_b)
     if one == two: raise InputError(f"{a.name} and {b.name} hold the same features")
     key = _digest(one, two, wanted, groups, __version__)
     file = store/"pairs"/f"{key[:24]}.json"
-    with contextlib.suppress(InputError):
-        if (kept := read_json(file)).get("key") == key:
-            return {k: math.nan if v is None else math.inf if v == "inf" else v for k, v in kept["values"].items()}
+    if (kept := _kept(file, key)) is not None: return kept
     x, y = a.rows(), b.rows()
     values = pair_measures(sa, sb, cross_moments(x, y, sa, sb), wanted)
     if groups: values |= pair_intervals(x, y, labels, groups)
     write_json(file, {"key": key, "values": {k: "inf" if v == math.inf else v for k, v in values.items()}})
     return values
 
-def _how_many(workers, sources, n, pairs)->int: # processes
+# %% ../nbs/api/57_compare.ipynb #4aba9fe2
+def _how_many(workers: "int|None", sources: list[_Source], n: int, pairs: int)->int: # processes
     if workers is not None:
         if int(workers) != workers or workers < 1:
             raise InputError(f"workers must be a positive integer or None, got {workers!r}")
         return min(int(workers), max(len(sources), pairs))
     widths = [s.rows().shape[-1] for s in sources]
-    # multiplications; a process starts in the time of some 10¹¹
-    work = pairs*n*np.mean(widths)**2 + 30*pairs*np.mean(widths)**3
+    work = pairs*n*np.mean(widths)**2 + 30*pairs*np.mean(widths)**3                                   # multiplications
     return int(min(joblib.cpu_count(), pairs, max(1, work//1e11)))
 
-# %% ../nbs/api/57_compare.ipynb #270b4ad5
-def _read_table(file: Path)->pd.DataFrame:
-    try: t = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as e: raise InputError(f"{file} is missing or damaged ({e})") from None
-    try:
-        return t.assign(**{c: pd.Series([float(v or "nan") for v in t[c]], dtype=float)
-                           for c in t if c not in ("encoder", "layer", "a", "b")})
-    except ValueError as e: raise InputError(f"{file} is damaged ({e})") from None
+# %% ../nbs/api/57_compare.ipynb #ea7ae25c
+def _spilled(s: _Source, store: Path, i: int)->_Source: # what other processes can map
+    if s.file is not None: return _Source(s.encoder, s.layer, s.file.resolve(), s.key)
+    file = store/"arrays"/f"{i}.npy"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as tmp, open(tmp, "wb") as f:
+        np.save(f, as_tensor(s.array).cpu().numpy(), allow_pickle=False)
+    return _Source(s.encoder, s.layer, file)
 
-@dataclass(frozen=True)
-class Comparison:
-    "Every pair of N encoders in every layer (`table`), the encoders (`encoders`), and what was compared (`info`)."
-    table: pd.DataFrame # one row per layer and pair: layer, a, b, the measures and what labels alone give
-    encoders: pd.DataFrame # one row per layer and encoder: encoder, layer, dim, nc1, etf_error
-    info: dict # part, images, measures, num_classes, n, groups
+# %% ../nbs/api/57_compare.ipynb #06238416
+def _work(tasks: list[Task], workers: int, ray: "bool|str", progress: bool)->dict[int, Any]:
+    "What each task gave: its result, or the exception that it raised."
+    results = {}
+    with tqdm(total=len(tasks), desc="compare", unit="task", disable=not progress) as bar:
+        done = (on_ray(tasks, ray if isinstance(ray, str) else None) if ray
+                else in_processes(tasks, workers) if workers > 1 else in_turn(tasks, bar.set_description))
+        with contextlib.closing(done):
+            for i, r in done: results[i] = r; bar.update()
+    return results
+
+# %% ../nbs/api/57_compare.ipynb #ccd8fcea
+def _tell(tasks: list[Task], failed: dict[int, Exception], out)->None:
+    own, told = own_failures(tasks, failed)
+    first = own[min(own)]
+    if len(own) == 1 and isinstance(first, InputError): raise InputError(str(first)) from first
+    kept = f"; what is done is kept in {out}, and the same call again does only the rest" if out else ""
+    raise InputError(f"{len(own)} of {len(tasks)} tasks failed{kept}:{told}") from first
+
+# %% ../nbs/api/57_compare.ipynb #547ec681
+class _Matrices:
+    table: pd.DataFrame
+    encoders: pd.DataFrame
+    info: dict
 
     @property
     def names(self)->list[str]:
@@ -209,8 +273,10 @@ class Comparison:
                layer: "str|None" = None, # `None`: the first
                labels_alone: bool = False, # what labels alone give, instead
                )->pd.DataFrame: # (N, N), named by encoder; NaN where nothing was measured
-        """A measure between all encoders. Similarities have 1 on the diagonal; row i, column j of `shortfall` is that
-        of encoder i's class-mean code, telling about encoder j."""
+        """A measure between all encoders.
+
+        Similarities have 1 on the diagonal. Row i, column j of `shortfall` is that of encoder i's class-mean code,
+        telling about encoder j."""
         layer = self.layers[0] if layer is None else layer
         if measure not in self.measures:
             raise InputError(f"measure {measure!r} was not taken; there is {', '.join(self.measures)}")
@@ -219,12 +285,68 @@ class Comparison:
         names = [n for n, l in zip(self.encoders["encoder"], self.encoders["layer"]) if l == layer]
         out = pd.DataFrame(np.nan, names, names)
         if measure in similarities:
-            np.fill_diagonal(wide := out.to_numpy(copy=True), 1.); out = pd.DataFrame(wide, names, names)
+            np.fill_diagonal(wide := out.to_numpy(copy=True), 1.)
+            out = pd.DataFrame(wide, names, names)
         column = measure + "_labels"*labels_alone
         ways = (f"{column}_a", f"{column}_b") if measure == "shortfall" else (column, column)
         for _, row in self.table[self.table["layer"] == layer].iterrows():
             out.loc[row["a"], row["b"]], out.loc[row["b"], row["a"]] = (row[w] for w in ways)
         return out
+
+# %% ../nbs/api/57_compare.ipynb #6c43b9a3
+def _read_table(file: Path)->pd.DataFrame:
+    try: t = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as e: raise InputError(f"{file} is missing or damaged ({e})") from None
+    try:
+        return t.assign(**{c: pd.Series([float(v or "nan") for v in t[c]], dtype=float)
+                           for c in t if c not in ("encoder", "layer", "a", "b")})
+    except ValueError as e: raise InputError(f"{file} is damaged ({e})") from None
+
+# %% ../nbs/api/57_compare.ipynb #b868dabc
+def _range(v: pd.Series, form: str = "{:.2f}")->str: # "0.31 to 0.62 (median 0.5)"
+    v = v.dropna()
+    return (form.format(v.iloc[0]) if v.nunique() == 1
+            else f"{form.format(v.min())} to {form.format(v.max())} (median {form.format(v.median())})")
+
+def _of_pairs(t: pd.DataFrame)->str: return f"of {len(t)} pairs" if len(t) > 1 else "of the one pair"
+
+# %% ../nbs/api/57_compare.ipynb #c37f1658
+def _bottleneck_words(t: pd.DataFrame, measures: list[str], k1: int)->list[str]: # k1: K − 1
+    out, pairs = [], _of_pairs(t)
+    if "separation" in measures and (seen := t["separation"].notna()).any():
+        out.append(f"{int(seen.sum())} {pairs} have K − 1 = {k1} modes that can be told from noise; they lie a factor "
+                   f"of {_range(t['separation'], '{:.3g}')} in β_c − 1 below those behind.")
+    elif "separation" in measures:
+        out.append(f"none {pairs} has K − 1 = {k1} modes that can be told from noise.")
+    if "shortfall" in measures and len(both := pd.concat([t["shortfall_a"], t["shortfall_b"]]).dropna()):
+        out.append(f"the class-mean codes fall {_range(100*both, '{:.1f}')} % short of the optimum at the corner.")
+    return out
+
+# %% ../nbs/api/57_compare.ipynb #d95fcf20
+def _similarity_words(t: pd.DataFrame, measure: str)->str:
+    best, worst = t.loc[t[measure].idxmax()], t.loc[t[measure].idxmin()]
+    above = int((t[measure] > t[f"{measure}_labels"]).sum())
+    ends = (f"; most alike are {best['a']} and {best['b']}, least {worst['a']} and {worst['b']}" if len(t) > 1 else "")
+    return (f"{all_measures[measure]} is {_range(t[measure])}, labels alone give {_range(t[f'{measure}_labels'])}; "
+            f"above its labels alone in {above} {_of_pairs(t)}{ends}.")
+
+# %% ../nbs/api/57_compare.ipynb #f51eef68
+def _findings(c: _Matrices, layer: str)->list[str]:
+    t = c.table[c.table["layer"] == layer]
+    out = _bottleneck_words(t, c.measures, c.info["num_classes"] - 1)
+    out += [_similarity_words(t, m) for m in similarities if m in c.measures]
+    if "cut" in t and t["cut"].any():
+        out.append(f"in {int(t['cut'].sum())} {_of_pairs(t)} there are too few images for the width of the features: "
+                   f"only leading principal directions were compared, so their correlations are lower bounds.")
+    return [f"{layer}: {s}" if len(c.layers) > 1 else s[0].upper() + s[1:] for s in out]
+
+# %% ../nbs/api/57_compare.ipynb #270b4ad5
+@dataclass(frozen=True)
+class Comparison(_Matrices):
+    "Every pair of N encoders in every layer (`table`), the encoders (`encoders`), and what was compared (`info`)."
+    table: pd.DataFrame # one row per layer and pair: layer, a, b, the measures and what labels alone give
+    encoders: pd.DataFrame # one row per layer and encoder: encoder, layer, dim, nc1, etf_error
+    info: dict # part, images, measures, num_classes, n, groups
 
     def to_pandas(self)->pd.DataFrame:
         "A copy of the table."
@@ -258,7 +380,7 @@ class Comparison:
 
     def sentences(self)->list[str]:
         "What was found, one finding per sentence."
-        return [s for layer in self.layers for s in _sentences(self, layer)]
+        return [s for layer in self.layers for s in _findings(self, layer)]
 
     def short_table(self)->pd.DataFrame: # of text
         "One row per layer and pair, three digits; what labels alone give in brackets."
@@ -274,46 +396,53 @@ class Comparison:
         return (f"Comparison({len(self.names)} encoders, layers {', '.join(self.layers)}, {len(self.table)} pairs, "
                 f"{self.info['num_classes']} classes)")
 
-def _range(v: pd.Series, form="{:.2f}")->str: # "0.31 to 0.62 (median 0.5)"
-    v = v.dropna()
-    return (form.format(v.iloc[0]) if v.nunique() == 1
-            else f"{form.format(v.min())} to {form.format(v.max())} (median {form.format(v.median())})")
+# %% ../nbs/api/57_compare.ipynb #552e04a7
+def _described(s: _Source, file)->dict:
+    stats = _load_stats(file)[0]
+    m = collapse_metrics_from_stats(stats.class_stats())
+    return {"encoder": s.encoder, "layer": s.layer, "dim": stats.dim, "nc1": m.nc1, "etf_error": m.etf_error}
 
-def _sentences(c: Comparison, layer: str)->list[str]:
-    t, k1, out = c.table[c.table["layer"] == layer], c.info["num_classes"] - 1, []
-    where, pairs = f"{layer}: " if len(c.layers) > 1 else "", f"of {len(t)} pairs" if len(t) > 1 else "of the one pair"
-    if "separation" in c.measures and (seen := t["separation"].notna()).any():
-        out.append(f"{where}{int(seen.sum())} {pairs} have K − 1 = {k1} modes that can be told from noise; they lie a "
-                   f"factor of {_range(t['separation'], '{:.3g}')} in β_c − 1 below those behind.")
-    elif "separation" in c.measures:
-        out.append(f"{where}none {pairs} has K − 1 = {k1} modes that can be told from noise.")
-    if "shortfall" in c.measures and len(both := pd.concat([t["shortfall_a"], t["shortfall_b"]]).dropna()):
-        out.append(f"{where}the class-mean codes fall {_range(100*both, '{:.1f}')} % short of the optimum at the "
-                   f"corner.")
-    for m in (m for m in similarities if m in c.measures):
-        best, worst = t.loc[t[m].idxmax()], t.loc[t[m].idxmin()]
-        above = int((t[m] > t[f"{m}_labels"]).sum())
-        ends = (f"; most alike are {best['a']} and {best['b']}, least {worst['a']} and {worst['b']}" if len(t) > 1
-                else "")
-        out.append(f"{where}{_measures[m]} is {_range(t[m])}, labels alone give {_range(t[f'{m}_labels'])}; above its "
-                   f"labels alone in {above} {pairs}{ends}.")
-    if "cut" in t and t["cut"].any():
-        out.append(f"{where}in {int(t['cut'].sum())} {pairs} there are too few images for the width of the features: "
-                   f"only leading principal directions were compared, so their correlations are lower bounds.")
-    return [s[0].upper() + s[1:] if not where else s for s in out]
+# %% ../nbs/api/57_compare.ipynb #d16e9a75
+def _plan(sources: list[_Source], pairs: list[tuple[int, int]], labels: Tensor, wanted: tuple, groups: int,
+          store: Path)->list[Task]: # encoders, then pairs
+    folds = 5 if "held_out_cca" in wanted else 1
+    encoders = [Task(s.name, functools.partial(_stats_task, s, labels, folds, store)) for s in sources]
+    call = lambda i, j: functools.partial(_pair_task, sources[i], sources[j], labels, wanted, groups, store)
+    return encoders + [Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}", call(i, j), (i, j))
+                       for i, j in pairs]
+
+# %% ../nbs/api/57_compare.ipynb #21690418
+def _wanted(measures, groups, ray, out)->tuple[str, ...]: # measures, in their own order
+    if measures is not None and (unknown := [m for m in measures if m not in all_measures]):
+        raise InputError(f"measures must be some of {', '.join(all_measures)}, got {unknown[0]!r}")
+    wanted = tuple(m for m in all_measures if measures is None or m in measures)
+    if not wanted: raise InputError("measures must be at least one, got none")
+    if int(groups) != groups or groups < 0 or groups == 1:
+        raise InputError(f"groups must be 0 or an integer of at least 2, got {groups!r}")
+    if ray and out is None: raise InputError("out must be given with Ray: a folder that all its machines see")
+    return wanted
+
+# %% ../nbs/api/57_compare.ipynb #9774bacb
+@contextlib.contextmanager
+def _store(out: "str|Path|None"): # where everything is kept: for good, or until the end
+    with contextlib.ExitStack() as stack:
+        store = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out).resolve()
+        try: store.mkdir(parents=True, exist_ok=True)
+        except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
+        yield store
 
 # %% ../nbs/api/57_compare.ipynb #d1a51eb4
-def compare(encoders, # runs, run directories or feature files; or a dict from names to these, to (n, d) arrays, or to dicts from layers to arrays or .npy files
+def compare(encoders, # runs, run directories or feature files; or a dict from names to these, to arrays, or to layers
             labels=None, # (n,) integers; `None`: the runs' own. Others may be given, superclasses for one
             layers: "list[str]|None" = None, # which; `None`: all that the encoders have in common
             part: str = "test", # of runs: `test` or `train` images
             epoch: "int|str" = "last", # of runs: which checkpoint
             measures: "list[str]|None" = None, # which of `ncib.similarity.measures`; `None`: all
-            groups: int = 0, # of rows, each left out once, for intervals of separation and shortfall (20 is usual); 0: no intervals
-            across: bool = False, # every layer with every other one, of the same encoder too, instead of like with like
-            out: "str|Path|None" = None, # folder for the results and for what is done; the same call again goes on
-            workers: "int|None" = None, # processes; `None`: as many as the machine has cores for if there is much to do, else this one
-            ray: "bool|str" = False, # on a Ray cluster, as for `sweep`; `out` must then be a folder that all its machines see
+            groups: int = 0, # of rows, each left out once, for intervals (20 is usual); 0: no intervals
+            across: bool = False, # every layer with every other one, of the same encoder too
+            out: "str|Path|None" = None, # folder for results and for what is done; the same call again goes on
+            workers: "int|None" = None, # processes; `None`: as many as there are cores if there is much to do, else one
+            ray: "bool|str" = False, # on a Ray cluster, as for `sweep`; all its machines must see `out`
             progress: bool = True, # show a progress bar
             )->Comparison:
     """Every pair of encoders in every layer. Writes comparison.csv, encoders.csv, comparison.json and report.html into
@@ -321,166 +450,118 @@ def compare(encoders, # runs, run directories or feature files; or a dict from n
 
     Raises `InputError` if the encoders saw different images or have different labels, share no layer, hold the same
     features twice, or if a file is damaged; and at the end, when all the rest is done, if a pair failed."""
-    wanted = tuple(_measures if measures is None else (m for m in _measures if m in measures))
-    if measures is not None and (unknown := [m for m in measures if m not in _measures]):
-        raise InputError(f"measures must be some of {', '.join(_measures)}, got {unknown[0]!r}")
-    if not wanted: raise InputError("measures must be at least one, got none")
-    if int(groups) != groups or groups < 0 or groups == 1:
-        raise InputError(f"groups must be 0 or an integer of at least 2, got {groups!r}")
-    if ray and out is None: raise InputError("out must be given with Ray: a folder that all its machines see")
+    wanted = _wanted(measures, groups, ray, out)
     sources, y, info = _sources(encoders, labels, layers, part, epoch, across)
-    for s in sources:
-        if (rows := s.rows()).ndim != 2: check_features(rows, s.name)
-        if len(rows) != len(y):
-            raise InputError(f"{s.name} has {len(rows)} rows, labels have {len(y)}: all encoders need the same images "
-                             f"in the same order")
-    with contextlib.ExitStack() as stack:
-        store = (Path(out).resolve() if out is not None
-                 else Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve())
-        try: store.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
+    with _store(out) as store:
         pairs = [(i, j) for i, j in combinations(range(len(sources)), 2) if sources[i].layer == sources[j].layer]
-        workers = 1 if ray else _how_many(workers, sources, len(y), len(pairs))
-        if ray or workers > 1: sources = [_spilled(s, store, i) for i, s in enumerate(sources)]
-        folds = 5 if "held_out_cca" in wanted else 1
-        tasks = [Task(s.name, functools.partial(_stats_task, s, y, folds, store)) for s in sources]
-        tasks += [Task(f"{sources[i].encoder} and {sources[j].encoder}, {sources[i].layer}",
-                        functools.partial(_pair_task, sources[i], sources[j], y, wanted, int(groups), store), (i, j))
-                  for i, j in pairs]
-        results = _work(tasks, workers, ray, progress)
+        processes = 1 if ray else _how_many(workers, sources, len(y), len(pairs))
+        if ray or processes > 1: sources = [_spilled(s, store, i) for i, s in enumerate(sources)]
+        tasks = _plan(sources, pairs, y, wanted, int(groups), store)
+        results = _work(tasks, processes, ray, progress)
         if failed := {i: r for i, r in results.items() if isinstance(r, Exception)}: _tell(tasks, failed, out)
-        rows = [{"layer": sources[i].layer, "a": sources[i].encoder, "b": sources[j].encoder}
-                | results[len(sources) + p] for p, (i, j) in enumerate(pairs)]
         described = [_described(s, results[i]) for i, s in enumerate(sources)]
-    comparison = Comparison(pd.DataFrame(rows), pd.DataFrame(described),
-                            info | {"measures": list(wanted), "num_classes": len(y.unique()), "n": len(y),
-                                    "groups": int(groups)})
+    rows = [{"layer": sources[i].layer, "a": sources[i].encoder, "b": sources[j].encoder, **results[len(sources) + p]}
+            for p, (i, j) in enumerate(pairs)]
+    info |= {"measures": list(wanted), "num_classes": len(y.unique()), "n": len(y), "groups": int(groups)}
+    comparison = Comparison(pd.DataFrame(rows), pd.DataFrame(described), info)
     if out is not None:
         comparison.save(store)
         write_comparison(comparison, store/"report.html")
     return comparison
 
-def _spilled(s: _Source, store: Path, i: int)->_Source: # what other processes can map
-    if s.file is not None: return _Source(s.encoder, s.layer, s.file.resolve(), s.key)
-    file = store/"arrays"/f"{i}.npy"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as tmp, open(tmp, "wb") as f:
-        np.save(f, as_tensor(s.array).cpu().numpy(), allow_pickle=False)
-    return _Source(s.encoder, s.layer, file)
-
-def _work(tasks, workers, ray, progress)->dict[int, object]:
-    with tqdm(total=len(tasks), desc="compare", unit="task", disable=not progress) as bar:
-        done = (on_ray(tasks, None if ray is True else ray) if ray else in_processes(tasks, workers)
-                if workers > 1 else in_turn(tasks, bar.set_description))
-        results = {}
-        with contextlib.closing(done):
-            for i, r in done: results[i] = r; bar.update()
-    return results
-
-def _tell(tasks, failed, out):
-    own, told = own_failures(tasks, failed)
-    first = own[min(own)]
-    if len(own) == 1 and isinstance(first, InputError): raise InputError(str(first)) from first
-    raise InputError(f"{len(own)} of {len(tasks)} tasks failed"
-                     + (f"; what is done is kept in {out}, and the same call again does only the rest" if out else "")
-                     + f":{told}") from first
-
-def _described(s: _Source, file: str)->dict:
-    stats = _load_stats(file)[0]
-    m = collapse_metrics_from_stats(stats.class_stats())
-    return {"encoder": s.encoder, "layer": s.layer, "dim": stats.dim, "nc1": m.nc1, "etf_error": m.etf_error}
-
-# %% ../nbs/api/57_compare.ipynb #2851eae1
-_captions = {
-    "significant": "Modes of the Gaussian information bottleneck between two encoders that can be told from noise at "
-                   "this number of images. Labels alone have at most K − 1.",
-    "separation": "How far the first K − 1 modes lie below those behind, as a factor of β_c − 1. If collapse makes the "
-                  "classes what two encoders share first, it is large. For labels alone nothing lies behind but the "
-                  "noise: the factor says how far off that is.",
-    "shortfall": "What the class-mean code of the encoder in the row leaves out of what the best code of the same rate "
-                 "tells about the encoder in the column, at the rate where the K − 1 class modes are in. 0: the class "
-                 "means are an optimal code.",
-    "held_out_cca": "Mean canonical correlation on images that were not fitted. Invertible linear maps do not change "
-                    "it; directions of small variance count as much as large ones.",
-    "cka": "Linear centred kernel alignment. Rotations and a common scale do not change it; directions of large "
-           "variance, in collapsed features the class directions, decide.",
-    "procrustes": "One minus half the squared distance of the unit-norm features after the best rotation.",
-    "rsa": "Rank correlation of the distances between images (up to 1000 of them)."}
-_terms = (("Labels alone",
-           "The same measure when the rows of one encoder are replaced by the means of their classes. A pair above it "
-           "shares more than its classes; one far below it has noise of its own around them.", "api/compare.html"),
-          ("Separation, corner shortfall",
-           "Of the bottleneck whose estimate linear maps of the features do not move, inflation by finite samples "
-           "taken out.", "api/gib.html"),
-          ("NC1, ETF distance",
-           "Spread within classes relative to the class means; distance of the class means from a simplex equiangular "
-           "tight frame. Both 0 when collapsed.", "api/collapse.html#what-is-measured"))
-
+# %% ../nbs/api/57_compare.ipynb #546dd7c5
 def plot_comparison(comparison: Comparison, # of at least two encoders
                     measure: str, # one of `comparison.measures`
                     layer: "str|None" = None, # `None`: the first
                     )->Figure:
     "A measure between all encoders, beside what labels alone give."
     return plot_matrices({title: comparison.matrix(measure, layer, alone)
-                          for title, alone in (("measured", False), ("labels alone", True))}, _measures[measure],
+                          for title, alone in (("measured", False), ("labels alone", True))}, all_measures[measure],
                          logarithm=measure == "separation")
 
-def _seen(c: Comparison, measure: str, layer: str)->str:
-    "What a measure's picture shows, for those who cannot see it."
-    m, alone = (c.matrix(measure, layer, a).to_numpy(dtype=float, copy=True) for a in (False, True))
+# %% ../nbs/api/57_compare.ipynb #f8fb35c7
+def _seen(c: Comparison, measure: str, layer: str)->str: # what its picture shows
     names = list(c.matrix(measure, layer).index)
-    between = ~np.eye(len(m), dtype=bool)
-    ends = (lambda v: f"from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}" if np.isfinite(v[between]).any()
-            else "nowhere known")
-    for v in (m, alone): v[~between] = np.nan
+    m, alone = (c.matrix(measure, layer, a).to_numpy(dtype=float, copy=True) for a in (False, True))
+    for v in (m, alone): np.fill_diagonal(v, np.nan)
+    ends = lambda v: (f"from {np.nanmin(v):.3g} to {np.nanmax(v):.3g}" if np.isfinite(v).any() else "nowhere known")
     where = ""
     if np.isfinite(m).any():
         (a, b), (x, y) = ([names[i] for i in np.unravel_index(find(m), m.shape)]
                           for find in (np.nanargmin, np.nanargmax))
         where = f" Least between {a} and {b}, most between {x} and {y}."
-    return (f"Two matrices of {len(m)} by {len(m)} encoders, {layer}: {_measures[measure]} is {ends(m)}; from labels "
-            f"alone {ends(alone)}.{where}")
+    return (f"Two matrices of {len(m)} by {len(m)} encoders, {layer}: {all_measures[measure]} is {ends(m)}; from "
+            f"labels alone {ends(alone)}.{where}")
 
-def _joined(c: Comparison, trees: "list[str]", layer: str)->str:
-    "Which encoders the trees join first."
+# %% ../nbs/api/57_compare.ipynb #4573b7d6
+def _joined(c: Comparison, trees: list[str], layer: str)->str: # which encoders the trees join first
     out = []
     for measure in trees:
         names, m = list(c.matrix(measure, layer).index), c.matrix(measure, layer).to_numpy(dtype=float, copy=True)
         np.fill_diagonal(m, -np.inf)
         a, b = np.unravel_index(np.argmax(m), m.shape)
-        out.append(f"by {_measures[measure]} {names[a]} and {names[b]} are joined first, at {m[a, b]:.3g}")
+        out.append(f"by {all_measures[measure]} {names[a]} and {names[b]} are joined first, at {m[a, b]:.3g}")
     return f"Trees of {len(c.names)} encoders, {layer}: " + "; ".join(out) + "."
 
+# %% ../nbs/api/57_compare.ipynb #caf69435
+@functools.cache
+def _static(name: str)->str: return (files("ncib")/"static"/name).read_text(encoding="utf-8").removesuffix("\n")
+
+@functools.cache
+def _page_text()->dict: return json.loads(_static("comparison.json")) # captions by measure, terms
+
+def _pictured(heading: str, pictures: str, caption: str)->str: # HTML
+    return (f'<section class="pictured"><h2>{html.escape(heading)}</h2><figure>{pictures}<figcaption>{caption}'
+            f'</figcaption></figure></section>')
+
+def _named_layer(c: Comparison, what: str, layer: str)->str: return f"{what}, {layer}" if len(c.layers) > 1 else what
+
+def _every_layer(c: Comparison, make: Callable)->str: # HTML; `make` takes a layer
+    return "".join(of_layer(c.layers, layer, make(layer)) for layer in c.layers)
+
+# %% ../nbs/api/57_compare.ipynb #d10491dc
+def _measure_section(c: Comparison, measure: str)->str: # HTML
+    title = all_measures[measure]
+    draw = lambda layer: page_picture(plot_comparison(c, measure, layer), _seen(c, measure, layer),
+                                      _named_layer(c, title, layer))
+    return _pictured(title[0].upper() + title[1:], _every_layer(c, draw), _page_text()["captions"][measure])
+
+# %% ../nbs/api/57_compare.ipynb #6267323e
+def _trees_section(c: Comparison)->str: # HTML; nothing where a tree has nothing to join
+    trees = [m for m in similarities if m in c.measures]
+    if not trees or len(c.names) < 3: return ""
+    tree = lambda layer: plot_dendrogram({all_measures[m]: c.matrix(m, layer) for m in trees})
+    draw = lambda layer: page_picture(tree(layer), _joined(c, trees, layer),
+                                      _named_layer(c, "trees of similarity", layer))
+    return _pictured("Which are alike", _every_layer(c, draw), _page_text()["captions"]["trees"])
+
+# %% ../nbs/api/57_compare.ipynb #2a235253
+def _table_html(t: pd.DataFrame, name: str)->str:
+    return page_table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
+
+def _pairs_html(c: Comparison)->str:
+    short = c.short_table()
+    return _every_layer(c, lambda layer: _table_html(short[c.table["layer"] == layer].drop(columns="layer",
+                                                                                           errors="ignore"),
+                                                     _named_layer(c, "Pairs", layer)))
+
+# %% ../nbs/api/57_compare.ipynb #15ed3d43
 def comparison_html(comparison: Comparison, # of at least two encoders
                     title: str = "Encoders compared", # of the page
                     )->str: # the document
     "The comparison as one HTML document that needs no network and runs no script."
-    c, e = comparison, html.escape
-    per_layer = lambda make: "".join(of_layer(c.layers, layer, make(layer)) for layer in c.layers)
-    named = lambda what, layer: f"{what}, {layer}" if len(c.layers) > 1 else what
-    sections = ("".join(f'<section class="pictured"><h2>{e(_measures[m][0].upper() + _measures[m][1:])}</h2><figure>{per_layer(lambda layer: page_picture(plot_comparison(c, m, layer), _seen(c, m, layer), named(_measures[m], layer)))}<figcaption>{e(_captions[m])}</figcaption></figure></section>' for m in c.measures))
-    trees = [m for m in similarities if m in c.measures]
-    if trees and len(c.names) > 2:
-        draw = lambda layer: page_picture(plot_dendrogram({_measures[m]: c.matrix(m, layer) for m in trees}),
-                                    _joined(c, trees, layer), named("trees of similarity", layer))
-        sections = (f'<section class="pictured"><h2>Which are alike</h2><figure>{per_layer(draw)}<figcaption>Encoders '
-                    f'joined by similarity, those most alike first (average linkage). Where the trees disagree, the '
-                    f'measures see different things: CCA every direction alike, the others the large '
-                    f'ones.</figcaption></figure></section>' + sections)
-    table = lambda t, name: page_table(t.to_html(index=False, float_format="{:.3g}".format, border=0, na_rep="–"), name)
-    short = c.short_table()
-    found = "".join(f"<li>{s}</li>" for s in explained(c.sentences()))
-    intervals = (f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images."
-                 if c.info["groups"] else "")
-    return report_page(title,
-                 f"""<p>{len(c.names)} encoders on {c.info['n']} images of K = {c.info['num_classes']} classes ({e(c.info['images'])}); {len(c.table)} pairs. Bottlenecks are those of Gaussian variables with the features' covariances.{intervals}</p>
-<h2>What was found</h2><ul class="verdict">{found}</ul>
-{layer_switch(c.layers)}
-{sections}
-<section><h2>Encoders</h2>{table(c.encoders, "Encoders")}</section>
-<section><h2>Pairs</h2><p class="small">In brackets: what labels alone give. Shortfalls are those of the class-mean codes of a and of b. The file comparison.csv has every digit.</p>{per_layer(lambda layer: table(short[c.table["layer"] == layer].drop(columns="layer", errors="ignore"), named("Pairs", layer)))}</section>
-<section><h2 id="terms">Terms</h2>{terms_list(_terms)}</section>""")
+    c = comparison
+    groups = (f" Intervals are 95 %, from leaving out each of {c.info['groups']} groups of images."
+              if c.info["groups"] else "")
+    return report_page(title, Template(_static("comparison.html")).substitute(
+        encoders=len(c.names), images=c.info["n"], classes=c.info["num_classes"], pairs=len(c.table), intervals=groups,
+        same=html.escape(c.info["images"]), switch=layer_switch(c.layers),
+        findings="".join(f"<li>{s}</li>" for s in explained(c.sentences())),
+        pictures=_trees_section(c) + "".join(_measure_section(c, m) for m in c.measures),
+        encoder_table=_table_html(c.encoders, "Encoders"), pair_tables=_pairs_html(c),
+        terms=terms_list((t["term"], t["sentence"], t["source"]) for t in _page_text()["terms"])))
 
+# %% ../nbs/api/57_compare.ipynb #7c4577b5
 def write_comparison(comparison: Comparison, # as for `comparison_html`
                      path: "str|Path" = "comparison.html", # file to write
                      )->Path: # `path`
