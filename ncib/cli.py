@@ -221,7 +221,7 @@ def _sweep(args):
                   progress=not args.quiet)
     shown = summarise(table)
     shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch",
-                                       "twin_transition_count", "nc1_last", "ib_gap_last"))]
+                                       "twin_count", "nc1_last", "ib_gap_last"))]
     with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None):
         print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
     print(f"\n{len(table)} pairs, written: {Path(args.out)/'sweep.csv'}")
