@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 
 import ncib.sweep
+import ncib.timeline
 from ncib.core import InputError, read_json, write_json
 from ncib.data import load_images
 from ncib.runs import Run, load_tensors
@@ -177,11 +178,11 @@ def test_a_failure_does_not_lose_the_rest(tiny, tmp_path, monkeypatch):
     assert isinstance(e.value.__cause__, InputError) and "the loss became" in str(e.value.__cause__)
     assert list(pd.read_csv(tmp_path/"sweep.csv").condition) == ["lr=0.1"]
     def out_of_memory(*args, **kwargs): raise RuntimeError("out of memory")
-    monkeypatch.setattr(ncib.sweep, "analyze", out_of_memory)
+    monkeypatch.setattr(ncib.timeline, "collapse_metrics", out_of_memory)
     with pytest.raises(InputError, match="lr=0.3/pair-0-1: RuntimeError: out of memory"):
         sweep({"lr": [0.1, 0.3]}, tmp_path, tiny, progress=False)
     assert list(pd.read_csv(tmp_path/"sweep.csv").condition) == ["lr=0.1"]
-    monkeypatch.setattr(ncib.sweep, "analyze", analyze)
+    monkeypatch.undo()
     assert list(sweep({"lr": [0.1, 0.3]}, tmp_path, tiny, progress=False).condition) == ["lr=0.1", "lr=0.3"]
 
 
