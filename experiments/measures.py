@@ -14,7 +14,7 @@ from ncib.timeline import Timeline
 # Columns of a timeline that are kept, those of the two encoders as their mean
 PARTS = ("train", "test")
 OF_THE_MEANS = ("nc1", "equinorm", "equiangular", "etf_error", "ib_gap", "shortfall", "shortfall_nats")
-OF_A_SPECTRUM = ("count", "gap", "significant", "gap_after_k1")
+OF_A_SPECTRUM = ("count", "gap_ratio", "significant", "gap_after_k1")
 OF_THE_TWIN = ("separation", "separation_low", "separation_high", "level", "spread", "count_share")
 KEPT = ("test_accuracy", "train_accuracy", "test_ncc_accuracy", *(f"{p}_{m}" for p in PARTS for m in OF_THE_MEANS),
         *(f"{p}_{r}_{m}" for p, r in (("test", "twin"), ("train", "twin"), ("test", "paired"), ("test", "labels"))

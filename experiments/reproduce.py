@@ -21,13 +21,11 @@ import claims
 import decide
 from figures import draw
 from measures import IDENTIFIABILITY, identifiability, measure, rounded, rows
-from ncib import __version__
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
 from ncib.runs import Run, record_features
-from ncib.sweep import _plan # a sweep's own tasks, to be done in processes
-from ncib.sweep import conditions, quantities, quantities_of, ring_pairs, summarise, sweep
+from ncib.sweep import conditions, plan_sweep, quantities, quantities_of, ring_pairs, summarise, sweep
 from ncib.timeline import Timeline, analyze
 from ncib.train import TrainConfig, recipe, recipes
 from tasks import Task, run_tasks
@@ -223,7 +221,7 @@ def train_all(experiment: Experiment, config: TrainConfig, seeds, out: Path, how
         for name, (grid, c, some) in plans.items():
             # says what is wrong with the seeds before anything runs
             ring_pairs(some)
-            own = _plan(conditions(grid, c), list(some), folder_of(out, name), 0, "both", False)
+            own = plan_sweep(conditions(grid, c), list(some), folder_of(out, name))
             tasks += [Task(f"{name}/{t.name}", t.call, tuple(j + len(tasks) for j in t.needs)) for t in own]
         decide.images(config.data)                                          # a mistake in the data is said once, here
         run_tasks(tasks, how.workers, progress=progress)
@@ -265,14 +263,8 @@ def transfer_all(experiment: Experiment, config: TrainConfig, seeds, source: Pat
 # ---- measuring what the sweeps left
 
 def analyzed(a: Run, b: Run, folder: Path, layer: str = "both", copula: bool = False, device: str = "auto")->Timeline:
-    "The timeline of a pair: what lies in the folder if it is of these runs and epochs, else a new one."
-    of = {"version": __version__, "runs": [a.info, b.info], "epochs": [a.epochs, b.epochs]}
-    with contextlib.suppress(InputError):
-        if read_json(folder/"of.json") == of: return Timeline.load(folder)
-    timeline = analyze(a, b, layer=layer, copula=copula, device=device, progress=False)
-    timeline.save(folder)
-    write_json(folder/"of.json", of)
-    return timeline
+    "The timeline of a pair: what lies in the folder if it is that, else a new one."
+    return analyze(a, b, layer=layer, copula=copula, device=device, progress=False, out=folder)
 
 
 @dataclasses.dataclass(frozen=True)

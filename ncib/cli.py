@@ -7,6 +7,8 @@ __all__ = ['demo', 'parser', 'main']
 
 # %% ../nbs/api/59_cli.ipynb #8204ff3a
 import argparse, dataclasses, os, shutil, sys, textwrap, types, typing, warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
@@ -18,325 +20,162 @@ class _Parser(argparse.ArgumentParser):
     "Says in one line what is wrong; help is as wide as the terminal, up to 110 characters."
     def __init__(self, **how):
         self.width = max(60, min(110, shutil.get_terminal_size().columns - 2))
-        super().__init__(
-            allow_abbrev=False, **how,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32,
-                                                                              width=self.width))
+        formatter = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=self.width)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **how)
 
     def error(self, message): self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def unknown(self, word: str): # what no option takes
-        "Ends with one line about a word that means nothing here."
-        option = word.split("=")[0]
-        self.error(f"there is no option {option}{did_you_mean(option, self._option_string_actions)}"
-                   if word.startswith("-") else f"{word!r} is one argument too many")
-
     def _check_value(self, action, value):
         if action.choices is None or value in action.choices: return
-        name, choices = ("/".join(action.option_strings) or action.metavar or action.dest,
-                         ", ".join(map(str, action.choices)))
-        if isinstance(action, argparse._SubParsersAction):
-            raise argparse.ArgumentError(None,
-                                         f"there is no command {value!r}{did_you_mean(str(value), action.choices)}; "
-                                         f"there are {choices}")
-        raise argparse.ArgumentError(None,
-                                     f"{name} must be one of {choices}, got "
-                                     f"{value!r}{did_you_mean(str(value), action.choices)}")
+        choices, meant = ", ".join(map(str, action.choices)), did_you_mean(str(value), action.choices)
+        name = "/".join(action.option_strings) or action.metavar or action.dest
+        what = (f"there is no command {value!r}{meant}; there are {choices}"
+                if isinstance(action, argparse._SubParsersAction)
+                else f"{name} must be one of {choices}, got {value!r}{meant}")
+        raise argparse.ArgumentError(None, what)
 
     def shorten_usage(self):
         "In the usage line, only what must be given; a command that may be given in several ways says so itself."
         if self.usage: return
         optional = [a for a in self._actions if a.option_strings]
         must = [f"{a.option_strings[-1]} {a.metavar or a.dest.upper()}" for a in optional if a.required]
-        places = [a.metavar if a.nargs != "?" else f"[{a.metavar}]" for a in self._actions if not a.option_strings]
+        places = [str(a.metavar) if a.nargs != "?" else f"[{a.metavar}]" for a in self._actions if not a.option_strings]
         self.usage = " ".join(["%(prog)s", *places, *must, "[options]"])
 
+# %% ../nbs/api/59_cli.ipynb #ddb7e481
+def _unknown(p: argparse.ArgumentParser, word: str):
+    option = word.split("=")[0]
+    p.error(f"there is no option {option}{did_you_mean(option, p._option_string_actions)}"
+            if word.startswith("-") else f"{word!r} is one argument too many")
+
+# %% ../nbs/api/59_cli.ipynb #b8b638cb
+@dataclass(frozen=True)
+class _Command:
+    name: str
+    help: str # a phrase without a full stop
+    run: Callable # does it; gets the arguments
+    options: Callable # adds them to a parser
+    example: str # a line, or several
+    kept: "str|None" = None # what there is after Ctrl-C, and how to go on; {out} stands for the folder
+    usage: "str|None" = None # where there are several ways to give it
+
+    def add_to(self, commands):
+        p = commands.add_parser(self.name, help=self.help, epilog="example:\n" + textwrap.indent(self.example, "  "))
+        p.description = textwrap.fill(self.help[0].upper() + self.help[1:] + ".", p.width)
+        p.set_defaults(run=self.run, parser=p, kept=self.kept)
+        self.options(p)
+        p.usage = self.usage
+        p.shorten_usage()
+
 # %% ../nbs/api/59_cli.ipynb #32192ec1
-def _options(leave_out=()):
-    "Name, field and type of every field of `TrainConfig`."
+def _options(leave_out: Iterable[str] = ())->list[tuple[dataclasses.Field, type]]:
+    "Every field of `TrainConfig`, and its type."
     hints = typing.get_type_hints(TrainConfig)
     return [(f, next(t for t in (typing.get_args(hints[f.name]) or (hints[f.name],)) if t is not types.NoneType))
             for f in dataclasses.fields(TrainConfig) if f.name not in leave_out]
 
-def _add_config(parser, leave_out=(), recipe="digits"):
-    """`--recipe`, and one option for each field of `TrainConfig`, with its help and default; what is not given is
-    absent from the result, so that the recipe decides."""
+def _add_options(parser: _Parser, options: list[tuple[dataclasses.Field, type]]):
+    for f, kind in options:
+        choices = f.metadata["choices"]
+        how = ({"action": argparse.BooleanOptionalAction} if kind is bool
+               else {"type": kind, "choices": choices, "metavar": None if choices else kind.__name__.upper()})
+        parser.add_argument(_flag(f.name), default=argparse.SUPPRESS, **how,
+                            help=f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})"))
+
+def _flag(name: str)->str: return "--" + name.replace("_", "-")
+
+# %% ../nbs/api/59_cli.ipynb #c29a1fd8
+def _add_config(parser: _Parser, leave_out: Iterable[str] = (), recipe: str = "digits"):
+    "`--recipe`, and one option for each field of `TrainConfig`."
     parser.add_argument("--recipe", choices=tuple(recipes), default=recipe,
                         help="set of options to begin with, which the options below change; in brackets stand those of "
                              "digits (default: %(default)s)")
     _add_options(parser, _options(leave_out))
 
-def _add_options(parser, options):
-    for f, kind in options:
-        choices, help = (f.metadata["choices"],
-                         f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})"))
-        how = (dict(action=argparse.BooleanOptionalAction) if kind is bool
-               else dict(type=kind, choices=choices, metavar=None if choices else kind.__name__.upper()))
-        parser.add_argument("--" + f.name.replace("_", "-"), default=argparse.SUPPRESS, help=help, **how)
+def _config(args: argparse.Namespace, **more)->TrainConfig:
+    given = {f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)}
+    return recipe(args.recipe, **given, **more)
 
-def _config(args, **more)->TrainConfig:
-    return recipe(args.recipe, **{f.name: getattr(args, f.name) for f, _ in _options() if hasattr(args, f.name)},
-                  **more)
+# %% ../nbs/api/59_cli.ipynb #7b8027f3
+def _add_quiet(p: _Parser): p.add_argument("--quiet", action="store_true", help="show no progress")
 
-# %% ../nbs/api/59_cli.ipynb #b41228cb
-def _print_timeline(timeline):
-    import pandas as pd
-    with pd.option_context("display.width", 200, "display.max_columns", 20):
-        for layer in timeline.layers:
-            print(f"{layer}:", timeline.of(layer).short_table().to_string(index=False, float_format="{:.3g}".format),
-                  "", sep="\n")
-    print(*timeline.verdict(), sep="\n")
+def _add_copula(p: _Parser):
+    p.add_argument("--copula", action="store_true",
+                   help="take normal scores of every feature first: the meta-Gaussian bottleneck")
 
-def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and the report
-         config: TrainConfig = recipe("demo"), # its seed is replaced
-         seeds: tuple[int, int] = (0, 1), # of the two encoders
-         progress: bool = True, # show progress bars
-         )->object: # the `Timeline` of the pair
-    """Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is
-    already done is not done again."""
-    if seeds[0] == seeds[1]:
-        raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
-    import torch
-    from ncib.report import write_report
-    from ncib.timeline import analyze
-    from ncib.train import train
-    out, threads = Path(out), torch.get_num_threads()
-    if config.data == "digits":
-        # sums in one order: the same story on any number of cores, and digits are too small to share
-        torch.set_num_threads(1)
-    try:
-        runs = [train(dataclasses.replace(config, seed=s), out/f"encoder-{s}", progress=progress) for s in seeds]
-        timeline = analyze(*runs, progress=progress)
-    finally: torch.set_num_threads(threads)
-    timeline.save(out)
-    write_report(timeline, out/"report.html")
-    return timeline
+def _add_ray(p: _Parser, help: str):
+    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help=help)
 
+# %% ../nbs/api/59_cli.ipynb #dbe1a67e
 def _train(args):
-    # a value out of range shows before torch is loaded
     config = _config(args)
     from ncib.train import train
     run = train(config, args.out, progress=not args.quiet)
-    if os.environ.get("RANK", "0") != "0": return                                # under torchrun one process speaks
+    if os.environ.get("RANK", "0") != "0": return
     last = run.log_rows()[-1]
     print(f"{run}\ntest accuracy at the last epoch: linear probe {last['test_linear_probe_accuracy']:.4f}, nearest "
           f"class mean {last['test_nearest_mean_accuracy']:.4f}")
 
-def _images_at_a_time(text)->"int|str":
-    return text if text == "auto" else int(text)
+def _train_options(p: _Parser):
+    p.add_argument("--out", required=True, metavar="DIR", help="run directory")
+    _add_config(p); _add_quiet(p)
+
+_train_command = _Command(
+    "train", "train one encoder into a run directory; the same command again resumes", _train, _train_options,
+    "ncib train --data digits --seed 0 --epochs 60 --out runs/a",
+    "{out} keeps what was saved; the same command goes on from its last saved epoch")
+
+# %% ../nbs/api/59_cli.ipynb #9358680a
+_of_networks = ("layers", "weights", "checkpoints", "epoch_pattern", "epoch", "strict", "preprocess", "pool",
+                "batch_size", "seed") # what goes with --model alone
+
+def _check_ways(args, run: "str|None", own: dict, reading: dict): # `own`, `reading`: options given of either way
+    if run is not None and own:
+        raise InputError(f"{', '.join(map(_flag, own))} comes with --model, not with a run, whose weights and layers "
+                         f"are known")
+    if run is None and args.backbone is not None:
+        raise InputError("--backbone comes with a run; a network of your own is --model module:function")
+    missing = [_flag(k) for k in ("data", "out") if getattr(args, k) is None]
+    if missing and own.get("layers") != ["list"]: args.parser.error(f"{' and '.join(missing)} must be given")
+    if run is None and reading:
+        raise InputError(f"{', '.join(map(_flag, reading))} comes with a run; with --model, --preprocess makes images "
+                         f"of any size and colour fit")
+    if run is not None: read_config(run)
 
 def _features(args):
     run = args.run_ if args.run_ is not None else args.run_option
     if (run is None) == (args.model is None): args.parser.error("a RUN or --model must be given, and not both")
-    own = {k: v for k in ("layers", "weights", "checkpoints", "epoch_pattern", "epoch", "strict", "preprocess", "pool",
-                          "batch_size", "seed") if (v := getattr(args, k)) is not None}
-    option = lambda k: "--" + k.replace("_", "-")
-    if run is not None and own:
-        raise InputError(f"{', '.join(map(option, own))} comes with --model, not with a run, whose weights and layers "
-                         f"are known")
-    if run is None and args.backbone is not None:
-        raise InputError("--backbone comes with a run; a network of your own is --model module:function")
-    listing = own.get("layers") == ["list"]
-    if not listing and (missing := [option(k) for k in ("data", "out") if getattr(args, k) is None]):
-        args.parser.error(f"{' and '.join(missing)} must be given")
+    own = {k: v for k in _of_networks if (v := getattr(args, k)) is not None}
     reading = {k: getattr(args, k) for k in TrainConfig().reading() if hasattr(args, k)}
-    if run is None and reading:
-        raise InputError(f"{', '.join(map(option, reading))} comes with a run; with --model, --preprocess makes images "
-                         f"of any size and colour fit")
-    if run is not None:
-        read_config(run)                                         # a wrong folder shows before torch is loaded
+    _check_ways(args, run, own, reading)
+    if run is not None: _features_of_run(args, run, reading)
+    elif own.get("layers") == ["list"]: _list_layers(args)
+    else: _features_of_network(args, own)
+
+# %% ../nbs/api/59_cli.ipynb #fbd072a6
+def _features_of_run(args, run: str, reading: dict):
     from ncib.data import load_images
-    from ncib.encoders import describe_layers, encode_images
     from ncib.runs import Run, record_features
-    if listing:
-        table = describe_layers(args.model, args.data, own.get("preprocess", "model"))
-        for name, kind in table.items(): print(f"{name:{max(map(len, table))}}  {kind}")
-        return
-    if run is not None:
-        print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype,
-                              not args.quiet, args.backbone))
-        return
+    print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype,
+                          not args.quiet, args.backbone))
+
+def _list_layers(args):
+    from ncib.encoders import describe_layers
+    table = describe_layers(args.model, args.data, args.preprocess or "model")
+    for name, kind in table.items(): print(f"{name:{max(map(len, table))}}  {kind}")
+
+def _features_of_network(args, own: dict):
+    from ncib.encoders import encode_images
+    from ncib.runs import Run
+    if "strict" in own: own = own | {"strict": own["strict"] == "yes"}
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"ncib features: {message}", file=sys.stderr)
         made = encode_images(args.model, args.data, args.out, device=args.device, feature_dtype=args.feature_dtype,
-                             progress=not args.quiet,
-                             **own | ({"strict": own["strict"] == "yes"} if "strict" in own else {}))
+                             progress=not args.quiet, **own)
     for run in [made] if isinstance(made, Run) else made.values(): print(f"{run}, layer {run.config['layer']}")
 
-def _analyze(args):
-    arrays = [o for o in ("labels", "train_features", "train_labels", "epochs") if getattr(args, o)]
-    if args.features and args.run_a: args.parser.error("give two runs or --features, not both")
-    if arrays and not args.features: args.parser.error(f"--{arrays[0].replace('_', '-')} goes with --features")
-    for path in () if args.features else (args.run_a, args.run_b):
-        read_config(path)   # a wrong folder shows before torch is loaded
-    from ncib.arrays import read_runs
-    from ncib.report import write_report
-    from ncib.timeline import analyze
-    runs = (read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs) if args.features
-            else (args.run_a, args.run_b))
-    if args.out:
-        # an unwritable place shows before the work, not after
-        Path(args.out).mkdir(parents=True, exist_ok=True)
-    timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula,
-                       device=args.device, progress=not args.quiet)
-    if args.out: timeline.save(args.out)
-    _print_timeline(timeline)
-    written = [Path(args.out)/name for name in ("timeline.csv", "summary.json")] if args.out else []
-    if args.report: written.append(write_report(timeline, Path(args.out or "")/"report.html"))
-    if written: print(f"\nwritten: {', '.join(map(str, written))}")
-
-def _report(args):
-    # a wrong folder shows before torch is loaded
-    read_analysis(args.analysis)
-    from ncib.report import write_report
-    from ncib.timeline import Timeline
-    out = Path(args.out or args.analysis)
-    print(f"written: {write_report(Timeline.load(args.analysis), out if out.suffix == '.html' else out/'report.html')}")
-
-def _demo(args):
-    timeline = demo(args.out, _config(args, seed=0), tuple(args.seeds), progress=not args.quiet)
-    _print_timeline(timeline)
-    print(f"\nopen {Path(args.out)/'report.html'} in a browser; the table is in timeline.csv, the numbers in "
-          f"summary.json")
-
-def _grid(vary):
-    "What `--vary` names, its values read as the option's type."
-    kinds, grid = {f.name: kind for f, kind in _options()}, {}
-    for option, *texts in vary:
-        name = option.replace("-", "_")
-        if name in grid or not texts: raise InputError(f"--vary {option} must come once, with at least one value")
-        kind = kinds.get(name, str)                                              # sweep itself refuses an unknown name
-        try: grid[name] = [{"true": True, "false": False}[t.lower()] if kind is bool else kind(t) for t in texts]
-        except (ValueError, KeyError):
-            raise InputError(f"--vary {option}: values must be {'true or false' if kind is bool else kind.__name__}, "
-                             f"got {' '.join(texts)}") from None
-    return grid
-
-def _sweep(args):
-    config, grid = _config(args, seed=0), _grid(args.vary)
-    import pandas as pd
-    from ncib.sweep import summarise, sweep
-    options = {k: v for k in ("num_cpus", "num_gpus") if (v := getattr(args, k)) is not None}
-    table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options,
-                  progress=not args.quiet)
-    shown = summarise(table)
-    shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch",
-                                       "twin_transition_count", "nc1_last", "ib_gap_last"))]
-    with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", None):
-        print(shown.drop(columns="condition").to_string(index=False, float_format="{:.4g}".format))
-    print(f"\n{len(table)} pairs, written: {Path(args.out)/'sweep.csv'}")
-
-def _encoders(paths, names):
-    if names is None: return paths
-    if len(names) != len(paths) or len(set(names)) < len(names):
-        raise InputError(f"--names must be {len(paths)} different names, one per encoder, got {' '.join(names)}")
-    return dict(zip(names, paths))
-
-def _labels(file):
-    import numpy as np
-    if file is None: return None
-    try: return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
-        raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
-
-def _compare(args):
-    from ncib.compare import compare
-    epoch = int(args.epoch) if args.epoch.isdecimal() else args.epoch
-    found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch,
-                    args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
-    import pandas as pd
-    with pd.option_context("display.width", 220, "display.max_columns", 20):
-        print(found.short_table().to_string(index=False), "(in brackets: labels alone)", "", *found.sentences(),
-              sep="\n")
-    print(f"\nwritten: {', '.join(str(Path(args.out)/f) for f in ('comparison.csv', 'encoders.csv', 'comparison.json', 'report.html'))}")
-
-def _lab(args):
-    notebooks = (Path(args.notebooks) if args.notebooks
-                 else next((p for p in (Path("nbs"), Path(__file__).resolve().parents[1]/"nbs")
-                            if (p/"tutorials").is_dir()), None))
-    if notebooks is None or not notebooks.is_dir():
-        raise InputError(f"no notebooks {'in ' + str(args.notebooks) if args.notebooks else 'here'}: run ncib lab in a "
-                         f"clone of the repository, or name their folder with --notebooks")
-    start = next((p for p in ("explore/checkpoints.ipynb", "tutorials/first_run.ipynb") if (notebooks/p).is_file()), "")
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(notebooks.resolve().parent),
-               "--LabApp.default_url", f"/lab/tree/{notebooks.name}/{start}", *args.jupyter]
-    os.execv(sys.executable, command)
-
-# %% ../nbs/api/59_cli.ipynb #37450160
-def _doctor(args):
-    from ncib.doctor import doctor
-    lines, faults = doctor()
-    print(*lines, sep="\n")
-    if faults: raise InputError(f"missing, too old or broken: pip install {' '.join(repr(f) for f in faults)}")
-    print("\nAll that ncib asks for is there.")
-
-def _check_out(out: "str|Path"):
-    "One rule for every `--out`: a folder, there or yet to be made where one may write."
-    out = Path(out)
-    if out.exists() and not out.is_dir(): raise InputError(f"{out} exists and is not a directory")
-    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not there.is_dir(): raise InputError(f"cannot write to {out}: {there} is not a directory")
-    if not os.access(there, os.W_OK): raise InputError(f"cannot write to {out}: no permission to write in {there}")
-
-def _interrupted(args)->str:
-    "After Ctrl-C: what is kept, and how to go on."
-    kept, out = getattr(args, "kept", None), getattr(args, "out", None)
-    if kept is None: return "interrupted"
-    return "interrupted: " + (kept.format(**vars(args)) if out is None
-                              or Path(out).exists() else "nothing was written yet; give the same command again")
-
-# %% ../nbs/api/59_cli.ipynb #7fc3c5b0
-class _Instead(argparse.Action):
-    "An option that may be repeated, and without which others are required."
-    def __init__(self, *args, instead_of=(), **kwargs):
-        super().__init__(*args, **kwargs)
-        self.instead_of = instead_of
-    def __call__(self, parser, args, values, option=None):
-        for other in self.instead_of: other.required = False
-        setattr(args, self.dest, (getattr(args, self.dest) or []) + [values])
-
-_pools = ("mean", "first", "channels-last", "flatten") # of `encoders.pools`
-# of `similarity.measures`
-_measures = ("significant", "separation", "shortfall", "held_out_cca", "cka", "procrustes", "rsa")
-
-def parser()->argparse.ArgumentParser:
-    "The command line's parser."
-    main = _Parser(prog="ncib",
-                   description="Neural collapse in supervised contrastive learning, seen through the information "
-                               "bottleneck.", epilog=textwrap.dedent("""\
-        the whole story in two minutes:
-          ncib demo
-
-        step by step:
-          ncib train --seed 0 --out runs/a
-          ncib train --seed 1 --out runs/b
-          ncib analyze runs/a runs/b --out analysis/ab
-          ncib report analysis/ab
-
-        What a command reads stands behind its name; what it writes goes into the folder --out, which is made if need be.
-        ncib COMMAND --help shows the options of a command and an example."""))
-    main.add_argument("--version", action="version", version=f"ncib {__version__}")
-    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    def command(name, run, help, example="", kept=None):
-        """`example`: a line, or several; `kept`: what there is after Ctrl-C, and how to go on, with {out} for the
-        folder."""
-        p = commands.add_parser(name, help=help, epilog=example and "example:\n" + textwrap.indent(example, "  "))
-        p.description = textwrap.fill(help[0].upper() + help[1:] + ".", p.width)
-        p.set_defaults(run=run, parser=p, kept=kept)
-        return p
-    quiet = lambda p: p.add_argument("--quiet", action="store_true", help="show no progress")
-
-    p = command("train", _train, "train one encoder into a run directory; the same command again resumes",
-                "ncib train --data digits --seed 0 --epochs 60 --out runs/a",
-                "{out} keeps what was saved; the same command goes on from its last saved epoch")
-    p.add_argument("--out", required=True, metavar="DIR", help="run directory"); _add_config(p); quiet(p)
-
-    p = command("features", _features,
-                "send images through every kept checkpoint of a run, or through any network; writes a run directory "
-                "that ncib analyze takes",
-                "ncib features runs/a --data cifar10.npz --out runs/a-on-cifar10\nncib features --model "
-                "torchvision:resnet18 --data FOLDER --out runs/resnet18",
-                "{out} keeps what is finished; the same command does the rest")
+# %% ../nbs/api/59_cli.ipynb #22846d30
+def _source_options(p: _Parser):
     p.add_argument("run_", metavar="RUN", nargs="?", help="a run that ncib trained, all checkpoints of which are used")
     p.add_argument("--run", dest="run_option", help=argparse.SUPPRESS)
     p.add_argument("--model", metavar="NAME",
@@ -346,6 +185,9 @@ def parser()->argparse.ArgumentParser:
                    + "; with --model, the images of a folder may have several sizes, and val may stand for test")
     p.add_argument("--out", metavar="DIR",
                    help="run directory for the features; with several layers, folder of run directories")
+
+# %% ../nbs/api/59_cli.ipynb #ea387ae3
+def _layer_options(p: _Parser):
     p.add_argument("--layer", "--layers", nargs="+", dest="layers", metavar="NAME",
                    help="penultimate, output, the name of any module, or 'input of NAME'; list prints them, with "
                         "shapes if --data is given (default: penultimate for torchvision, timm, hf and any network "
@@ -365,6 +207,14 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--strict", choices=("yes", "no"),
                    help="with no, weights that are missing, unexpected or of another shape are left out, and named "
                         "(default: yes)")
+
+# %% ../nbs/api/59_cli.ipynb #f6382a38
+_pools = ("mean", "first", "channels-last", "flatten") # of `encoders.pools`
+
+def _images_at_a_time(text)->"int|str":
+    return text if text == "auto" else int(text)
+
+def _encoding_options(p: _Parser):
     p.add_argument("--preprocess", metavar="HOW",
                    help="model (the model's own), none (scaled to [0, 1]), imagenet, imagenet:SIZE, or module:function "
                         "from a PIL image to a tensor (default: model)")
@@ -374,6 +224,10 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--batch-size", type=_images_at_a_time, metavar="N",
                    help="images at a time, or auto (default: auto)")
     p.add_argument("--seed", type=int, metavar="N", help="seed of random initialisation (default: 0)")
+
+# %% ../nbs/api/59_cli.ipynb #a7715a03
+def _features_options(p: _Parser):
+    _source_options(p); _layer_options(p); _encoding_options(p)
     p.add_argument("--backbone", metavar="NAME",
                    help="with a run that was trained with module:function: the same again")
     _add_options(p, [o for o in _options() if o[0].name in TrainConfig().reading()])
@@ -381,14 +235,66 @@ def parser()->argparse.ArgumentParser:
                    help="device to compute on: auto, cpu, cuda or cuda:N (default: %(default)s)")
     p.add_argument("--feature-dtype", choices=("float32", "float16"), default="float32",
                    help="number type in which features are stored (default: %(default)s)")
-    quiet(p)
-    p.usage = ("ncib features RUN --data DATA --out DIR [options]\n       ncib features --model NAME --data DATA --out "
-               "DIR [options]")
+    _add_quiet(p)
 
-    p = command("analyze", _analyze,
-                "analyse a pair of runs, or of arrays, checkpoint by checkpoint; writes timeline.csv and summary.json",
-                "ncib analyze runs/a runs/b --out analysis/ab\nncib analyze --features a.npy b.npy --labels labels.npy "
-                "--report", "no result was written, what was read is as it was; the same command begins again")
+_features_command = _Command(
+    "features", "send images through every kept checkpoint of a run, or through any network; writes a run directory "
+                "that ncib analyze takes", _features, _features_options,
+    "ncib features runs/a --data cifar10.npz --out runs/a-on-cifar10\n"
+    "ncib features --model torchvision:resnet18 --data FOLDER --out runs/resnet18",
+    "{out} keeps what is finished; the same command does the rest",
+    "ncib features RUN --data DATA --out DIR [options]\n"
+    "       ncib features --model NAME --data DATA --out DIR [options]")
+
+# %% ../nbs/api/59_cli.ipynb #9a4746f6
+def _print_table(table, width: int = 200, **how):
+    import pandas as pd
+    with pd.option_context("display.width", width, "display.max_columns", 20, "display.max_rows", None):
+        print(table.to_string(index=False, **how))
+
+def _print_timeline(timeline):
+    for layer in timeline.layers:
+        print(f"{layer}:")
+        _print_table(timeline.of(layer).short_table(), float_format="{:.3g}".format)
+        print()
+    print(*timeline.verdict(), sep="\n")
+
+def _pair(args): # two runs, or what `read_runs` gives
+    arrays = [o for o in ("labels", "train_features", "train_labels", "epochs") if getattr(args, o)]
+    if args.features and args.run_a: args.parser.error("give two runs or --features, not both")
+    if arrays and not args.features: args.parser.error(f"{_flag(arrays[0])} goes with --features")
+    if args.features:
+        from ncib.arrays import read_runs
+        return read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs)
+    for path in (args.run_a, args.run_b): read_config(path)
+    return args.run_a, args.run_b
+
+# %% ../nbs/api/59_cli.ipynb #3ce1da9b
+def _analyze(args):
+    runs = _pair(args)
+    from ncib.timeline import analyze
+    if args.out: Path(args.out).mkdir(parents=True, exist_ok=True)
+    timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula,
+                       device=args.device, progress=not args.quiet)
+    if args.out: timeline.save(args.out)
+    _print_timeline(timeline)
+    written = [Path(args.out)/name for name in ("timeline.csv", "summary.json")] if args.out else []
+    if args.report:
+        from ncib.report import write_report
+        written.append(write_report(timeline, Path(args.out or "")/"report.html"))
+    if written: print(f"\nwritten: {', '.join(map(str, written))}")
+
+# %% ../nbs/api/59_cli.ipynb #e72b6581
+class _Instead(argparse.Action):
+    "An option that may be repeated, and without which others are required."
+    def __init__(self, *args, instead_of: Iterable[argparse.Action] = (), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.instead_of = instead_of
+    def __call__(self, parser, args, values, option=None):
+        for other in self.instead_of: other.required = False
+        setattr(args, self.dest, (getattr(args, self.dest) or []) + [values])
+
+def _pair_options(p: _Parser):
     needed = [p.add_argument("run_a", metavar="RUN_A", help="a run directory"),
               p.add_argument("run_b", metavar="RUN_B", help="its twin: same images, another seed"),
               p.add_argument("--out", required=True, metavar="DIR",
@@ -396,9 +302,13 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--features", nargs=2, action=_Instead, instead_of=needed, metavar=("A", "B"),
                    help="instead of runs: files with (n, d) features of two encoders, the same images in the same "
                         "order; .npy, or .npz, .safetensors, .pt with one array for each layer; "
-                   "again for every further checkpoint")
+                        "again for every further checkpoint")
     p.add_argument("--labels", metavar="FILE",
                    help="labels of those images, (n,) integers (default: the array called labels in the feature files)")
+
+# %% ../nbs/api/59_cli.ipynb #b671733c
+def _analyze_options(p: _Parser):
+    _pair_options(p)
     p.add_argument("--train-features", nargs=2, action="append", metavar=("A", "B"),
                    help="features of the training images, in the same form (default: only the given features are "
                         "known)")
@@ -408,30 +318,106 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--report", action="store_true", help="write report.html too, there or here")
     p.add_argument("--layer", metavar="NAME",
                    help="layer whose features are analysed (default: backbone; of arrays all layers)")
-    p.usage = ("ncib analyze RUN_A RUN_B --out DIR [options]\n       ncib analyze --features A B --labels FILE [--out "
-               "DIR] [options]")
-    p.add_argument("--copula", action="store_true",
-                   help="take normal scores of every feature first: the meta-Gaussian bottleneck")
-    p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)"); quiet(p)
+    _add_copula(p)
+    p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)")
+    _add_quiet(p)
 
-    p = command("report", _report, "write report.html from the results of ncib analyze", "ncib report analysis/ab",
-                "no page was written, the analysis is as it was; the same command begins again")
+_analyze_command = _Command(
+    "analyze", "analyse a pair of runs, or of arrays, checkpoint by checkpoint; writes timeline.csv and summary.json",
+    _analyze, _analyze_options,
+    "ncib analyze runs/a runs/b --out analysis/ab\n"
+    "ncib analyze --features a.npy b.npy --labels labels.npy --report",
+    "no result was written, what was read is as it was; the same command begins again",
+    "ncib analyze RUN_A RUN_B --out DIR [options]\n"
+    "       ncib analyze --features A B --labels FILE [--out DIR] [options]")
+
+# %% ../nbs/api/59_cli.ipynb #957baac6
+def _report(args):
+    read_analysis(args.analysis)
+    from ncib.report import write_report
+    from ncib.timeline import Timeline
+    out = Path(args.out or args.analysis)
+    print(f"written: {write_report(Timeline.load(args.analysis), out if out.suffix == '.html' else out/'report.html')}")
+
+def _report_options(p: _Parser):
     p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote")
     p.add_argument("--out", metavar="DIR",
                    help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
 
-    p = command("demo", _demo, "train two encoders, analyse the pair, write the report: the whole story on the digits",
-                "ncib demo --out runs/demo", "{out} keeps what was saved; the same command goes on from there")
+_report_command = _Command(
+    "report", "write report.html from the results of ncib analyze", _report, _report_options,
+    "ncib report analysis/ab",
+    "no page was written, the analysis is as it was; the same command begins again")
+
+# %% ../nbs/api/59_cli.ipynb #b41228cb
+def demo(out: "str|Path" = "runs/demo", # folder for both runs, the analysis and the report
+         config: TrainConfig = recipe("demo"), # its seed is replaced
+         seeds: tuple[int, int] = (0, 1), # of the two encoders
+         progress: bool = True, # show progress bars
+         )->object: # the `Timeline` of the pair
+    """Trains two encoders, analyses the pair, and writes timeline.csv, summary.json and report.html into `out`. What is
+    already done is not done again."""
+    if seeds[0] == seeds[1]:
+        raise InputError(f"seeds must differ: a pair needs two independently trained encoders, got {seeds[0]} twice")
+    import torch
+    from ncib.report import write_report
+    from ncib.timeline import analyze
+    from ncib.train import train
+    out, threads = Path(out), torch.get_num_threads()
+    if config.data == "digits": torch.set_num_threads(1)
+    try:
+        a, b = (train(dataclasses.replace(config, seed=s), out/f"encoder-{s}", progress=progress) for s in seeds)
+        timeline = analyze(a, b, progress=progress, out=out)
+    finally: torch.set_num_threads(threads)
+    write_report(timeline, out/"report.html")
+    return timeline
+
+# %% ../nbs/api/59_cli.ipynb #a2ef0ac4
+def _demo(args):
+    _print_timeline(demo(args.out, _config(args, seed=0), tuple(args.seeds), progress=not args.quiet))
+    print(f"\nopen {Path(args.out)/'report.html'} in a browser; the table is in timeline.csv, the numbers in "
+          f"summary.json")
+
+def _demo_options(p: _Parser):
     p.add_argument("--out", default="runs/demo", metavar="DIR",
                    help="folder for both runs, the analysis and the report (default: %(default)s)")
     p.add_argument("--seeds", nargs=2, type=int, default=(0, 1), metavar="SEED",
                    help="seeds of the two encoders (default: 0 1)")
-    _add_config(p, leave_out=("seed",), recipe="demo"); quiet(p)
+    _add_config(p, leave_out=("seed",), recipe="demo"); _add_quiet(p)
 
-    p = command("sweep", _sweep,
-                "train and analyse several seeds under every combination of options; writes one table, sweep.csv",
-                "ncib sweep --vary temperature 0.1 0.5 --seeds 0 1 2 --epochs 30 --out runs/temperatures",
-                "{out} keeps every finished run and what was saved of the others; the same command goes on from there")
+_demo_command = _Command(
+    "demo", "train two encoders, analyse the pair, write the report: the whole story on the digits",
+    _demo, _demo_options, "ncib demo --out runs/demo",
+    "{out} keeps what was saved; the same command goes on from there")
+
+# %% ../nbs/api/59_cli.ipynb #2c6109ab
+def _grid(vary: list[list[str]])->dict[str, list]:
+    kinds, grid = {f.name: kind for f, kind in _options()}, dict[str, list]()
+    for option, *texts in vary:
+        name = option.replace("-", "_")
+        if name in grid or not texts: raise InputError(f"--vary {option} must come once, with at least one value")
+        kind = kinds.get(name, str)
+        try: grid[name] = [{"true": True, "false": False}[t.lower()] if kind is bool else kind(t) for t in texts]
+        except (ValueError, KeyError):
+            raise InputError(f"--vary {option}: values must be {'true or false' if kind is bool else kind.__name__}, "
+                             f"got {' '.join(texts)}") from None
+    return grid
+
+# %% ../nbs/api/59_cli.ipynb #51325f2c
+def _sweep(args):
+    config, grid = _config(args, seed=0), _grid(args.vary)
+    from ncib.sweep import summarise, sweep
+    options = {k: v for k in ("num_cpus", "num_gpus") if (v := getattr(args, k)) is not None}
+    table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options,
+                  progress=not args.quiet)
+    shown = summarise(table)
+    shown = shown[shown.quantity.isin(("final_test_accuracy", "plateau_epoch", "clear_transitions_epoch", "twin_count",
+                                       "nc1_last", "ib_gap_last"))]
+    _print_table(shown.drop(columns="condition"), float_format="{:.4g}".format)
+    print(f"\n{len(table)} pairs, written: {Path(args.out)/'sweep.csv'}")
+
+# %% ../nbs/api/59_cli.ipynb #d223e636
+def _sweep_options(p: _Parser):
     p.add_argument("--vary", nargs="+", action="append", default=[], metavar=("OPTION", "VALUE"),
                    help="an option of ncib train and the values to try; may be repeated, for every combination")
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED",
@@ -439,21 +425,49 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--out", required=True, metavar="DIR", help="folder for everything; the same command again goes on")
     p.add_argument("--layer", choices=("backbone", "head"), default="backbone",
                    help="layer whose features are analysed (default: %(default)s)")
-    p.add_argument("--copula", action="store_true",
-                   help="take normal scores of every feature first: the meta-Gaussian bottleneck")
-    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS",
-                   help="run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this "
-                        "machine")
+    _add_copula(p)
+    _add_ray(p, "run on a Ray cluster: the one at ADDRESS, else the one that Ray finds, else a new one on this machine")
     p.add_argument("--num-cpus", type=float, metavar="N",
                    help="CPU cores of a task on Ray (default: 1, or a GPU's share)")
     p.add_argument("--num-gpus", type=float, metavar="N",
                    help="GPUs of a task on Ray (default: 1 where there are GPUs)")
-    _add_config(p, leave_out=("seed",)); quiet(p)
+    _add_config(p, leave_out=("seed",)); _add_quiet(p)
 
-    p = command("compare", _compare,
-                "compare many encoders on the same images, every pair in every layer, beside what labels alone give",
-                "ncib compare runs/a runs/b runs/c --out comparison",
-                "{out} keeps the pairs that were measured; the same command does the rest")
+_sweep_command = _Command(
+    "sweep", "train and analyse several seeds under every combination of options; writes one table, sweep.csv",
+    _sweep, _sweep_options,
+    "ncib sweep --vary temperature 0.1 0.5 --seeds 0 1 2 --epochs 30 --out runs/temperatures",
+    "{out} keeps every finished run and what was saved of the others; the same command goes on from there")
+
+# %% ../nbs/api/59_cli.ipynb #9bd3b8d3
+def _encoders(paths: list[str], names: "list[str]|None"):
+    if names is None: return paths
+    if len(names) != len(paths) or len(set(names)) < len(names):
+        raise InputError(f"--names must be {len(paths)} different names, one per encoder, got {' '.join(names)}")
+    return dict(zip(names, paths))
+
+def _labels(file: "str|None"):
+    import numpy as np
+    if file is None: return None
+    try: return np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as e:
+        raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
+
+def _compare(args):
+    from ncib.compare import compare
+    epoch = int(args.epoch) if args.epoch.isdecimal() else args.epoch
+    found = compare(_encoders(args.encoders, args.names), _labels(args.labels), args.layers, args.part, epoch,
+                    args.measures, args.groups, args.across, args.out, args.workers, args.ray, progress=not args.quiet)
+    _print_table(found.short_table(), width=220)
+    print("(in brackets: labels alone)", "", *found.sentences(), sep="\n")
+    files = [str(Path(args.out)/f) for f in ("comparison.csv", "encoders.csv", "comparison.json", "report.html")]
+    print(f"\nwritten: {', '.join(files)}")
+
+# %% ../nbs/api/59_cli.ipynb #7c068251
+# of `similarity.measures`
+_measures = ("significant", "separation", "shortfall", "held_out_cca", "cka", "procrustes", "rsa")
+
+def _encoder_options(p: _Parser):
     p.add_argument("encoders", nargs="+", metavar="ENCODER",
                    help="a run directory, a .safetensors file of features that a run has written, or a .npy file of "
                         "features")
@@ -467,6 +481,10 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--part", choices=("test", "train"), default="test",
                    help="which images of runs (default: %(default)s)")
     p.add_argument("--epoch", default="last", help="which checkpoint of runs: a number or last (default: %(default)s)")
+
+# %% ../nbs/api/59_cli.ipynb #d36fce31
+def _compare_options(p: _Parser):
+    _encoder_options(p)
     p.add_argument("--measures", nargs="+", choices=_measures, metavar="MEASURE",
                    help=f"some of {', '.join(_measures)} (default: all)")
     p.add_argument("--groups", type=int, default=0, metavar="N",
@@ -475,30 +493,98 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--workers", type=int, metavar="N",
                    help="processes of one thread each (default: as many as cores if there is much to do, else this "
                         "one)")
-    p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS",
-                   help="run on a Ray cluster, as for ncib sweep")
-    quiet(p)
+    _add_ray(p, "run on a Ray cluster, as for ncib sweep"); _add_quiet(p)
 
-    p = command("lab", _lab, "open JupyterLab on the notebooks; any further option goes to JupyterLab",
-                "ncib lab --port=9000 --no-browser")
+_compare_command = _Command(
+    "compare", "compare many encoders on the same images, every pair in every layer, beside what labels alone give",
+    _compare, _compare_options, "ncib compare runs/a runs/b runs/c --out comparison",
+    "{out} keeps the pairs that were measured; the same command does the rest")
+
+# %% ../nbs/api/59_cli.ipynb #57b0e3a5
+def _notebooks(folder: "str|None")->Path:
+    here = (Path("nbs"), Path(__file__).resolve().parents[1]/"nbs")
+    found = Path(folder) if folder else next((p for p in here if (p/"tutorials").is_dir()), None)
+    if found is None or not found.is_dir():
+        raise InputError(f"no notebooks {f'in {folder}' if folder else 'here'}: run ncib lab in a clone of the "
+                         f"repository, or name their folder with --notebooks")
+    return found
+
+def _lab(args):
+    folder = _notebooks(args.notebooks)
+    start = next((p for p in ("explore/checkpoints.ipynb", "tutorials/first_run.ipynb") if (folder/p).is_file()), "")
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir", str(folder.resolve().parent),
+               "--LabApp.default_url", f"/lab/tree/{folder.name}/{start}", *args.jupyter]
+    os.execv(sys.executable, command)
+
+def _lab_options(p: _Parser):
     p.add_argument("--notebooks", metavar="DIR",
                    help="folder of the notebooks (default: nbs in this folder, or beside the package)")
 
-    command("doctor", _doctor,
-            "print versions, devices, threads and where data lie; exit 1 if something that ncib asks for is missing",
-            "ncib doctor")
-    for p in commands.choices.values(): p.shorten_usage()
+_lab_command = _Command("lab", "open JupyterLab on the notebooks; any further option goes to JupyterLab", _lab,
+                        _lab_options, "ncib lab --port=9000 --no-browser")
+
+# %% ../nbs/api/59_cli.ipynb #37450160
+def _doctor(args):
+    from ncib.doctor import doctor
+    lines, faults = doctor()
+    print(*lines, sep="\n")
+    if faults: raise InputError(f"missing, too old or broken: pip install {' '.join(repr(f) for f in faults)}")
+    print("\nAll that ncib asks for is there.")
+
+_doctor_command = _Command(
+    "doctor", "print versions, devices, threads and where data lie; exit 1 if something that ncib asks for is missing",
+    _doctor, lambda p: None, "ncib doctor")
+
+# %% ../nbs/api/59_cli.ipynb #7fc3c5b0
+_commands = (_train_command, _features_command, _analyze_command, _report_command, _demo_command, _sweep_command,
+             _compare_command, _lab_command, _doctor_command)
+
+_steps = """\
+the whole story in two minutes:
+  ncib demo
+
+step by step:
+  ncib train --seed 0 --out runs/a
+  ncib train --seed 1 --out runs/b
+  ncib analyze runs/a runs/b --out analysis/ab
+  ncib report analysis/ab
+
+What a command reads stands behind its name; what it writes goes into the folder --out, which is made if need be.
+ncib COMMAND --help shows the options of a command and an example."""
+
+def parser()->argparse.ArgumentParser:
+    "The command line's parser."
+    main = _Parser(prog="ncib", epilog=_steps, description="Neural collapse in supervised contrastive learning, seen "
+                                                           "through the information bottleneck.")
+    main.add_argument("--version", action="version", version=f"ncib {__version__}")
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _commands: command.add_to(commands)
     return main
 
+# %% ../nbs/api/59_cli.ipynb #a8c8c945
+def _check_out(out: "str|Path"):
+    out = Path(out)
+    if out.exists() and not out.is_dir(): raise InputError(f"{out} exists and is not a directory")
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not there.is_dir(): raise InputError(f"cannot write to {out}: {there} is not a directory")
+    if not os.access(there, os.W_OK): raise InputError(f"cannot write to {out}: no permission to write in {there}")
+
+def _interrupted(args)->str:
+    kept, out = getattr(args, "kept", None), getattr(args, "out", None)
+    if kept is None: return "interrupted"
+    if out is not None and not Path(out).exists():
+        return "interrupted: nothing was written yet; give the same command again"
+    return "interrupted: " + kept.format(**vars(args))
+
+# %% ../nbs/api/59_cli.ipynb #b7eebbf8
 def main(argv: "list[str]|None" = None, # arguments; `None`: those of the process
          )->int: # exit status: 0, 1 for input that cannot be used, 130 when interrupted
     "Runs one command."
     p, argv = parser(), sys.argv[1:] if argv is None else argv
-    if argv and argv[0].startswith("-") and argv[0] not in p._option_string_actions:
-        p.unknown(argv[0])     # before the parser misses a command
+    if argv and argv[0].startswith("-") and argv[0] not in p._option_string_actions: _unknown(p, argv[0])
     args, more = p.parse_known_args(argv)
     if args.command == "lab": args.jupyter = more
-    elif more: args.parser.unknown(more[0])
+    elif more: _unknown(args.parser, more[0])
     try:
         if getattr(args, "out", None) and not (args.command == "report" and args.out.endswith(".html")):
             _check_out(args.out)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_tensor', 'same_kind', 'check_features', 'as_labels', 'check_labels', 'count_classes', 'named_classes', 'warn_once',
            'resolve_device', 'generator', 'fixed_seed', 'rank_and_size', 'process_device', 'on_first_rank', 'to_bits',
-           'atomic_write', 'write_text', 'write_json']
+           'percent', 'atomic_write', 'write_text', 'write_json']
 
 # %% ../nbs/api/01_core.ipynb #090ee6c6
 import contextlib, itertools, json, math, os, tempfile, warnings
@@ -254,6 +254,13 @@ def to_bits(nats, # number or array, in nats
             )->"float|Tensor|np.ndarray": # the same kind, in bits
     "Nats to bits: divide by ln 2."
     return nats/math.log(2)
+
+# %% ../nbs/api/01_core.ipynb #76653fb3
+def percent(share: float, # in [0, 1]
+            digits: int = 1, # behind the point
+            )->str: # e.g. "99.6 %"
+    "A share as it is written in every sentence and on every page."
+    return f"{100*share:.{digits}f} %"
 
 # %% ../nbs/api/01_core.ipynb #1e8ef776
 def _flush_folder(folder: Path): # so that the new name, too, survives a power cut

@@ -7,7 +7,7 @@ __all__ = ['mode_means', 'simplex_frames', 'modes_shown', 'mode_frames', 'closes
            'timeline_runs', 'recorded_layers', 'checkpoint_frames', 'plot_frame']
 
 # %% ../nbs/api/52_frames.ipynb #659cf6fb
-import hashlib, json
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from . import __version__
 from .arrays import ArrayRun
 from .copula import normal_scores
 from .core import InputError, check_features, check_labels, resolve_device, same_kind, tqdm
@@ -28,7 +27,7 @@ from .plots import colours, dense, place_labels, separation_series, _cosine_dens
 from .runs import Run, load_tensors, save_tensors
 from .simplex import simplex_vertices, simplex_view, stratified_rows
 from .stats import class_means
-from .timeline import Timeline, analyze
+from .timeline import Timeline, analysis_key, analyze
 
 # %% ../nbs/api/52_frames.ipynb #aac1d136
 def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of (anything, Y)
@@ -235,8 +234,7 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
     given = any(isinstance(r, ArrayRun) for r in (a, b))
     files = ([] if given else [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs
                                for p in [r.file("features", e)]])
-    stamp = hashlib.sha256(json.dumps([__version__, str(b.path.resolve()), a.info, b.info, files, limit],
-                                      sort_keys=True).encode()).hexdigest()
+    stamp = analysis_key(a, b, str(b.path.resolve()), files, limit)
     file = (a.path/"cache"
             /f"{layer}{'-copula'*copula}-{hashlib.sha256(str(b.path.resolve()).encode()).hexdigest()[:8]}.safetensors")
     try: arrays, kept = ({}, {}) if given else load_tensors(file)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from .core import InputError
+from .core import InputError, percent
 
 # %% ../nbs/api/23_transitions.ipynb #089ae680
 def mode_level(excess, # (m,) β_c − 1, smallest first
@@ -161,9 +161,9 @@ def _count_sentence(t: Transitions)->str:
     likely = t.likely_counts()
     if not t.counts: return f"The largest gap lies behind mode {t.count}, a factor of {t.gap_ratio:.3g} in β_c − 1."
     if len(likely) == 1:
-        return f"The largest gap lies behind mode {likely[0]}, in {t.counts[likely[0]]:.0%} of the resamples."
+        return f"The largest gap lies behind mode {likely[0]}, in {percent(t.counts[likely[0]], 0)} of the resamples."
     named = likely if len(likely) <= 4 else [min(likely), max(likely)]
-    shares = ", ".join(f"{c} in {t.counts[c]:.0%}" for c in likely[:4])
+    shares = ", ".join(f"{c} in {percent(t.counts[c], 0)}" for c in likely[:4])
     return (f"This sample cannot tell {_alternatives(named)} transitions: of the resamples, the largest gap lies "
             f"behind mode {shares}.")
 

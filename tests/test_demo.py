@@ -30,7 +30,7 @@ def test_training_features_collapse(story): assert story[1]["nc1_last"] <= story
 
 def test_class_modes_are_the_transitions(story):
     s = story[1]
-    assert s["twin_transition_count"] == s["num_classes"] - 1 == 9 and s["twin_gap_ratio"] >= 3
+    assert s["twin_count"] == s["num_classes"] - 1 == 9 and s["twin_gap_ratio"] >= 3
     assert (s["all_transitions_epoch"] is not None and s["plateau_epoch"] is not None
             and s["clear_transitions_epoch"] is not None)
     assert s["twin_class_alignment_last"] > .9 > s["twin_class_alignment_first"]

@@ -1,19 +1,25 @@
 "The analysis of a pair: definitions, round trip, refusals."
 import dataclasses
+import inspect
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from ncib.collapse import collapse_metrics
+from ncib.collapse import CollapseMetrics, collapse_metrics
 from ncib.core import InputError
 from ncib.gib import GaussianIB
-from ncib.plots import plot_gap, plot_transitions
+from ncib.plots import plot_accuracy, plot_collapse, plot_gap, plot_sensitivity, plot_shortfall, plot_transitions
 from ncib.report import report_html
 from ncib.runs import Run
-from ncib.timeline import Timeline, _verdict, analyze, first_lasting
+from ncib.sweep import quantities, quantities_of, summarise
+from ncib.timeline import Timeline, analyze, current_name, first_lasting, terms
+from ncib.transitions import Transitions
+from ncib.verdict import Findings, verdict
+from sync import ROOT
 
 # what a checkpoint need not have: too few modes to ask about, or an interval that needs more of them
 MAY_BE_UNTOLD = [f"{layer}{part}_{name}" for layer in ("", "head_") for part in ("train", "test") for name in
@@ -50,7 +56,7 @@ def test_round_trip(short_timeline, tmp_path):
     assert again.summary() == short_timeline.summary() and again.verdict() == short_timeline.verdict()
     assert report_html(again) == report_html(short_timeline)
     on_disk = json.loads((tmp_path/"summary.json").read_text())
-    wanted = {"num_classes", "final_test_accuracy", "plateau_epoch", "all_transitions_epoch", "twin_transition_count",
+    wanted = {"num_classes", "final_test_accuracy", "plateau_epoch", "all_transitions_epoch", "twin_count",
               "twin_gap_ratio", "nc1_first", "nc1_last", "ib_gap_first", "ib_gap_last"}
     assert wanted <= on_disk.keys() and len(on_disk["final_test_accuracy"]) == 2
     (tmp_path/"arrays.safetensors").write_bytes((tmp_path/"arrays.safetensors").read_bytes()[:99])
@@ -164,30 +170,28 @@ def test_plateau_and_transitions_epochs(short_timeline):
 
 def test_the_verdict_says_only_what_was_measured(short_timeline):
     summary = {k: v for k, v in short_timeline.summary().items() if k != "head"}
-    def verdict(**change):
-        return " ".join(_verdict(summary | dict(plateau_epoch=1, all_transitions_epoch=1, clear_transitions_epoch=1,
-                                                twin_significant=20,
-                                                    nc1_first=2., nc1_last=.05, twin_class_alignment_last=.97)
-                                 | change))
-    assert ("Training features collapse: NC1 2 before training, 0.05" in verdict()
-            and "The first 9 modes are the class directions" in verdict())
-    assert all(s[1:] in verdict() for s in short_timeline.transition_sentences())
-    assert "begins at the same checkpoint" in verdict() and "2 epochs after that" in verdict(plateau_epoch=3, epochs=4)
-    assert "no plateau to compare" in verdict(plateau_epoch=3, epochs=3)
-    assert ("do not collapse" in verdict(nc1_first=118., nc1_last=9.)
-            and "collapse in part" in verdict(nc1_first=2., nc1_last=.5))
-    assert ("class direction" not in verdict(twin_significant=8)
-            and "are not the class directions" in verdict(twin_class_alignment_last=.3))
-    assert "without K−1 modes that stand apart clearly" in verdict(clear_transitions_epoch=None)
-    assert "In the head the first 9 modes are the class directions" in verdict(
+    plain = dict(plateau_epoch=1, all_transitions_epoch=1, clear_transitions_epoch=1, twin_significant=20, nc1_first=2.,
+                 nc1_last=.05, twin_class_alignment_last=.97)
+    def said(**change): return " ".join(verdict(Findings.of(summary | plain | change)))
+    assert ("Training features collapse: NC1 2 before training, 0.05" in said()
+            and "The first 9 modes are the class directions" in said())
+    assert all(s[1:] in said() for s in short_timeline.transition_sentences())
+    assert "begins at the same checkpoint" in said() and "2 epochs after that" in said(plateau_epoch=3, epochs=4)
+    assert "no plateau to compare" in said(plateau_epoch=3, epochs=3)
+    assert ("do not collapse" in said(nc1_first=118., nc1_last=9.)
+            and "collapse in part" in said(nc1_first=2., nc1_last=.5))
+    assert ("class direction" not in said(twin_significant=8)
+            and "are not the class directions" in said(twin_class_alignment_last=.3))
+    assert "without K−1 modes that stand apart clearly" in said(clear_transitions_epoch=None)
+    assert "In the head the first 9 modes are the class directions" in said(
         head=short_timeline.of("head").summary() | {"twin_significant": 20, "twin_class_alignment_last": .97})
-    one = verdict(checkpoints=1, num_classes=2)
+    one = said(checkpoints=1, num_classes=2)
     assert "only one checkpoint" in one and "The first mode is the class direction (" in one and "plateau" not in one
-    assert ("has no place" in verdict(shortfall_last=float("nan"))
-            and "short of what any code can tell" in verdict(shortfall_last=.1))
-    assert "0.05 at the end" in verdict(first_epoch=10) and "NC1 2 at epoch 10" in verdict(first_epoch=10)
+    assert ("has no place" in said(shortfall_last=float("nan"))
+            and "short of what any code can tell" in said(shortfall_last=.1))
+    assert "0.05 at the end" in said(first_epoch=10) and "NC1 2 at epoch 10" in said(first_epoch=10)
     none = ["No mode that x and y share can be told from noise."]
-    assert "no mode that x and y share can be told from noise" in verdict(
+    assert "no mode that x and y share can be told from noise" in said(
         transition_sentences=none, twin_significant=0, all_transitions_epoch=None, clear_transitions_epoch=None)
 
 
@@ -218,3 +222,104 @@ def test_half_an_analysis_is_not_read(short_timeline, tmp_path, monkeypatch):
     monkeypatch.undo()
     short_timeline.save(tmp_path)
     assert Timeline.load(tmp_path).epochs.tolist() == short_timeline.epochs.tolist()
+
+
+# ---- names
+
+# what is in no dataclass of its own: made here from several, or a property
+MADE_HERE = {"accuracy", "ncc_accuracy", "information", "ib_gap", "shortfall", "shortfall_nats", "corner_rate", "cut",
+             "class_alignment", "gap_after_k1", "count_share", "spread"}
+
+
+def test_one_quantity_has_one_name(short_timeline):
+    "From the dataclass that holds it to timeline.csv, to summary.json and to sweep.csv."
+    fields = {f.name for of in (Transitions, CollapseMetrics) for f in dataclasses.fields(of)} | MADE_HERE
+    shape = re.compile(r"(?:head_)?(?:train|test)_(?:(?:twin|paired|labels)_)?(.+?)"
+                       r"(?:_ridge|_unshrunk|_held_out)?(?:_low|_high)?(?:_[ab])?")
+    columns = {c: shape.fullmatch(c)[1] for c in short_timeline.table if c != "epoch"}
+    assert not {c: q for c, q in columns.items() if q not in fields}
+    assert {"count", "gap_ratio", "significant", "separation", "level", "nc1", "etf_error"} <= set(columns.values())
+    summary = short_timeline.summary()
+    about = {"num_classes", "checkpoints", "label_noise", "layer", "copula", "runs", "head", "transition_sentences"}
+    for key in summary.keys() - about - {k for k in summary if "epoch" in k}:
+        name = re.sub(r"^(final_)?(train_|test_)?|_(first|last)$", "", key)
+        assert {f"test_{name}", f"test_{name}_a", f"test_twin_{name}"} & set(short_timeline.table), key
+    assert set(quantities_of(summary)) == set(quantities)
+
+
+def test_axes_call_a_quantity_by_its_name(short_timeline):
+    def written(figure):
+        legends = [t.get_text() for ax in figure.axes if ax.get_legend() for t in ax.get_legend().get_texts()]
+        return legends + [label for ax in figure.axes
+                          for label in (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), ax.get_title("left"))]
+    t = short_timeline.of("backbone")
+    for name, plot in (("accuracy", plot_accuracy), ("nc1", plot_collapse), ("count", plot_transitions),
+                       ("separation", plot_sensitivity), ("shortfall", plot_shortfall), ("ib_gap", plot_gap)):
+        assert any(terms[name] in label for label in written(plot(t))), name
+    assert f'"{terms["gap_after_k1"]}"' in inspect.getsource(plot_transitions)      # drawn only where there is a gap
+    assert {terms["count"], terms["separation"], terms["shortfall"]} <= set(t.short_table())
+
+
+def test_names_of_the_first_version(short_timeline, tmp_path):
+    "An analysis and a table of a sweep that version 0.1.0 wrote are read; its names give the numbers, with a warning."
+    for new, old in (("test_twin_gap_ratio", "test_twin_gap"), ("head_train_labels_gap_ratio", "head_train_labels_gap"),
+                     ("twin_count", "twin_transition_count"), ("head_twin_count", "head_twin_transition_count")):
+        assert current_name(old) == new == current_name(new)
+    assert [c for c in short_timeline.table if current_name(c) != c] == []
+    short_timeline.save(tmp_path)
+    csv = (tmp_path/"timeline.csv")
+    csv.write_text(csv.read_text().replace("_gap_ratio", "_gap"))
+    assert "test_twin_gap," in csv.read_text() and "gap_ratio" not in csv.read_text()
+    pd.testing.assert_frame_equal(Timeline.load(tmp_path).table, short_timeline.table)
+    with pytest.warns(DeprecationWarning, match="twin_transition_count is called twin_count now"):
+        assert short_timeline.summary()["twin_transition_count"] == short_timeline.summary()["twin_count"]
+    with pytest.raises(KeyError, match="twin_cuont"): short_timeline.summary()["twin_cuont"]
+    row = {"condition": "base", "seed_a": 0, "seed_b": 1, "twin_transition_count": 9, "twin_gap_ratio": 4.}
+    assert summarise(pd.DataFrame([row])).quantity.tolist() == ["twin_count", "twin_gap_ratio"]
+
+
+@pytest.mark.parametrize("experiment", ["digits", "cifar10-cpu"])
+def test_committed_tables_are_understood(experiment):
+    swept = pd.read_csv(ROOT/"results"/experiment/"sweep.csv")
+    numbers = {q for q in summarise(swept).quantity}
+    assert numbers - {"group"} <= set(quantities) and {"twin_count", "twin_gap_ratio"} <= numbers
+
+
+# ---- done once
+
+def test_what_is_done_in_a_folder_is_not_done_again(tmp_path, monkeypatch):
+    import ncib.timeline
+    pair, out = [write_run(tmp_path/name, random_features(seed=i)) for i, name in enumerate("ab")], tmp_path/"out"
+    first, saved = analyze(*pair, progress=False, out=out), Timeline.save
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    def counted(self, out): done.append(out); saved(self, out)
+    done = []
+    monkeypatch.setattr(Timeline, "save", counted)
+    again = analyze(*pair, progress=False, out=out)
+    assert not done and again.verdict() == first.verdict()
+    assert before == {p.name: p.read_bytes() for p in out.iterdir()}
+    for options in ({"copula": True}, {"layer": "backbone"}, {}):
+        assert analyze(*pair, progress=False, out=out, **options).info["copula"] == ("copula" in options)
+    assert len(done) == 3
+    monkeypatch.setattr(ncib.timeline, "__version__", "later")
+    analyze(*pair, progress=False, out=out)
+    assert len(done) == 4
+    for _ in range(2):                                                  # arrays leave no trace that could be compared
+        given = analyze(*(r.features(1).test for r in pair), pair[0].features(1).test_labels, progress=False, out=out)
+    assert len(done) == 6 and Timeline.load(out).verdict() == given.verdict()
+
+
+def test_a_part_is_not_the_whole(short_pair, short_timeline, tmp_path):
+    "The key of an analysis does not go on to one of its layers."
+    short_timeline.of("head").save(tmp_path)
+    assert "key" in short_timeline.info and "key" not in json.loads((tmp_path/"info.json").read_text())
+
+
+def test_the_key_of_the_first_version_counts(short_pair, short_timeline, tmp_path):
+    "A sweep of version 0.1.0 wrote it into summary.json: its analyses are not made again."
+    short_timeline.save(tmp_path)
+    info, summary = (json.loads((tmp_path/f"{name}.json").read_text()) for name in ("info", "summary"))
+    (tmp_path/"summary.json").write_text(json.dumps(summary | {"key": info.pop("key")}))
+    (tmp_path/"info.json").write_text(json.dumps(info))
+    analyze(*short_pair, progress=False, out=tmp_path)
+    assert json.loads((tmp_path/"info.json").read_text()) == info
