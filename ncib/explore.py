@@ -7,7 +7,10 @@ __all__ = ['CheckpointExplorer', 'compare', 'BetaSweep']
 
 # %% ../nbs/api/56_explore.ipynb #1e386263
 import contextlib, io, threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import pandas as pd
@@ -21,42 +24,47 @@ from .gib import GaussianIB
 from .ib import DiscreteIB
 from .pages import (checkpoint_payload, explorer_style, joined_modules, layer_data, page_document, page_fragment,
                         sweep_payload)
-from .plots import _small_png
+from .plots import _small_png as small_png
 from .runs import Run
 from .timeline import Timeline
 
+# %% ../nbs/api/56_explore.ipynb #786fda15
+def _told(e: Exception)->str: # one sentence for the reader
+    if isinstance(e, InputError): return f"{str(e)[:1].upper()}{str(e)[1:]}."
+    return f"This did not work: {type(e).__name__}: {e}"
+
 # %% ../nbs/api/56_explore.ipynb #244518ba
-class _Explorer(anywidget.AnyWidget):
-    """What explorers have in common: sentences instead of tracebacks, export of figures, and a copy for pages without a
-    kernel."""
+class _Widget(anywidget.AnyWidget):
+    "Script, style and what every explorer shares with the page; one callback at a time."
     _esm = joined_modules()
     _css = explorer_style()
     kind = tr.Unicode().tag(sync=True)
     error = tr.Unicode().tag(sync=True)                             # shown instead of the explorer
     status = tr.Unicode().tag(sync=True)                            # shown below it
-    layer = tr.Unicode().tag(sync=True)                             # one of `layers`
-    # of a pair of runs, those recorded, by any names; else none
-    layers = tr.List(tr.Unicode()).tag(sync=True)
-    _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
 
-    def __init__(self, build, page, page_layers, **state):
+    def __init__(self, build: Callable[[], None], **state):
         super().__init__(**state)
-        self._lock, self._page, self._page_layers = threading.RLock(), page, page_layers
+        self._lock = threading.RLock()
         with self._sentence("error"): build()
-        self.on_msg(self._receive)
 
     @contextlib.contextmanager
-    def _sentence(self, where="status", doing=""):
+    def _sentence(self, where: str = "status", doing: str = "")->Iterator[None]:
         "One callback at a time, without gradients; an error becomes a sentence in the trait `where`."
         with self._lock, torch.no_grad():
             try:
                 if doing: self.status = doing
                 yield
                 if doing: self.status = ""
-            except InputError as e: setattr(self, where, f"{str(e)[:1].upper()}{str(e)[1:]}.")
-            except Exception as e: setattr(self, where, f"This did not work: {type(e).__name__}: {e}")
+            except Exception as e: setattr(self, where, _told(e))
 
-    def _with_layers(self, names, layer)->str: # layer, the one to begin with
+# %% ../nbs/api/56_explore.ipynb #e0ebbb4e
+class _Layered(_Widget):
+    "An explorer of any number of layers, each made when it is asked for."
+    layer = tr.Unicode().tag(sync=True)                             # one of `layers`
+    layers = tr.List(tr.Unicode()).tag(sync=True)                   # of a pair of runs, those recorded; else none
+    _data: "tuple[str, ...]" = ()                                   # names of the traits that hold packed data
+
+    def _with_layers(self, names: "list[str]", layer: str)->str: # layer, the one to begin with
         "Takes over the layers that there are, with a trait for the packed data of each."
         self.layers = names
         held = [layer_data(i, copula) for i in range(len(names)) for copula in (False, True)]
@@ -64,51 +72,69 @@ class _Explorer(anywidget.AnyWidget):
         self.add_traits(**{key: tr.Bytes().tag(sync=True) for key in held})
         return self._there(layer)
 
-    def _there(self, layer)->str: # layer
-        if layer not in self.layers:
-            raise InputError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}, which was not recorded")
-        return layer
+    def _there(self, layer: str)->str: # layer
+        if layer in self.layers: return layer
+        raise InputError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}, which was not recorded")
 
-    def _switched(self, change, doing, make):
+    def _switched(self, change, doing: str, make: Callable[[], object])->None:
         "Makes what a control now asks for; where that fails the control goes back."
         with self._sentence(doing=doing):
             try: make()
             except Exception: self.set_trait(change["name"], change["old"]); raise
 
-    def _receive(self, _, message, buffers):
-        if message.get("type") != "figure": return
-        kind, answer = str(message.get("format")), {"type": "figure", "error": "The figure could not be drawn."}
-        try:
-            with self._lock:
-                out = io.BytesIO()
-                if kind not in ("png", "pdf"): raise InputError(f"a figure is exported as png or pdf, got {kind}")
-                self.figure().savefig(out, format=kind, dpi=300)
-            self.send({"type": "figure", "format": kind, "name": f"{self._name()}.{kind}"}, [out.getvalue()])
-        except Exception as e: self.send(answer | {"error": f"The figure could not be drawn: {e}"})
+# %% ../nbs/api/56_explore.ipynb #0562068e
+class _Exported(_Layered):
+    "Figures on request. A kind of explorer has `figure` and `_name`."
+    def __init__(self, build: Callable[[], None], **state):
+        super().__init__(build, **state)
+        self.on_msg(self._receive)
 
-    def _state(self)->dict:
-        return {k: v for k, v in self.get_state().items() if not k.startswith("_")
-                and k not in ("layout", "tabbable", "tooltip", "comm", *self._data)}
+    def figure(self)->Figure: raise NotImplementedError
+    def _name(self)->str: raise NotImplementedError
+
+    def _drawn(self, kind: str)->bytes:
+        if kind not in ("png", "pdf"): raise InputError(f"a figure is exported as png or pdf, got {kind}")
+        out = io.BytesIO()
+        with self._lock: self.figure().savefig(out, format=kind, dpi=300)
+        return out.getvalue()
+
+    def _receive(self, _, message: dict, buffers)->None:
+        if message.get("type") != "figure": return
+        kind = str(message.get("format"))
+        try: self.send({"type": "figure", "format": kind, "name": f"{self._name()}.{kind}"}, [self._drawn(kind)])
+        except Exception as e: self.send({"type": "figure", "error": f"The figure could not be drawn: {e}"})
+
+    def __repr__(self)->str: return f"{type(self).__name__}({self.error or self._name()})"
+
+# %% ../nbs/api/56_explore.ipynb #38625994
+class _Explorer(_Exported):
+    "A copy for pages without a kernel. A kind of explorer has `_packed`."
+    def __init__(self, build: Callable[[], None], page: int, page_layers: "list[str]|None", **state):
+        self._page, self._page_layers = page, page_layers
+        super().__init__(build, **state)
+
+    def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]: raise NotImplementedError
+
+    def _state(self)->dict: # of the controls
+        left_out = ("layout", "tabbable", "tooltip", "comm", *self._data)
+        return {k: v for k, v in self.get_state().items() if not k.startswith("_") and k not in left_out}
 
     def html(self, limit: int = 300, # most samples per part
              picture: bool = True, # with a still picture for places where scripts are not run
-             layers: "list[str]|None" = None, # which layers of a pair it holds beside the one that is shown; `None`: all that were recorded
+             layers: "list[str]|None" = None, # beside the layer shown; `None`: all that were recorded
              )->str:
         "This explorer, as it stands, as a fragment of HTML that steps without a kernel and fetches nothing."
         if self.error: raise InputError(self.error)
         wanted = [name for name in self.layers if layers is None or name in layers or name == self.layer]
-        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), _small_png(self.figure(), 60)
-                             if picture else None, f"Still picture of an interactive figure: {self._name()}")
+        still = small_png(self.figure(), 60) if picture else None
+        words = f"Still picture of an interactive figure: {self._name()}"
+        return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), still, words)
 
     def save_html(self, path: "str|Path", # file to write
-                  title: str = "Explorer", # of the page
-                  limit: int = 1000, # most samples per part
-                  )->Path: # the file
+                  title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
         "Writes the explorer as a page of its own: one file, to be opened in any browser."
         write_text(path, page_document(title, self.html(limit, picture=False)))
         return Path(path)
-
-    def __repr__(self): return f"{type(self).__name__}({self.error or self._name()})"
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -117,16 +143,56 @@ class _Explorer(anywidget.AnyWidget):
             data["text/html"] = self.html(self._page, layers=self._page_layers)
         return bundle
 
-# %% ../nbs/api/56_explore.ipynb #53e80ba5
-class CheckpointExplorer(_Explorer):
-    """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and
-    NC1. The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side
-    by side. Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside
-    the first run.
+# %% ../nbs/api/56_explore.ipynb #cb4b7170
+@dataclass(frozen=True)
+class _Pair:
+    "Two encoders: a timeline of them, or their runs."
+    timeline: "Timeline|None" = None
+    runs: "tuple|None" = None # opened or paths
 
-    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (any of `layers`, those recorded), `relevance`
-    (twin, paired or labels), `copula`, `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common),
-    `mode` (from 1)."""
+    def recorded(self)->list[str]: # layers
+        return recorded_layers(find_runs(self.runs) if self.timeline is None else timeline_runs(self.timeline))
+
+    def begin(self)->"tuple[list[str], bool]": # layers to begin with, those first; copula
+        t = self.timeline
+        return (t.layers, t.info["copula"]) if t is not None else ([], False)
+
+    def frames(self, layer: str, copula: bool, **options: Any)->CheckpointFrames:
+        "What is shown of a layer: from the timeline if it has that, else analysed and kept beside the first run."
+        t = self.timeline
+        if t is not None and layer in t.layers and t.info["copula"] == copula:
+            return checkpoint_frames(t, None, layer, copula, **options)
+        return checkpoint_frames(None, self.runs if t is None else timeline_runs(t), layer, copula, **options)
+
+# %% ../nbs/api/56_explore.ipynb #5031a674
+def _is_run(source)->bool: return isinstance(source, (Run, str, Path))
+
+def _is_pair(source)->bool: # of runs
+    return isinstance(source, (list, tuple)) and len(source) == 2 and all(map(_is_run, source))
+
+def _pairs(source, run_b=None)->list[_Pair]:
+    if run_b is not None: return [_Pair(runs=(source, run_b))]
+    if isinstance(source, Timeline): return [_Pair(source)]
+    if _is_pair(source): return [_Pair(runs=tuple(source))]
+    if isinstance(source, (list, tuple)) and source and not any(map(_is_run, source)):
+        return [pair for s in source for pair in _pairs(s)]
+    got = "one run" if _is_run(source) else type(source).__name__
+    raise InputError(f"an explorer needs a Timeline, two runs, or a list of timelines or pairs of runs, got {got}")
+
+# %% ../nbs/api/56_explore.ipynb #0aaf67b2
+def _common(found: "list[list[str]]")->list[str]: # layers that all pairs recorded, in the order of the first
+    common = [name for name in found[0] if all(name in others for others in found)]
+    if common: return common
+    raise InputError(f"pairs that are compared must have a layer in common, got {'; '.join(map(', '.join, found))}")
+
+def _names(names: "list[str]|None", pairs: "list[_Pair]")->list[str]: # what pairs are called; one alone needs no name
+    given = list(names or ([""] if len(pairs) == 1 else [f"pair {i + 1}" for i in range(len(pairs))]))
+    if len(given) == len(pairs): return given
+    raise InputError(f"names must be one for each pair: wanted {len(pairs)}, got {len(given)}")
+
+# %% ../nbs/api/56_explore.ipynb #a92f8f92
+class _Checkpoints(_Explorer):
+    "The controls of a checkpoint explorer, and the frames behind them."
     epoch = tr.Int().tag(sync=True)
     part = tr.Enum(("train", "test"), "test").tag(sync=True)
     encoder = tr.Enum(("a", "b"), "a").tag(sync=True)
@@ -139,102 +205,100 @@ class CheckpointExplorer(_Explorer):
     chosen = tr.Bytes().tag(sync=True)
     _data = ("chosen",)
 
+    def _load(self, layer: str, copula: bool)->list[CheckpointFrames]:
+        key = layer, copula
+        if key not in self._frames:
+            self._frames[key] = [pair.frames(layer, copula, **self._options) for pair in self._pairs]
+            self._options["progress"] = False                       # a callback comes later: no place to print
+            self.set_trait(layer_data(self.layers.index(layer), copula), self._pack(key, self._options["limit"]))
+        return self._frames[key]
+
+    def _pack(self, key: "tuple[str, bool]", limit: int)->bytes: # the copula changes only what is about modes
+        layer, copula = key
+        return checkpoint_payload(self._frames[key], self._names, limit,
+                                  only_modes=copula and (layer, False) in self._frames)
+
+    def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]:
+        for layer in layers: self._load(layer, self.copula)         # a page can switch as well
+        return {layer_data(self.layers.index(key[0]), key[1]): self._pack(key, limit)
+                for key in self._frames if key[0] in layers}
+
+# %% ../nbs/api/56_explore.ipynb #72bbd018
+class _CheckpointControls(_Checkpoints):
+    "What happens when a control is moved."
+    @tr.validate("epoch")
+    def _nearest(self, proposal)->int:
+        epochs = sorted({e for fs in self._frames.values() for f in fs for e in f.epochs})
+        return min(epochs, key=lambda e: abs(e - proposal["value"])) if epochs else proposal["value"]
+
+    @tr.observe("layer", "copula")
+    def _switch(self, change)->None:
+        if not self._ready: return
+        scores = " with normal scores" if self.copula else ""
+        self._switched(change, f"Analysing the {self.layer} features{scores} …", lambda: self._show_layer(change))
+
+    def _show_layer(self, change)->None:
+        own = self._load(self._there(self.layer), self.copula)[0].info["chosen"]
+        before = [fs[0].info["chosen"] for (name, _), fs in self._frames.items() if name == change["old"]]
+        if before and list(self.classes) == before[0]: self.classes = own
+        elif change["name"] == "layer" and list(self.classes) != own: self._choose(None)
+
+    @tr.observe("classes")
+    def _choose(self, change)->None:
+        if not self._ready: return
+        with self._sentence(doing="Projecting the chosen classes …"):
+            limit = self._options["limit"]
+            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, limit, only_chosen=True))
+
+    def _current(self)->list[CheckpointFrames]:
+        classes, limit = list(self.classes), self._options["limit"]
+        return [f if classes == f.info["chosen"] else f.choose(classes, limit)
+                for f in self._load(self.layer, self.copula)]
+
+# %% ../nbs/api/56_explore.ipynb #53e80ba5
+class CheckpointExplorer(_CheckpointControls):
+    """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and
+    NC1. The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side
+    by side. Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside
+    the first run.
+
+    Traits: `epoch`, `part` (train or test), `encoder` (a or b), `layer` (any of `layers`, those recorded), `relevance`
+    (twin, paired or labels), `copula`, `view` (all or chosen), `classes` (2 to 4 chosen ones), `scale` (own or common),
+    `mode` (from 1)."""
     def __init__(self, pairs, # a `Timeline`, a run, or a list of timelines and pairs of runs
                  run_b=None, # the second run, if `pairs` is one
                  names: "list[str]|None" = None, # what to call pairs that are compared
                  device: "str|torch.device" = "auto", # where the linear algebra is done
                  limit: int = 2000, # most samples per part
-                 page: int = 0, # leave a copy in the notebook, of so many samples per part, that steps without a kernel; 0: none
+                 page: int = 0, # samples per part of a copy in the notebook that needs no kernel; 0: no copy
                  progress: bool = True, # show progress bars
                  layer: "str|None" = None, # shown first; `None`: the timeline's first, or the runs' first
-                 page_layers: "list[str]|None" = None): # layers in that copy beside the one shown; `None`: all that were recorded
-        self._options, self._frames, self._ready = {"limit": limit, "progress": progress}, {}, False
-        def build():
+                 page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all
+                 ):
+        self._options: dict[str, Any] = {"limit": limit, "progress": progress}
+        self._frames: "dict[tuple[str, bool], list[CheckpointFrames]]" = {}
+        self._ready = False                                         # until then controls set each other in peace
+        def build()->None:
             self._options["device"] = resolve_device(device)
-            self._pairs = self._understand(pairs, run_b)
-            self._names = list(names or ([""] if len(self._pairs) == 1
-                                         else [f"pair {i + 1}" for i in range(len(self._pairs))]))
-            if len(self._names) != len(self._pairs):
-                raise InputError(f"names must be one for each pair: wanted {len(self._pairs)}, got {len(self._names)}")
-            found = [recorded_layers(find_runs(runs) if t is None else timeline_runs(t)) for t, runs in self._pairs]
-            first, common = self._pairs[0][0], [name for name in found[0] if all(name in others for others in found)]
-            if not common:
-                raise InputError(f"pairs that are compared must have a layer in common, got "
-                                 f"{'; '.join(map(', '.join, found))}")
-            start, copula = ((next((name for name in first.layers if name in common), common[0]), first.info["copula"])
-                             if first is not None else (common[0], False))
-            start = self._with_layers(common, layer or start)
-            frames = self._load(start, copula)
-            if any(f.classes != frames[0].classes for f in frames):
-                raise InputError("pairs that are compared must have the same classes")
-            epochs = sorted({e for f in frames for e in f.epochs})
-            self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
-            self._ready = True
-            if len(epochs) == 1:
-                self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
+            self._pairs = _pairs(pairs, run_b)
+            self._names = _names(names, self._pairs)
+            self._begin(layer)
         super().__init__(build, page, page_layers, kind="checkpoints")
 
-    @staticmethod
-    def _understand(pairs, run_b)->list: # of (timeline or None, runs or None)
-        if run_b is not None: return [(None, (pairs, run_b))]
-        if isinstance(pairs, Timeline): return [(pairs, None)]
-        if isinstance(pairs, (list, tuple)) and pairs:
-            runs = [isinstance(p, (Run, str, Path)) for p in pairs]
-            if all(runs) and len(pairs) == 2: return [(None, tuple(pairs))]
-            if not any(runs): return [o for p in pairs for o in CheckpointExplorer._understand(p, None)]
-        got = "one run" if isinstance(pairs, (str, Path, Run)) else type(pairs).__name__
-        raise InputError(f"an explorer needs a Timeline, two runs, or a list of timelines or pairs of runs, got {got}")
+    def _begin(self, layer: "str|None")->None: # at the last checkpoint
+        common = _common([pair.recorded() for pair in self._pairs])
+        own, copula = self._pairs[0].begin()
+        start = self._with_layers(common, layer or next((name for name in own if name in common), common[0]))
+        frames = self._load(start, copula)
+        if any(f.classes != frames[0].classes for f in frames):
+            raise InputError("pairs that are compared must have the same classes")
+        epochs = sorted({e for f in frames for e in f.epochs})
+        self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
+        self._ready = True
+        if len(epochs) == 1:
+            self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
 
-    def _load(self, layer, copula)->list[CheckpointFrames]:
-        key = layer, copula
-        if key not in self._frames:
-            own = lambda t: t is not None and layer in t.layers and t.info["copula"] == copula
-            self._frames[key] = [checkpoint_frames(t if own(t) else None, None if own(t) else runs or timeline_runs(t),
-                                                   layer, copula, **self._options) for t, runs in self._pairs]
-            # later ones are made by a callback, which has no place to print
-            self._options["progress"] = False
-            setattr(self, layer_data(self.layers.index(layer), copula),
-                    checkpoint_payload(self._frames[key], self._names, self._options["limit"], only_modes=copula
-                                       and (layer, False) in self._frames))
-        return self._frames[key]
-
-    @tr.validate("epoch")
-    def _nearest(self, proposal):
-        epochs = sorted({e for fs in self._frames.values() for f in fs for e in f.epochs})
-        return min(epochs, key=lambda e: abs(e - proposal["value"])) if epochs else proposal["value"]
-
-    @tr.observe("layer", "copula")
-    def _switch(self, change):
-        if not self._ready: return
-        def make():
-            frames, before = (self._load(self._there(self.layer), self.copula),
-                              [f for (name, _), f in self._frames.items() if name == change["old"]])
-            if before and list(self.classes) == before[0][0].info["chosen"]:
-                self.classes = frames[0].info["chosen"]      # nobody has chosen others
-            elif change["name"] == "layer" and list(self.classes) != frames[0].info["chosen"]: self._choose(None)
-        self._switched(change, f"Analysing the {self.layer} features{' with normal scores' if self.copula else ''} …",
-                       make)
-
-    @tr.observe("classes")
-    def _choose(self, change):
-        if not self._ready: return
-        with self._sentence(doing="Projecting the chosen classes …"):
-            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, self._options["limit"],
-                                                        only_chosen=True))
-
-    def _current(self)->list[CheckpointFrames]:
-        frames = self._load(self.layer, self.copula)
-        return [f if list(self.classes) == f.info["chosen"] else f.choose(list(self.classes), self._options["limit"])
-                for f in frames]
-
-    def _packed(self, limit, layers):
-        for layer in layers: self._load(layer, self.copula)             # a page can switch as well
-        return {layer_data(self.layers.index(layer), copula): checkpoint_payload(frames, self._names, limit,
-                                                                                 only_modes=copula
-                                                                                 and (layer, False) in self._frames)
-                for (layer, copula), frames in self._frames.items() if layer in layers}
-
-    def _name(self): return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
+    def _name(self)->str: return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
 
     def figure(self)->Figure:
         "The current frame on paper, see `plot_frame`."
@@ -249,9 +313,10 @@ class CheckpointExplorer(_Explorer):
         "The timeline's table of the features shown; of several pairs below each other."
         if self.error: raise InputError(self.error)
         tables = [pd.DataFrame(f.info["table"]) for f in self._load(self.layer, self.copula)]
-        return (tables[0] if len(tables) == 1 else pd.concat(tables, keys=self._names,
-                                                             names=["pair", None]).reset_index("pair"))
+        if len(tables) == 1: return tables[0]
+        return pd.concat(tables, keys=self._names, names=["pair", None]).reset_index("pair")
 
+# %% ../nbs/api/56_explore.ipynb #b5578381
 def compare(*pairs, # timelines, or pairs of runs
             names: "list[str]|None" = None, # what to call them
             **options, # see `CheckpointExplorer`
@@ -259,14 +324,20 @@ def compare(*pairs, # timelines, or pairs of runs
     "Two or more pairs of runs side by side, sharing the sliders."
     return CheckpointExplorer(list(pairs), names=names, **options)
 
-# %% ../nbs/api/56_explore.ipynb #d944ddeb
-class BetaSweep(_Explorer):
-    """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all
-    checkpoints of a pair of runs (a second slider), or over a discrete p(x, y) (clusters that split). All β are
-    computed before the widget appears; those of a pair's other layers when they are asked for, once.
+# %% ../nbs/api/56_explore.ipynb #a1f6344f
+def _one_bottleneck(source, samples: tuple, names: tuple, where: torch.device, options: "dict[str, Any]")->BetaFrames:
+    """Frames of a bottleneck that belongs to no checkpoint; samples: X and labels of a Gaussian one, names: those of x
+    and y."""
+    if isinstance(source, GaussianIB):
+        return gaussian_frames(source, *samples, **{k: v for k, v in options.items() if k != "progress"})
+    if isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
+        return discrete_frames(source, names[0], names[1], device=where, **options)
+    raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
+                     f"{type(source).__name__}")
 
-    Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit`
-    (nats or bits), `view` (plane or modes), `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
+# %% ../nbs/api/56_explore.ipynb #d75e008d
+class _Sweep(_Explorer):
+    "The controls of a sweep, and the frames behind them."
     log_excess = tr.Float().tag(sync=True)
     epoch = tr.Int().tag(sync=True)
     unit = tr.Enum(("nats", "bits"), "nats").tag(sync=True)
@@ -276,64 +347,34 @@ class BetaSweep(_Explorer):
     data = tr.Bytes().tag(sync=True)                                # where there are no layers
     _data = ("data",)
 
-    def __init__(self, source, # a `GaussianIB`, a `Timeline`, two runs, a joint distribution (x, y) or a `DiscreteIB`
-                 features=None, # of a `GaussianIB`: the (n, d) X that it was fitted to; `None`: samples of the Gaussian model
-                 labels=None, # (n,) integers that colour them
-                 names_x: "list[str]|None" = None, # of a distribution: what its rows are called
-                 names_y: "list[str]|None" = None, # and its columns
-                 device: "str|torch.device" = "auto", # where the sweep is computed
-                 page: int = 0, # leave a copy in the notebook, of so many samples, that steps without a kernel; 0: none
-                 progress: bool = True, # show a progress bar
-                 layer: "str|None" = None, # of a pair of runs: shown first; `None`: the timeline's first, or the runs' first
-                 page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all that were recorded
-                 **options): # of `timeline_frames`: part, side, relevance, copula; of the others: steps; of all: limit
-        self._frames, self._make, self._limit = {}, None, options.get("limit", 600)
-        def build():
-            where = resolve_device(device)
-            pair = (isinstance(source, (list, tuple)) and len(source) == 2
-                    and all(isinstance(r, (Run, str, Path)) for r in source))
-            if isinstance(source, Timeline) or pair:
-                recorded = recorded_layers(timeline_runs(source) if isinstance(source, Timeline) else source)
-                start = self._with_layers(recorded,
-                                          layer or (source.layers if isinstance(source, Timeline) else recorded)[0])
-                self._make = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames,
-                                                          layer=name, **options)
-                self._load(start)
-                self.layer = start
-            elif layer is not None:
-                raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
-            elif isinstance(source, GaussianIB):
-                self._make = lambda _: gaussian_frames(source, features, labels, **options)
-            elif isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
-                self._make = lambda _: discrete_frames(source, names_x, names_y, device=where, progress=progress,
-                                                       **options)
-            else:
-                raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
-                                 f"{type(source).__name__}")
-            f = self._load(self.layer)
-            if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
-            if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
-            self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
-        super().__init__(build, page, page_layers, kind="sweep")
-
-    def _load(self, layer)->BetaFrames:
+    def _load(self, layer: str)->BetaFrames:
         if layer not in self._frames:
             self._frames[layer] = self._make(layer)
-            setattr(self, self._key(layer), sweep_payload(self._frames[layer], self._limit))
+            self.set_trait(self._key(layer), sweep_payload(self._frames[layer], self._limit))
         return self._frames[layer]
 
-    def _key(self, layer)->str: return layer_data(self.layers.index(layer)) if self.layers else "data"
+    def _key(self, layer: str)->str: return layer_data(self.layers.index(layer)) if self.layers else "data"
 
+    def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]:
+        return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
+
+    @tr.observe("layer")
+    def _switch(self, change)->None:
+        if not self.layers: return
+        make = lambda: self._load(self._there(self.layer))
+        self._switched(change, f"Computing the bottlenecks of the {self.layer} …", make)
+
+# %% ../nbs/api/56_explore.ipynb #e72a6d70
+class _SweepValues(_Sweep):
+    "What a sweep gives to a cell, where it stands."
     @property
     def frames(self)->"BetaFrames|None":
         "What is shown: arrays and information, see `BetaFrames`; `None` where nothing can be."
         return None if self.error or self._make is None else self._load(self.layer)
 
-    @tr.observe("layer")
-    def _switch(self, change):
-        if self.layers:
-            self._switched(change, f"Computing the bottlenecks of the {self.layer} …",
-                           lambda: self._load(self._there(self.layer)))
+    def _shown(self)->BetaFrames: # or the sentence as an error
+        if self.error or self.frames is None: raise InputError(self.error or "nothing is shown")
+        return self.frames
 
     @property
     def beta(self)->float:
@@ -341,27 +382,73 @@ class BetaSweep(_Explorer):
         return 1 + 10**self.log_excess
 
     @tr.validate("log_excess")
-    def _on_grid(self, proposal):
+    def _on_grid(self, proposal)->float:
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
 
-    def _packed(self, limit, layers):
-        return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
-
-    def _name(self):
-        return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
-
     def figure(self)->Figure:
         "The current β on paper, see `plot_sweep`."
-        if self.error: raise InputError(self.error)
-        return plot_sweep(self.frames, self.log_excess, self.epoch if self.frames.info["epochs"] else None, self.unit)
+        f = self._shown()
+        return plot_sweep(f, self.log_excess, self.epoch if f.info["epochs"] else None, self.unit)
 
     @property
     def table(self)->pd.DataFrame:
         "The information curve of every checkpoint, nats."
-        if self.error: raise InputError(self.error)
-        a, epochs = self.frames.arrays, self.frames.info["epochs"] or [None]
-        one = lambda i: pd.DataFrame({"log10_beta_minus_1": a["log_excess"], "beta": 1 + 10**a["log_excess"],
-                                      "ixt_nats": a["ixt"][i], "iyt_nats": a["iyt"][i]})
-        return (one(0) if epochs == [None] else pd.concat([one(i).assign(epoch=e) for i, e in enumerate(epochs)],
-                                                          ignore_index=True))
+        f = self._shown()
+        e, epochs = f.arrays["log_excess"], f.info["epochs"]
+        curves = [pd.DataFrame({"log10_beta_minus_1": e, "beta": 1 + 10**e, "ixt_nats": ixt, "iyt_nats": iyt})
+                  for ixt, iyt in zip(f.arrays["ixt"], f.arrays["iyt"])]
+        if not epochs: return curves[0]
+        return pd.concat([c.assign(epoch=epoch) for c, epoch in zip(curves, epochs)], ignore_index=True)
+
+# %% ../nbs/api/56_explore.ipynb #d944ddeb
+class BetaSweep(_SweepValues):
+    """Sweeps β over a Gaussian bottleneck (modes that switch on, the code T with its noise), over those of all
+    checkpoints of a pair of runs (a second slider), or over a discrete p(x, y) (clusters that split). All β are
+    computed before the widget appears; those of a pair's other layers when they are asked for, once.
+
+    Traits: `log_excess` (log₁₀(β − 1)), `epoch` and `layer` (of a pair of runs; `layers` are those recorded), `unit`
+    (nats or bits), `view` (plane or modes), `mode_x` and `mode_y` (from 1). `frames` holds what is shown."""
+    def __init__(self, source, # a `GaussianIB`, a `Timeline`, two runs, a joint distribution (x, y) or a `DiscreteIB`
+                 features=None, # of a `GaussianIB`: its (n, d) X; `None`: samples of the Gaussian model
+                 labels=None, # (n,) integers that colour them
+                 names_x: "list[str]|None" = None, # of a distribution: what its rows are called
+                 names_y: "list[str]|None" = None, # and its columns
+                 device: "str|torch.device" = "auto", # where the sweep is computed
+                 page: int = 0, # samples of a copy in the notebook that needs no kernel; 0: no copy
+                 progress: bool = True, # show a progress bar
+                 layer: "str|None" = None, # of a pair of runs: shown first; `None`: the timeline's first, or the runs'
+                 page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all
+                 **options, # of `timeline_frames`: part, side, relevance, copula; of the others: steps; of all: limit
+                 ):
+        self._frames: dict[str, BetaFrames] = {}
+        self._make: "Callable[[str], BetaFrames]|None" = None
+        self._limit = options.get("limit", 600)
+        def build()->None:
+            where = resolve_device(device)
+            if isinstance(source, Timeline) or _is_pair(source): self._of_pair(source, layer, where, progress, options)
+            elif layer is not None:
+                raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
+            else:
+                self._make = lambda _: _one_bottleneck(source, (features, labels), (names_x, names_y), where,
+                                                       options | {"progress": progress})
+            self._begin()
+        super().__init__(build, page, page_layers, kind="sweep")
+
+    def _of_pair(self, source, layer: "str|None", where: torch.device, progress: bool, options: dict)->None:
+        pair, = _pairs(source)
+        recorded = pair.recorded()
+        start = self._with_layers(recorded, layer or (pair.begin()[0] or recorded)[0])
+        self._make = lambda name: timeline_frames(source, device=where, progress=progress and not self._frames,
+                                                  layer=name, **options)
+        self._load(start)
+        self.layer = start
+
+    def _begin(self)->None: # at the last checkpoint, in the middle of the grid
+        f = self._load(self.layer)
+        if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
+        if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
+        self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
+
+    def _name(self)->str:
+        return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")

@@ -29,6 +29,12 @@ if not CHROMIUM: pytest.skip("no Chromium on this machine", allow_module_level=T
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 NOTEBOOKS = Path(__file__).resolve().parents[1]/"nbs"
+LOOKS = Path(__file__).with_name("looks.js").read_text(encoding="utf-8")
+
+
+def looks(name):
+    "A function of looks.js, to be evaluated on a page or an element."
+    return f"(given) => {{\n{LOOKS}\nreturn {name}(given);\n}}"
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,7 @@ def picture(explorer):
 
 def overlaps(explorer):
     "Texts of one panel that lie on each other by more than 3 pixels, and texts that leave their panel."
-    return explorer.evaluate("""e => [...e.querySelectorAll('.ncib-panel')].flatMap(p => {
-        const own = p.getBoundingClientRect(), box = p.querySelector('.ncib-box').getBoundingClientRect(), texts = [...p.querySelectorAll('.ncib-axes text')].filter(t => t.textContent).map(t => [t.textContent, t.getBoundingClientRect()]);
-        const out = texts.filter(([, r]) => r.left < own.left - 2 || r.right > own.right + 2 || r.top < box.top - 2 || r.bottom > box.bottom + 2).map(([t]) => `outside: ${t}`);
-        texts.forEach(([t, a], i) => texts.slice(0, i).forEach(([u, b]) => { if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 3 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3) out.push(`${t} on ${u}`); }));
-        return out; })""")
+    return explorer.evaluate(looks("overlaps"))
 
 
 def test_comparison_page(browser, short_pair, tmp_path):
@@ -131,11 +133,12 @@ def test_report_page_of_arrays(browser, tmp_path, names):
     assert "epoch 1" in explorer.locator("output").inner_text()
     if len(names) > 1:
         before, many = explorer.inner_text(), len(names) > 4
-        chosen = lambda: explorer.get_by_label("layer",
-                                               exact=True).locator("option:checked").inner_text() if many else explorer.get_by_role("radio", checked=True).get_attribute("value")
-        explorer.get_by_label("layer",
-                              exact=True).select_option(names[1]) if many else explorer.get_by_role("radio",
-                                                                                                    name=names[1]).check()
+        listed = explorer.get_by_label("layer", exact=True)
+        radio = lambda **which: explorer.get_by_role("radio", **which)
+        chosen = lambda: (listed.locator("option:checked").inner_text() if many
+                          else radio(checked=True).get_attribute("value"))
+        if many: listed.select_option(names[1])
+        else: radio(name=names[1]).check()
         assert (chosen() == names[1] and switch.get_by_label(names[1]).is_checked() and explorer.inner_text() != before
                 and "epoch 1" in explorer.locator("output").inner_text())
         assert page.locator(".of-2").first.is_visible() and not any(h.is_visible() for h in page.locator(".of-1").all())
@@ -196,8 +199,9 @@ def test_static_explorer_steps(browser, pages):
         assert f"epoch {epoch}" in words and row.locator("svg").get_attribute("aria-label") == words
         for name, column in (("default", ""), ("ridge", "_ridge"), ("unshrunk", "_unshrunk"),
                              ("held out", "_held_out")):
-            assert float(re.search(f"{name} ×([0-9.]*[0-9])",
-                                   words).group(1)) == pytest.approx(values[f"test_twin_separation{column}"][values["epoch"].index(epoch)], rel=.006)
+            seen = float(re.search(f"{name} ×([0-9.]*[0-9])", words).group(1))
+            wanted = values[f"test_twin_separation{column}"][values["epoch"].index(epoch)]
+            assert seen == pytest.approx(wanted, rel=.006)
         slider.press("ArrowLeft")
     assert (row.locator(".ncib-cursor").count() == row.locator(".ncib-mark").count() == 4
             and row.locator(".ncib-band").count() == 3)
@@ -226,8 +230,9 @@ def test_layout(browser, pages, name, scheme, width, scale):
     explorer = page.locator(".ncib")
     explorer.wait_for()
     assert not overlaps(explorer) and page.evaluate("document.documentElement.scrollWidth") <= width
-    ink, paper = (np.array([int(v)
-                            for v in page.evaluate(f"getComputedStyle({where}).{what}").strip("rgba()").split(",")[:3]]) for where, what in (("document.querySelector('.ncib')", "color"), ("document.querySelector('.ncib button')", "backgroundColor")))
+    colour = lambda css, what: np.array([int(v) for v in page.evaluate(
+        f"getComputedStyle(document.querySelector('{css}')).{what}").strip("rgba()").split(",")[:3]])
+    ink, paper = colour(".ncib", "color"), colour(".ncib button", "backgroundColor")
     assert abs(ink.mean() - paper.mean()) > 150 and (ink.mean() > 128) == (scheme == "dark")
     assert page.evaluate("[...document.querySelectorAll('.ncib :is(input, select, button)')].every(c => "
                          "c.getAttribute('aria-label') || c.closest('label')?.textContent || c.textContent)")
@@ -356,9 +361,11 @@ alone, beside = draw(), []
 explorer.on_msg(lambda *a: beside.append(threading.current_thread() is not threading.main_thread()))
 print("started", flush=True)
 end, hashes, grad = time.time() + 30, set(), True
-while time.time() < end and not (beside and explorer.copula and explorer.copula_0): hashes.add(draw()); grad &= torch.is_grad_enabled()
+while time.time() < end and not (beside and explorer.copula and explorer.copula_0):
+    hashes.add(draw()); grad &= torch.is_grad_enabled()
 for _ in range(5): hashes.add(draw())
-print("same pictures" if hashes == {alone} and grad else f"disturbed: {len(hashes)} {grad}", "beside" if beside and all(beside) else "not beside")'''
+print("same pictures" if hashes == {alone} and grad else f"disturbed: {len(hashes)} {grad}",
+      "beside" if beside and all(beside) else "not beside")'''
 
 
 @pytest.fixture(scope="module")
@@ -397,9 +404,10 @@ def lab(browser, short_pair, short_timeline, tmp_path_factory):
         yield page
     finally:
         with contextlib.suppress(Exception):
-            for session in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/sessions?token={token}",
-                                                            timeout=5)):
-                urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/api/sessions/{session['id']}?token={token}", method="DELETE"), timeout=10)
+            sessions = f"http://127.0.0.1:{port}/api/sessions"
+            for session in json.load(urllib.request.urlopen(f"{sessions}?token={token}", timeout=5)):
+                end = urllib.request.Request(f"{sessions}/{session['id']}?token={token}", method="DELETE")
+                urllib.request.urlopen(end, timeout=10)
         server.send_signal(signal.SIGTERM)
         try: server.wait(20)
         except subprocess.TimeoutExpired: server.kill()
@@ -407,8 +415,7 @@ def lab(browser, short_pair, short_timeline, tmp_path_factory):
 
 def first_explorer(page):
     "The first explorer, scrolled into view: JupyterLab takes cells that are out of sight off the page."
-    page.evaluate("""async () => { const n = window.jupyterapp.shell.currentWidget.content, i = n.widgets.findIndex(c => c.model.sharedModel.source.startsWith('explorer ='));
-        n.activeCellIndex = i; await n.scrollToItem(i, 'start'); }""")
+    page.evaluate(looks("showExplorer"))
     explorer = page.locator(".ncib:visible").first
     explorer.locator(".ncib-slider output").wait_for()
     return explorer
@@ -428,8 +435,9 @@ def test_lab_opens_on_the_explorers_and_runs_them(lab):
     command(lab, "notebook:run-all-cells")
     lab.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle' && "
                           "document.querySelectorAll('.ncib svg').length > 4")
-    assert lab.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] , "
-                       ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").filter(has_text="Error").count() == 0
+    outputs = (".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] , "
+               ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+    assert lab.locator(outputs).filter(has_text="Error").count() == 0
     explorer = first_explorer(lab)
     assert "epoch 3" in explorer.locator("output").inner_text()
     slider = explorer.get_by_label("epoch", exact=True)
@@ -462,18 +470,14 @@ def test_controls_stay_in_sight_in_the_lab(lab):
     """Outputs of JupyterLab are places that could scroll; the head of an explorer sticks to the notebook's window all
     the same."""
     explorer = first_explorer(lab)
-    tops = lab.evaluate("""() => { const e = document.activeElement, root = [...document.querySelectorAll('.ncib')].find(n => n.getClientRects().length), outer = root.closest('.jp-WindowedPanel-outer');
-        outer.scrollTop += root.querySelector('.ncib-grid-of-panels').getBoundingClientRect().top - outer.getBoundingClientRect().top + 250;
-        const head = root.querySelector('.ncib-head').getBoundingClientRect(); return [head.top - outer.getBoundingClientRect().top, head.height, root.getBoundingClientRect().top - outer.getBoundingClientRect().top, getComputedStyle(root.querySelector('.ncib-head')).backgroundColor]; }""")
+    tops = lab.evaluate(looks("headInSight"))
     assert -2 < tops[0] < 30 and tops[1] > 60 and tops[2] < -150 and not tops[3].endswith(", 0)")
     first_explorer(lab)
 
 
 def run_cell(page, source):
     "Runs `source` in a new last cell; returns the locator of its output."
-    page.evaluate("""async (source) => { const panel = window.jupyterapp.shell.currentWidget, notebook = panel.content;
-        notebook.activeCellIndex = notebook.widgets.length - 1; await window.jupyterapp.commands.execute('notebook:insert-cell-below');
-        notebook.activeCell.model.sharedModel.setSource(source); window.jupyterapp.commands.execute('notebook:run-cell'); }""", source)
+    page.evaluate(looks("runCell"), source)
     return page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-Cell-outputWrapper")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncib.beta_frames import corner_words, discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep, timeline_frames, track_clusters
+from ncib.beta_frames import (corner_words, discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep,
+                              timeline_frames, track_clusters)
 from ncib.core import InputError
 from ncib.frames import CheckpointFrames, checkpoint_frames, closest_classes, mode_means, plot_frame, recorded_layers
 from ncib.gib import GaussianIB

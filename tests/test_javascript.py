@@ -186,5 +186,6 @@ def test_an_explorer_that_cannot_be_drawn_says_so(run):
         m.default.render({model: {get: (k) => k === "kind" ? "nonsense" : undefined, on() {}}, el})();
         return el.textContent; }""")
     assert out.startswith("The explorer could not be drawn")
-    assert run("explorer.js", """async (m) => { const el = document.querySelector("main");
-        await m.mountPage(el, {kind: "sweep", error: "Wrong input."}, {}); return el.textContent; }""") == "Wrong input."
+    out = run("explorer.js", """async (m) => { const el = document.querySelector("main");
+        await m.mountPage(el, {kind: "sweep", error: "Wrong input."}, {}); return el.textContent; }""")
+    assert out == "Wrong input."

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from test_browser import ARGUMENTS, CHROMIUM, picture, sync_api
+from test_browser import ARGUMENTS, CHROMIUM, looks, picture, sync_api
 from test_figures import contrast, mixed, overlap
 
 from ncib.explore import BetaSweep, CheckpointExplorer, compare
-from ncib.pages import joined_modules
-from ncib.plots import place_labels
 from ncib.report import write_report
 
 PAPER, PAGE = 703, 1032 # A4 within margins of 12 mm, in pixels
@@ -81,9 +79,7 @@ def test_report_on_paper(show):
 def test_pictures_shrink_as_a_whole(show, name):
     "At another width than the one they were drawn for, as on paper, canvas and SVG of every panel have one scale."
     page = show(name)
-    ratios = page.evaluate("""() => { document.querySelector('.ncib').style.width = '620px';
-        return [...document.querySelectorAll('.ncib-panel')].map(p => { const svg = p.querySelector('svg'), box = p.querySelector('.ncib-box').getBoundingClientRect(), drawn = svg.viewBox.baseVal, canvas = p.querySelector('canvas');
-            return [svg.getScreenCTM().a * drawn.width / box.width, svg.getScreenCTM().d * drawn.height / box.height, canvas ? canvas.getBoundingClientRect().width / box.width : 1, canvas ? canvas.getBoundingClientRect().height / box.height : 1]; }); }""")
+    ratios = page.evaluate(looks("scales"))
     assert len(ratios) >= 4 and np.abs(np.array(ratios) - 1).max() < .01
 
 
@@ -102,9 +98,7 @@ def test_phone(show):
     points = page.evaluate("[...document.images].filter(i => i.getClientRects().length).map(i => "
                            "i.getBoundingClientRect().width / (i.naturalWidth * .75))")
     assert min(points)*6.94 > 9                                                 # the smallest text
-    small = page.evaluate("""[...document.querySelectorAll('button, select, summary, input:not([type=radio]), .ncib-choice label, .switch label, .open, .terms a')]
-        .filter(e => e.getClientRects().length).map(e => [e.tagName, e.textContent.slice(0, 20), e.getBoundingClientRect().height]).filter(([, , h]) => h < 43.5)""")
-    assert not small
+    assert not page.evaluate(looks("tooSmall"))
     first = page.locator(".central .picture").first
     first.locator(".cover").tap(position={"x": 60, "y": 60})
     box = first.bounding_box()
@@ -132,7 +126,7 @@ def test_dark_pictures_are_dark(show):
 @pytest.mark.parametrize("name", ["checkpoints", "beta"])
 def test_lines_of_explorers_stand_out(show, name, scheme):
     page = show(name, scheme=scheme)
-    found = (page.evaluate("""[...document.querySelectorAll('.ncib svg :is(.ncib-line, .ncib-cursor, .ncib-chance, .ncib-when, .ncib-edge, .ncib-corner-line, .ncib-mark, .ncib-mode, .ncib-ideal)')].map(e => { const s = getComputedStyle(e); return [s.stroke, s.fill, s.opacity * s.strokeOpacity]; })"""))
+    found = page.evaluate(looks("lines"))
     hex = lambda v: "#" + "".join(f"{int(c):02x}" for c in re.findall(r"\d+", v)[:3])
     ground = hex(page.evaluate("getComputedStyle(document.querySelector('.ncib-head')).backgroundColor"))
     for stroke, fill, opacity in found:
@@ -228,19 +222,6 @@ def test_names_of_the_class_means_do_not_collide(show, width):
                     and all(overlap(n, m) < 3 for n in names for m in marks))
 
 
-def test_one_rule_in_script_and_package(show):
-    page, g = show("checkpoints"), np.random.default_rng(1)
-    for spread in (60, 12):
-        points, sizes, box = (150 + spread*g.normal(size=(12, 2))).tolist(), np.c_[g.uniform(7, 40, 12),
-                                                                                   np.full(12,
-                                                                                           14.)].tolist(), [0, 0, 300, 300]
-        theirs = page.evaluate("async ([source, ...given]) => (await import(URL.createObjectURL(new Blob([source], "
-                               "{type: 'text/javascript'})))).placeLabels(...given).map((p) => [p.x, p.y, +p.led])",
-                               [joined_modules("placing.js"), points, sizes, box, 6])
-        centres, led = place_labels(points, sizes, box, 6)
-        assert np.allclose(np.array(theirs), np.c_[centres, led], atol=1e-6)
-
-
 # ---------------------------------------------------------------- keyboard and screen reader
 
 def test_pictures_by_keyboard(show):
@@ -252,8 +233,8 @@ def test_pictures_by_keyboard(show):
     reached = []
     for _ in range(12):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("[document.activeElement.tagName, document.activeElement.getAttribute('role'), "
-                                     "document.activeElement.closest('figure')?.querySelector('figcaption').textContent]"))
+        reached.append(page.evaluate("""(e => [e.tagName, e.getAttribute('role'),
+            e.closest('figure')?.querySelector('figcaption').textContent])(document.activeElement)"""))
     steered = [r for r in reached if r[0] == "svg"]
     assert ([r[2].split(":")[0].split(" (")[0] for r in steered] == ["Critical β", "Accuracy and NC1", "Sensitivity"]
             and all(r[1] == "slider" for r in steered))
@@ -282,30 +263,16 @@ def test_alternative_texts(show):
     assert len(set(texts)) == len(texts) == 16 and all(len(t) > 120 and re.search(r"\d", t) for t in texts)
 
 
-NAMES = """() => { const out = [], seen = (e) => e.getClientRects().length > 0;
-    const name = (e) => e.getAttribute('aria-label') || (e.labels && [...e.labels].map(l => l.textContent).join(' ').trim()) || e.getAttribute('alt') || e.textContent.trim() || e.title;
-    for (const e of document.querySelectorAll('a[href]:not([aria-hidden]), button, select, input, summary, img, [role=slider], [role=img], [role=region], [role=group], [role=radiogroup]')) if (seen(e) && !name(e)) out.push('no name: ' + e.outerHTML.slice(0, 90));
-    for (const e of document.querySelectorAll('[aria-hidden=true]')) if (seen(e) && e.matches('a, button, input, select') && e.tabIndex >= 0) out.push('hidden but reached: ' + e.outerHTML.slice(0, 90));
-    let level = 0; for (const e of document.querySelectorAll('h1, h2, h3, h4')) { const now = +e.tagName[1]; if (now > level + 1) out.push('skips a level: ' + e.textContent); level = now; }
-    if (document.querySelectorAll('h1').length !== 1 || document.querySelectorAll('main').length !== 1 || !document.documentElement.lang) out.push('no single h1, main or language');
-    const ids = [...document.querySelectorAll('[id]')].map(e => e.id); if (new Set(ids).size !== ids.length) out.push('an id twice');
-    for (const e of document.querySelectorAll('*')) if (seen(e) && e.scrollWidth > e.clientWidth + 2 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.tabIndex < 0 && !e.querySelector('a, button, select, input')) out.push('scrolls, but not by keyboard: ' + e.className);
-    return out; }"""
-WRITTEN = """[...document.querySelectorAll('main *')].filter(e => e.getClientRects().length && !e.closest('svg, :disabled, .unseen, .ncib-choice input:disabled + span') && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())).map(e => {
-    let g = e, ground = 'rgba(0, 0, 0, 0)'; while (g && (ground = getComputedStyle(g).backgroundColor).endsWith(', 0)')) g = g.parentElement;
-    return [getComputedStyle(e).color, ground, e.textContent.trim().slice(0, 40)]; })"""
-
-
 @pytest.mark.parametrize("name", ["report", "checkpoints", "beta"])
 def test_accessible(show, name):
     """Every control and picture has a name, headings skip no level, nothing that scrolls is out of the keyboard's
     reach, and text stands out 4.5 : 1 in both themes."""
     for scheme, width in (("light", 1200), ("dark", 400)):
         page = show(name, width, scheme)
-        assert page.evaluate(NAMES) == []
+        assert page.evaluate(looks("barriers")) == []
         rgb = lambda v: "#" + "".join(f"{int(float(c)):02x}" for c in re.findall(r"[\d.]+", v)[:3])
         default = "#ffffff" if scheme == "light" else "#121212"
-        faint = {(text, ink, ground) for ink, ground, text in page.evaluate(WRITTEN)
+        faint = {(text, ink, ground) for ink, ground, text in page.evaluate(looks("written"))
                  if contrast(rgb(ink), default if ground.endswith(", 0)") else rgb(ground)) < 4.5}
         assert not faint
 

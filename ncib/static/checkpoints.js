@@ -15,8 +15,8 @@ const ABOUT = {
   encoder: "Which of the two encoders of the pair is X: its features are seen, and compressed. " +
     "The other one is what the code should tell about.",
   relevance:
-    "What the code should tell about: the other encoder's features of the same image; of another image of its " +
-    "class, so that the class is all they share; or the label itself.",
+    "What the code should tell about: the features that the twin, the other encoder, has of the same image; those " +
+    "of another image of its class, so that the class is all they share; or the label itself.",
   copula:
     "Normal scores: every feature replaced by the normal quantile of its rank, which is the meta-Gaussian bottleneck.",
   view:

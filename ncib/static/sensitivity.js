@@ -5,7 +5,7 @@ import { draw, set, show, write } from "./elements.js";
 import { SHAPES, symbol } from "./marks.js";
 import { Panel } from "./panel.js";
 import { epochScale, epochTicks, powers } from "./scales.js";
-import { number } from "./words.js";
+import { explained, number } from "./words.js";
 
 const LIMITS = [columnOf("separation_low"), columnOf("separation_high")];
 const NOT_MEASURED = "The separation by other estimates was not measured in this analysis.";
@@ -102,7 +102,7 @@ export class Sensitivity extends Panel {
     }
     const told = this.plots.map((p) => this.tell(p, i)).join(", "), images = this.app.given ? "given" : "test";
     const words = `At epoch ${e}, ${images} images, twin encoder: ${told}. ${SEPARATION_WORDS}`;
-    this.note.textContent = this.plots.length ? words : NOT_MEASURED;
+    this.note.replaceChildren(...explained(this.plots.length ? words : NOT_MEASURED));
     this.describe(this.note.textContent);
   }
   tell(p, i) {
