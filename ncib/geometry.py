@@ -6,7 +6,7 @@
 __all__ = ['OptimalGeometry', 'optimal_geometry', 'minority_collapse_threshold', 'geometry_error']
 
 # %% ../nbs/api/13_geometry.ipynb #fae4d78b
-import math
+import itertools, math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,20 +31,61 @@ class OptimalGeometry:
 
     def __repr__(self):
         return (f"OptimalGeometry({len(self.cosines)} classes, T={self.temperature:g}, objective={self.objective:.9g} "
-                f"nats, "
-                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, "
+                f"nats, {'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, "
                 f"iterations={self.iterations})")
 
-def _excess(G: np.ndarray, p: np.ndarray, T: float)->tuple[float, np.ndarray]: # f without its constant, and the symmetric gradient C, zero on the diagonal
+# %% ../nbs/api/13_geometry.ipynb #7debe1b9
+def _excess(G: np.ndarray, p: np.ndarray, T: float)->tuple[float, np.ndarray]:
+    "f without its constant, and its symmetric gradient C (K, K), zero on the diagonal."
     E = np.exp((G - 1)/T)*p/p[:, None]
     np.fill_diagonal(E, 0)
     r = E.sum(1)
     Q = E*(p/(1 + r)/T)[:, None]
     return float(p@np.log1p(r)), (Q + Q.T)/2
 
+# %% ../nbs/api/13_geometry.ipynb #318b8c8a
+def _unit_rows(v: np.ndarray, K: int)->tuple[np.ndarray, np.ndarray]: # (K, K) rows, and their lengths before
+    V = v.reshape(K, K)
+    n = np.linalg.norm(V, axis=1, keepdims=True)
+    return V/n, n
+
+def _descended(v: np.ndarray, p: np.ndarray, T: float, start: float)->tuple[float, np.ndarray]:
+    "Excess in units of its value at the start, and the gradient over rows of any length."
+    U, n = _unit_rows(v, len(p))
+    f, C = _excess(U@U.T, p, T)
+    g = C@U
+    return f/start, (2/start*(g - (g*U).sum(1, keepdims=True)*U)/n).ravel()
+
+# %% ../nbs/api/13_geometry.ipynb #fb46d24e
+def _certified(v: np.ndarray, p: np.ndarray, T: float, w: np.ndarray)->tuple[np.ndarray, float, float]: # w: √s (K, 1)
+    "G, its excess, and the gap."
+    U, _ = _unit_rows(v, len(p))
+    G = U@U.T
+    np.fill_diagonal(G, 1)
+    f, C = _excess(G, p, T)
+    S = C - np.diag((C*G).sum(1))
+    return G, f, max(0., -eigh(S/w/w.T, eigvals_only=True, subset_by_index=[0, 0])[0])
+
+# %% ../nbs/api/13_geometry.ipynb #e1241603
+def _solve(p: np.ndarray, T: float, tol: float, max_iterations: int)->tuple[np.ndarray, float, float, int]:
+    "G, its excess, the gap and the iterations."
+    K = len(p)
+    start, C = _excess(np.eye(K), p, T)
+    if start < 1e-290: raise InputError(f"temperature must be larger: at {T:g} the classes' repulsion underflows")
+    w, done = np.sqrt(C.sum(1)/C.sum())[:, None], itertools.count(1)
+    def stop(v):
+        if next(done) % 10: return
+        _, f, gap = _certified(v, p, T, w)
+        if gap <= tol/100*min(1, f): raise StopIteration
+    result = minimize(lambda v: _descended(v, p, T, start), (np.eye(K)*w).ravel(), jac=True, method="L-BFGS-B",
+                      callback=stop, options=dict(maxiter=max_iterations, maxfun=2*max_iterations + 20, maxcor=20,
+                                                  ftol=0, gtol=0))
+    return *_certified(result.x, p, T, w), result.nit
+
+# %% ../nbs/api/13_geometry.ipynb #3f775ccc
 def optimal_geometry(proportions, # (K,) class counts or proportions, positive; NumPy, torch or list
                      temperature: float=0.1, # T of the loss
-                     tol: float=1e-6, # converged when the objective is certified to within `tol` nats, and within `tol` of its excess
+                     tol: float=1e-6, # nats; converged when the certified gap is within it, and within tol·excess
                      max_iterations: int=2000, # of L-BFGS; reaching it uncertified gives `converged=False`
                      )->OptimalGeometry: # arrays NumPy or torch as `proportions`
     """The Gram matrix of class means that minimises the SupCon loss at these class proportions; for balanced ones the
@@ -54,62 +95,39 @@ def optimal_geometry(proportions, # (K,) class counts or proportions, positive; 
     if not (np.isfinite(p).all() and (p > 0).all()):
         raise InputError(f"proportions must be positive, got min {p.min():g}")
     if not temperature > 0: raise InputError(f"temperature must be positive, got {temperature}")
-    p, K, T = p/p.sum(), len(p), float(temperature)
-    start, C = _excess(np.eye(K), p, T)
-    if start < 1e-290: raise InputError(f"temperature must be larger: at {T:g} the classes' repulsion underflows")
-    s = C.sum(1)/C.sum()
-    w = np.sqrt(s)[:, None]
-    def rows(v):
-        V = v.reshape(K, K)
-        n = np.linalg.norm(V, axis=1, keepdims=True)
-        return V/n, n
-    def objective(v):
-        U, n = rows(v)
-        f, C = _excess(U@U.T, p, T)
-        g = C@U
-        return f/start, (2/start*(g - (g*U).sum(1, keepdims=True)*U)/n).ravel()
-    def certify(v):
-        U, _ = rows(v)
-        G = U@U.T
-        np.fill_diagonal(G, 1)
-        f, C = _excess(G, p, T)
-        S = C - np.diag((C*G).sum(1))
-        return G, f, max(0., -eigh(S/w/w.T, eigvals_only=True, subset_by_index=[0, 0])[0])
-    done = 0
-    def stop(v):
-        nonlocal done
-        done += 1
-        if done % 10 == 0:
-            _, f, gap = certify(v)
-            if gap <= tol/100*min(1, f): raise StopIteration
-    result = minimize(objective, (np.eye(K)*w).ravel(), jac=True, method="L-BFGS-B", callback=stop,
-                      options=dict(maxiter=max_iterations, maxfun=2*max_iterations + 20, maxcor=20, ftol=0, gtol=0))
-    G, f, gap = certify(result.x)
+    p, T = p/p.sum(), float(temperature)
+    G, f, gap, iterations = _solve(p, T, tol, max_iterations)
     kind = lambda a: same_kind(torch.from_numpy(a), proportions)
-    return OptimalGeometry(kind(G), f + float(p@np.log(p)) + 1/T, gap, gap <= tol*min(1, f), result.nit, kind(p), T)
+    return OptimalGeometry(kind(G), f + float(p@np.log(p)) + 1/T, gap, gap <= tol*min(1, f), iterations, kind(p), T)
+
+# %% ../nbs/api/13_geometry.ipynb #63496ba2
+def _merged(R: float, c: float, a: int, b: int, T: float)->tuple[float, float, float]:
+    "Gradient entries C_MM, C_μM, C_μμ in units of p_μ/T, for the ratio R of proportions and the cosine c to the axis."
+    mixed = math.exp((c - 1)/T)
+    major = math.exp((c*c - (1 - c*c)/(a - 1) - 1)/T) if a > 1 else 0.
+    # Σ_j p_j/p_k e^{(G_kj−1)/T}, itself included
+    minor_sum, major_sum = b + a*R*mixed, 1 + (a - 1)*major + b/R*mixed
+    return R*major/major_sum, (R*mixed/minor_sum + mixed/major_sum)/2, 1/minor_sum
+
+def _slack(log_ratio: float, a: int, b: int, T: float)->float: # negative where the merged point is optimal
+    R = math.exp(log_ratio)
+    def balance(c):
+        major, mixed, _ = _merged(R, c, a, b, T)
+        return a*c*major + b*mixed
+    c = brentq(balance, -1, 0, xtol=1e-300, rtol=1e-14) if a > 1 and balance(-1) < 0 else -1.
+    _, mixed, minor = _merged(R, c, a, b, T)
+    return b*minor/(-c*a*mixed) - 1
 
 # %% ../nbs/api/13_geometry.ipynb #aa643610
 def minority_collapse_threshold(num_major: int, # a
                                 num_minor: int, # b ≥ 2
                                 temperature: float=0.1, # T
-                                )->float: # ratio of a major to a minor class's proportion; inf if there is none up to 1e15
+                                )->float: # proportion of a major over that of a minor class; inf if none up to 1e15
     "The imbalance from which on the minor classes' means are one and the same point in the optimal geometry."
     a, b, T = num_major, num_minor, temperature
     if a < 1 or b < 2: raise InputError(f"num_major must be at least 1 and num_minor at least 2, got {a} and {b}")
     if not T > 0: raise InputError(f"temperature must be positive, got {T}")
-    def pairs(R, c): # gradient entries C_MM, C_μM, C_μμ in units of p_μ/T
-        mixed = math.exp((c - 1)/T)
-        major = math.exp((c*c - (1 - c*c)/(a - 1) - 1)/T) if a > 1 else 0.
-        # Σ_j p_j/p_k e^{(G_kj−1)/T}, itself included
-        minor_sum, major_sum = b + a*R*mixed, 1 + (a - 1)*major + b/R*mixed
-        return R*major/major_sum, (R*mixed/minor_sum + mixed/major_sum)/2, 1/minor_sum
-    def slack(log_ratio):
-        R = math.exp(log_ratio)
-        balance = lambda c: a*c*pairs(R, c)[0] + b*pairs(R, c)[1]
-        c = brentq(balance, -1, 0, xtol=1e-300, rtol=1e-14) if a > 1 and balance(-1) < 0 else -1.
-        _, mixed, minor = pairs(R, c)
-        return b*minor/(-c*a*mixed) - 1
-    top = math.log(1e15)
+    slack, top = lambda log_ratio: _slack(log_ratio, a, b, T), math.log(1e15)
     return math.exp(brentq(slack, 0, top)) if slack(top) < 0 else math.inf
 
 # %% ../nbs/api/13_geometry.ipynb #9dc7b799

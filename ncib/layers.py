@@ -7,14 +7,14 @@ __all__ = ['pooled', 'tapped', 'measure']
 
 # %% ../nbs/api/14_layers.ipynb #ca8cdf1e
 import contextlib, difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from .collapse import CollapseMetrics, _check_classifier, _tally, _with_tally, collapse_metrics_from_stats
+from .collapse import CollapseMetrics, SecondPass, collapse_metrics_from_stats
 from .core import InputError, rank_and_size, tqdm
-from .stats import ClassStats, sum_over_ranks
+from .stats import ClassStats
 
 # %% ../nbs/api/14_layers.ipynb #ded6e57e
 def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
@@ -23,48 +23,43 @@ def pooled(output: Tensor, # (n, c, h, w), (n, t, c) or (n, c, …)
     if output.ndim == 4: return output.mean((2, 3))
     return output.mean(1) if output.ndim == 3 else output.flatten(1)
 
+# %% ../nbs/api/14_layers.ipynb #29282982
 _before = "input of "
 
-def _split(batch)->tuple: # inputs, labels
-    """A batch is (inputs, labels, …), or a mapping whose `labels` (or `label`) are taken out and whose rest are the
-    model's keyword arguments."""
-    if not isinstance(batch, Mapping):
-        inputs, labels, *_ = batch
-        return inputs, labels
-    name = next((n for n in ("labels", "label") if n in batch), None)
-    if name is None: raise InputError(f"a batch must hold labels or label, got {', '.join(map(str, batch))}")
-    return {k: v for k, v in batch.items() if k != name}, batch[name]
+def _tap(layer: str, modules: dict[str, nn.Module])->tuple[nn.Module, bool]: # a module, and whether its input is meant
+    before = layer not in modules and layer.startswith(_before)
+    name = layer.removeprefix(_before)
+    if name not in modules:
+        raise InputError(f"layer must name a module of the model, got {layer!r}; close: "
+                         f"{', '.join(difflib.get_close_matches(name, modules)) or 'none'}")
+    return modules[name], before
 
-def _on(inputs, device): # a tensor, or a mapping that may hold tensors
-    if isinstance(inputs, Mapping): return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
-    return inputs.to(device)
+# %% ../nbs/api/14_layers.ipynb #2e133cec
+def _caught(layer: str, value, pool: Callable)->Tensor: # (n, d)
+    if not isinstance(value, Tensor):
+        raise InputError(f"layer {layer!r} must give a tensor, got {type(value).__name__}")
+    f = pool(value)
+    shares = isinstance(f, Tensor) and f.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+    return f.clone() if shares else f
 
+def _hook(layer: str, tap: nn.Module, before: bool, pool: Callable, into: dict): # of a module called twice: the last
+    def given(module, args, kwargs):
+        into[layer] = _caught(layer, next(iter((*args, *kwargs.values())), None), pool)
+    def gave(module, args, output): into[layer] = _caught(layer, output, pool)
+    return tap.register_forward_pre_hook(given, with_kwargs=True) if before else tap.register_forward_hook(gave)
+
+# %% ../nbs/api/14_layers.ipynb #3b4544a7
 @contextlib.contextmanager
 def tapped(model: nn.Module, # takes a batch of inputs, or keyword arguments
-           layers: list[str], # names as in `model.named_modules()`, where `""` is the model itself; `input of NAME`: what that module is given
+           layers: list[str], # as in `model.named_modules()` (`""`: the model), or `input of NAME`: what it is given
            pool: Callable=pooled, # a layer's output → (n, d)
-           )->Iterator[Callable]: # for a with statement: a function from inputs (a mapping: keyword arguments), on the model's device, to {layer: (n, d) features}
+           )->Iterator[Callable]: # for a with statement: inputs, or a mapping of them → {layer: (n, d) features}
     """A model in evaluation mode whose layers can be read; modes and hooks are put back, whatever happens. Raises
     `InputError` for an unknown layer; its function for one that gives no tensor or is not called."""
-    modules, caught = dict(model.named_modules()), {}
-    def hook(layer, before):
-        def catch(value):
-            if not isinstance(value, Tensor):
-                raise InputError(f"layer {layer!r} must give a tensor, got {type(value).__name__}")
-            f = pool(value)
-            shares = isinstance(f, Tensor) and f.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
-            caught[layer] = f.clone() if shares else f                     # a later module may work in place
-        if before: return lambda module, args, kwargs: catch(next(iter((*args, *kwargs.values())), None))
-        return lambda module, args, output: catch(output)
-    taps = {layer: (layer.removeprefix(_before), layer not in modules and layer.startswith(_before))
-            for layer in layers}
-    for layer, (name, _) in taps.items():
-        if name not in modules:
-            raise InputError(f"layer must name a module of the model, got {layer!r}; close: "
-                             f"{', '.join(difflib.get_close_matches(name, modules)) or 'none'}")
+    modules, caught = dict(model.named_modules()), dict[str, Tensor]()
+    taps = {layer: _tap(layer, modules) for layer in layers}
     modes = {m: m.training for m in modules.values()}
-    handles = [modules[name].register_forward_pre_hook(hook(layer, True), with_kwargs=True) if before
-               else modules[name].register_forward_hook(hook(layer, False)) for layer, (name, before) in taps.items()]
+    handles = [_hook(layer, *tap, pool, caught) for layer, tap in taps.items()]
     def features(inputs):
         caught.clear()
         with torch.inference_mode(): model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
@@ -78,63 +73,87 @@ def tapped(model: nn.Module, # takes a batch of inputs, or keyword arguments
         for h in handles: h.remove()
         for module, training in modes.items(): module.training = training
 
-def _features(model, layers: list, loader, pool, progress):
-    "Yields ({layer: (n, d) features}, labels) for each batch."
+# %% ../nbs/api/14_layers.ipynb #28242728
+def _split(batch)->tuple: # inputs, labels
+    if not isinstance(batch, Mapping):
+        inputs, labels, *_ = batch
+        return inputs, labels
+    name = next((n for n in ("labels", "label") if n in batch), None)
+    if name is None: raise InputError(f"a batch must hold labels or label, got {', '.join(map(str, batch))}")
+    return {k: v for k, v in batch.items() if k != name}, batch[name]
+
+def _on(inputs, device): # a tensor, or a mapping that may hold tensors
+    if isinstance(inputs, Mapping): return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    return inputs.to(device)
+
+# %% ../nbs/api/14_layers.ipynb #97dbb351
+def _features(model: nn.Module, layers: list[str], loader: Iterable, pool: Callable, progress: bool
+              )->Generator[tuple, None, None]:
+    "({layer: (n, d) features}, labels) of each batch."
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with tapped(model, layers, pool) as features:
         for batch in tqdm(loader, disable=not progress, leave=False):
             inputs, labels = _split(batch)
             yield features(_on(inputs, device)), labels
 
+# %% ../nbs/api/14_layers.ipynb #b8ffcc44
+def _class_stats(batches: Iterable, num_classes: int, ignore_index: "int|None")->dict[str, ClassStats]:
+    stats: dict[str, ClassStats] = {}
+    for features, labels in batches:
+        for name, f in features.items():
+            if name not in stats:
+                stats[name] = ClassStats(num_classes, f.shape[1], "cpu" if f.device.type == "mps" else f.device)
+            stats[name].update(f, labels, ignore_index)
+    if not stats: raise InputError("loader must give batches, got none")
+    return stats
+
+# %% ../nbs/api/14_layers.ipynb #258187d7
+def _classifiers(stats: dict[str, ClassStats], classifier: "nn.Linear|None")->dict[str, dict]: # layer → weight, bias
+    none: dict[str, dict] = {name: {} for name in stats}
+    if classifier is None: return none
+    fitting = [name for name, s in stats.items() if s.dim == classifier.in_features]
+    if not fitting:
+        raise InputError(f"classifier takes {classifier.in_features} features, got layers with "
+                         f"{', '.join(str(s.dim) for s in stats.values())}")
+    return none | {fitting[-1]: {"weight": classifier.weight, "bias": classifier.bias}}
+
+# %% ../nbs/api/14_layers.ipynb #7bb8ee30
+def _seen_again(batches: Iterable, passes: dict[str, SecondPass], ignore_index: "int|None"):
+    empty = True
+    for features, labels in batches:
+        empty = False
+        for name, f in features.items(): passes[name].update(f, labels, ignore_index)
+    if empty:
+        raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: "
+                         "second_pass=False)")
+
 # %% ../nbs/api/14_layers.ipynb #32468baf
 def measure(model: nn.Module, # takes a batch of inputs
-            loader: Iterable, # of (inputs, labels, …), or of mappings: `labels` and the model's keyword arguments; read twice, or once with second_pass=False
+            loader: Iterable, # of (inputs, labels, …) or of mappings with `labels`; read twice, see second_pass
             layer: "str|list[str]", # name(s) as for `tapped`; of a module called several times the last output counts
             num_classes: int, # K; labels are in [0, K)
-            classifier: nn.Linear|None=None, # for NC3 and NC4 of the last of the layers with as many features as it takes
+            classifier: nn.Linear|None=None, # for NC3 and NC4 of the last layer with as many features as it takes
             pool: Callable=pooled, # a layer's output → (n, d)
-            second_pass: bool=True, # NC4 and NCC accuracy too; the loader must then give the same samples again, in any order
+            second_pass: bool=True, # NC4 and NCC accuracy too; the loader gives the same samples again, in any order
             progress: bool=True, # progress bars
-            all_ranks: bool=False, # under torch.distributed: of the samples of all processes, each of which calls this with its own part
+            all_ranks: bool=False, # under torch.distributed: of the samples of all processes, each of which calls this
             ignore_index: int|None=-100, # as for `collapse_metrics`
             **options, # classes, nc1_convention, global_mean: as for `collapse_metrics_from_stats`
             )->"CollapseMetrics|dict[str, CollapseMetrics]": # one, or one per layer if `layer` is a list
     "Collapse metrics of a model's layers over a loader, streaming: memory K·d + d² per layer."
-    layers, stats = [layer] if isinstance(layer, str) else list(layer), {}
+    layers = [layer] if isinstance(layer, str) else list(layer)
     if not layers: raise InputError("layer must name at least one module, got none")
-    def stream():
-        # closed, and so the model put back, also after an error
-        return contextlib.closing(_features(model, layers, loader, pool, progress))
-    with stream() as batches:
-        for features, labels in batches:
-            for name, f in features.items():
-                if name not in stats:
-                    stats[name] = ClassStats(num_classes, f.shape[1], device="cpu" if f.device.type == "mps"
-                                             else f.device)
-                stats[name].update(f, labels, ignore_index)
-    if not stats: raise InputError("loader must give batches, got none")
+    stream = lambda: contextlib.closing(_features(model, layers, loader, pool, progress))
     together = all_ranks and rank_and_size()[1] > 1
+    with stream() as batches: stats = _class_stats(batches, num_classes, ignore_index)
     if together:
         for s in stats.values(): s.all_reduce()
-    heads = dict.fromkeys(layers, (None, None))
-    if classifier is not None:
-        fitting = [name for name in layers if stats[name].dim == classifier.in_features]
-        if not fitting:
-            raise InputError(f"classifier takes {classifier.in_features} features, got layers with "
-                             f"{', '.join(str(stats[name].dim) for name in layers)}")
-        heads[fitting[-1]] = _check_classifier(classifier.weight, classifier.bias, classifier.in_features,
-                                               stats[fitting[-1]].device)
-    result = {name: collapse_metrics_from_stats(stats[name], *heads[name], **options) for name in layers}
+    heads = _classifiers(stats, classifier)
+    result = {name: collapse_metrics_from_stats(s, **heads[name], **options) for name, s in stats.items()}
     if second_pass:
-        weights = {name: [None if t is None else t[m.classes] for t in heads[name]] for name, m in result.items()}
-        tallies = dict.fromkeys(layers, 0)
-        with stream() as batches:
-            for features, labels in batches:
-                for name, f in features.items():
-                    tallies[name] = tallies[name] + _tally(result[name], f, labels, *weights[name], ignore_index)
-        if not isinstance(tallies[layers[0]], Tensor):
-            raise InputError("loader must give its batches twice, got none the second time (for a one-time iterator: "
-                             "second_pass=False)")
-        if together: tallies = {name: sum_over_ranks(t) for name, t in tallies.items()}
-        result = {name: _with_tally(m, tallies[name], weights[name][0]) for name, m in result.items()}
+        passes = {name: SecondPass(m, **heads[name]) for name, m in result.items()}
+        with stream() as batches: _seen_again(batches, passes, ignore_index)
+        if together:
+            for p in passes.values(): p.all_reduce()
+        result = {name: p.result() for name, p in passes.items()}
     return result[layer] if isinstance(layer, str) else result

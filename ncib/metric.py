@@ -7,20 +7,19 @@ __all__ = ['NeuralCollapse']
 
 # %% ../nbs/api/11_metric.ipynb #b8da4a57
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from .collapse import _check_options, collapse_metrics_from_stats
+from .collapse import check_conventions, collapse_metrics_from_stats
 from .core import InputError
 from .stats import ClassStats
 
 # %% ../nbs/api/11_metric.ipynb #2aaca4ae
-class _Same(tuple): # a copy of a metric reads the very classifier that is trained, or its copy where that is copied too
+class _Same(tuple): # of one classifier, or of None
     def __deepcopy__(self, memo): return _Same(memo.get(id(v), v) for v in self)
 
-class NeuralCollapse(Metric):
-    """Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features,
-    labels)`, then `compute()` → name: value."""
+# %% ../nbs/api/11_metric.ipynb #557c6173
+class _ClassState(Metric):
     full_state_update, is_differentiable, higher_is_better = False, False, False
     plot_lower_bound = 0.0
 
@@ -34,10 +33,9 @@ class NeuralCollapse(Metric):
                  **kwargs, # as `torchmetrics.Metric` takes them: dist_sync_on_step, process_group, sync_on_compute, …
                  ):
         super().__init__(**kwargs)
-        _check_options(nc1_convention, global_mean)
-        self.nc1_convention, self.global_mean, self.ignore_index, self._classifier = (nc1_convention, global_mean,
-                                                                                      ignore_index,
-                                                                                      _Same((classifier,)))
+        check_conventions(nc1_convention, global_mean)
+        self.nc1_convention, self.global_mean, self.ignore_index = nc1_convention, global_mean, ignore_index
+        self._classifier = _Same((classifier,))
         for name, value in ClassStats(num_classes, dim).state_dict().items():
             self.add_state(name, value, dist_reduce_fx=None, persistent=True)
 
@@ -45,16 +43,21 @@ class NeuralCollapse(Metric):
     def stats(self)->ClassStats:
         """The state as a `ClassStats`; states of several ranks (stacked by torchmetrics when it synchronises) are
         merged."""
-        # a module moved to bfloat16 takes its (zero) states along
-        state = {f: v.double() if v.is_floating_point() else v for f, v in self.metric_state.items()}
-        if self.means.ndim == 2: return ClassStats.from_state(state)
-        total = ClassStats(*self.means.shape[1:], device=self.means.device)
-        for i in range(len(self.means)): total.merge(ClassStats.from_state({f: v[i] for f, v in state.items()}))
+        state = {f: v.double() if v.is_floating_point() else v for f, v in self.metric_state.items()
+                 if isinstance(v, Tensor)}
+        means = state["means"]
+        if means.ndim == 2: return ClassStats.from_state(state)
+        total = ClassStats(means.shape[1], means.shape[2], device=means.device)
+        for i in range(len(means)): total.merge(ClassStats.from_state({f: v[i] for f, v in state.items()}))
         return total
 
     def _keep(self, stats: ClassStats):
         for name, value in stats.state_dict().items(): setattr(self, name, value)
 
+# %% ../nbs/api/11_metric.ipynb #bde8aa47
+class NeuralCollapse(_ClassState):
+    """Streaming neural-collapse metrics (`collapse_metrics_from_stats` without a second pass): `update(features,
+    labels)`, then `compute()` → name: value."""
     def update(self, features, # (n, d) any float dtype
                labels): # (n,) integers in [0, K)
         "Adds a batch."
@@ -78,7 +81,7 @@ class NeuralCollapse(Metric):
         "Adds a batch, as `update`."
         self.update(features, labels)
 
-    def merge_state(self, incoming_state: "dict|NeuralCollapse", # a metric for the same K and d, or its `metric_state`
+    def merge_state(self, incoming_state: "dict|Metric", # `NeuralCollapse` for the same K and d, or its `metric_state`
                     )->None:
         "Adds what another metric, or the state of one, has seen."
         if isinstance(incoming_state, Metric):
@@ -89,7 +92,7 @@ class NeuralCollapse(Metric):
         self._keep(self.stats.merge(ClassStats.from_state(incoming_state)))
         self._computed = None
 
-    def plot(self, val=None, # what `compute` gave, or a list of such dictionaries (one curve per metric); `None`: computed now
+    def plot(self, val=None, # what `compute` gave, or a list of it (one curve per metric); `None`: computed now
              ax=None # matplotlib axes to draw on
              )->tuple: # figure and axes
         "The metrics as points, or over a list of values as curves."

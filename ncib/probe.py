@@ -29,9 +29,8 @@ class LinearProbe:
 
     def __repr__(self):
         return (f"LinearProbe({self.weight.shape[0]} classes, {self.weight.shape[1]} features, loss={self.loss:.4g} "
-                f"nats, "
-                f"{'converged' if self.converged else 'NOT converged'}, gap≤{self.gap:.1e}, "
-                f"iterations={self.iterations})")
+                f"nats, {'converged' if self.converged else 'NOT converged'}, "
+                f"gap≤{self.gap:.1e}, iterations={self.iterations})")
 
     def logits(self, features: Tensor, # (m, d) float tensor
                )->Tensor: # (m, K), float64
@@ -59,19 +58,20 @@ class LinearProbe:
                                            device=best.device)).double().mean())
 
 # %% ../nbs/api/12_probe.ipynb #22471dde
-def _standardise(x: Tensor)->tuple[Tensor, Tensor, Tensor]: # (n, d) standardised in float32 or float64, (d,) mean, (d,) 1/std (0 for constant columns)
-    mean = sum(as_float64(c, "cpu").sum(0) for c in x.split(4096))/len(x)
-    var = sum((as_float64(c, "cpu") - mean).square().sum(0) for c in x.split(4096))/len(x)
-    # spread below rounding: a constant column
+def _standardise(x: Tensor)->tuple[Tensor, Tensor, Tensor]: # z (n, d) as float32 or float64, mean (d,), 1/std or 0 (d,)
+    blocks, nothing = x.split(4096), torch.zeros(x.shape[1], dtype=torch.float64)
+    mean = sum((as_float64(c).sum(0) for c in blocks), nothing)/len(x)
+    var = sum(((as_float64(c) - mean).square().sum(0) for c in blocks), nothing)/len(x)
     scale = torch.where(var > (1e-12*mean).square(), var.rsqrt(), 0.)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    z = torch.cat([((as_float64(c, "cpu") - mean)*scale).to(x.device, dtype) for c in x.split(4096)])
-    return z, mean, scale
+    return torch.cat([((as_float64(c) - mean)*scale).to(x.device, dtype) for c in blocks]), mean, scale
 
-def _objective(theta: np.ndarray, z: Tensor, y: Tensor, l2: float)->tuple[float, np.ndarray, float]: # F, its gradient, cross-entropy alone
+# %% ../nbs/api/12_probe.ipynb #44d01e38
+def _objective(theta: np.ndarray, z: Tensor, y: Tensor, l2: float)->tuple[float, np.ndarray, float]:
+    "F, its gradient, and the cross-entropy alone; nats."
     n, d = z.shape
-    theta = torch.from_numpy(theta).view(-1, d + 1).to(z.device, z.dtype)
-    w, b = theta[:, :d], theta[:, d]
+    rows = torch.from_numpy(theta).view(-1, d + 1).to(z.device, z.dtype)
+    w, b = rows[:, :d], rows[:, d]
     logits = torch.addmm(b, z, w.T)
     lse = logits.logsumexp(1)
     loss = float((lse - logits.gather(1, y[:, None])[:, 0]).sum(dtype=torch.float64))/n
@@ -79,6 +79,24 @@ def _objective(theta: np.ndarray, z: Tensor, y: Tensor, l2: float)->tuple[float,
     grad = torch.cat([p.T@z/n + l2*w, p.sum(0)[:, None]/n], 1)
     return loss + l2/2*float(w.square().sum(dtype=torch.float64)), grad.double().cpu().numpy().ravel(), loss
 
+# %% ../nbs/api/12_probe.ipynb #f6c580ed
+class _Fit:
+    "The best parameters so far, and how far from the optimum they can be at most."
+    def __init__(self, size: int): # parameters
+        self.theta, self.gap, self.loss, self.iterations = np.zeros(size), np.inf, np.nan, 0
+
+    def descend(self, z: Tensor, y: Tensor, l2: float, tol: float, most: int): # most: iterations of L-BFGS
+        def objective(theta):
+            value, grad, loss = _objective(theta, z, y, l2)
+            gap = float((grad**2).sum())/(2*l2)
+            if gap < self.gap: self.theta, self.gap, self.loss = theta.copy(), gap, loss
+            return value, grad
+        def stop(_):
+            if self.gap <= tol: raise StopIteration
+        self.iterations += minimize(objective, self.theta, jac=True, method="L-BFGS-B", callback=stop,
+                                    options=dict(maxiter=most, maxfun=2*most + 20, maxcor=20, ftol=0, gtol=0)).nit
+
+# %% ../nbs/api/12_probe.ipynb #1edf1262
 def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
                  labels, # (n,) integers in [0, K)
                  num_classes: int|None=None, # K; `None`: the largest label + 1
@@ -99,23 +117,12 @@ def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
     if missing := (counts == 0).nonzero()[:, 0].tolist():
         raise InputError(f"labels have no sample of class {named_classes(missing)}; numpy.unique(labels, "
                          f"return_inverse=True)[1] numbers the others from 0")
-    z, mean, scale = _standardise(x)
-    theta, iterations, gap, loss = np.zeros(K*(d + 1)), 0, np.inf, np.nan
+    (z, mean, scale), fit = _standardise(x), _Fit(K*(d + 1))
     for dtype in dict.fromkeys([z.dtype, torch.float64]):
-        z = z.to(dtype)
-        def objective(t):
-            nonlocal theta, gap, loss
-            f, grad, ce = _objective(t, z, y, l2)
-            bound = float((grad**2).sum())/(2*l2)
-            if bound < gap: theta, gap, loss = t.copy(), bound, ce
-            return f, grad
-        def stop(_):
-            if gap <= tol: raise StopIteration
-        left = max_iterations - iterations
-        if left > 0 and gap > tol:
-            iterations += minimize(objective, theta, jac=True, method="L-BFGS-B", callback=stop,
-                                   options=dict(maxiter=left, maxfun=2*left + 20, maxcor=20, ftol=0, gtol=0)).nit
-    w = torch.from_numpy(theta).view(K, d + 1)
+        z, left = z.to(dtype), max_iterations - fit.iterations
+        if left > 0 and fit.gap > tol: fit.descend(z, y, l2, tol, left)
+    w = torch.from_numpy(fit.theta).view(K, d + 1)
     weight = w[:, :d]*scale
     bias = w[:, d] - weight@mean
-    return LinearProbe(same_kind(weight, features), same_kind(bias, features), loss, gap, gap <= tol, iterations)
+    return LinearProbe(same_kind(weight, features), same_kind(bias, features), fit.loss, fit.gap, fit.gap <= tol,
+                       fit.iterations)

@@ -23,7 +23,7 @@ from ncib.arrays import array_runs
 from ncib.beta_frames import gaussian_frames
 from ncib.cca import canonical_correlations, class_pair_correlations, classes_with_samples
 from ncib.coding import excess_rate, packing
-from ncib.collapse import NeuralCollapse, collapse_metrics, collapse_metrics_from_stats
+from ncib.collapse import NeuralCollapse, SecondPass, collapse_metrics, collapse_metrics_from_stats
 from ncib.copula import normal_scores
 from ncib.core import InputError, as_tensor, check_features, check_labels
 from ncib.data import noisy_labels, stratified_split
@@ -72,6 +72,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "collapse.collapse_metrics": lambda x, y, p: collapse_metrics(x, y).to_dict(),
     "collapse.collapse_metrics_from_stats": lambda x, y,
         p: collapse_metrics_from_stats(STATS, batches=[(x, y)]).to_dict(),
+    "collapse.SecondPass.update": lambda x, y,
+        p: SecondPass(collapse_metrics_from_stats(STATS)).update(x, y).result().to_dict(),
     "metric.NeuralCollapse.update": lambda x, y, p: metric(x, y),
     "metric.NeuralCollapse.forward": lambda x, y, p: NeuralCollapse(K, D)(x, y),
     "layers.measure": lambda x, y, p: measured(x, y),
