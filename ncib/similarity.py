@@ -17,7 +17,6 @@ from .core import InputError, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
 from .identifiability import distance_ranks, mean_over_folds, rank_correlation
 from .stats import ClassStats, JointStats, as_float64, span
-from .transitions import separation
 
 # %% ../nbs/api/28_similarity.ipynb #a3c348ce
 measures = {"significant": "significant modes", "separation": "separation behind K − 1 (factor)",
@@ -182,7 +181,7 @@ def _bottleneck_measures(a: EncoderStats, b: EncoderStats, cross: Tensor, k1: in
     joint = _joint(a, b, cross, classes=True)
     g = _fit(joint, leverages=(a.leverages, b.leverages) if len(a.leverages) and len(b.leverages) else None)
     t = g.transitions(k1, groups=0)
-    out = {"cut": int(g.cut is not None), "significant": t.significant, "separation": separation(t.excess, k1, g.floor)}
+    out = {"cut": int(g.cut is not None), "significant": t.significant, "separation": t.raw_separation}
     if "shortfall" not in wanted: return out
     return out | {"shortfall_a": g.corner_shortfall(joint).share,
                   "shortfall_b": g.swapped().corner_shortfall(joint.swapped()).share}

@@ -131,6 +131,11 @@ class Transitions:
         return float(self.ratios[k - 1]) if k <= self.significant else 1.
 
     @property
+    def raw_separation(self)->float:
+        "`separation` of the first `modes` from all rows, without interval. NaN with fewer modes."
+        return separation(self.excess, self.modes, self.floor) if self.modes else math.nan
+
+    @property
     def spread(self)->float:
         "The last of the first `modes` excesses over the first: 1 if they coincide. NaN if there are not so many."
         if not self.modes or self.modes > self.significant: return math.nan
@@ -175,7 +180,7 @@ def _separation_sentence(t: Transitions)->str:
                 f"apart.")
     first = f"The first {_plural(k, 'mode')}"
     if s is None:
-        return f"{first} lie a factor of {separation(t.excess, k, t.floor):.3g} in β_c − 1 below those behind."
+        return f"{first} lie a factor of {t.raw_separation:.3g} in β_c − 1 below those behind."
     behind = "those behind" if t.significant > k else "the noise, where no further mode can be seen"
     first += f" {'lies' if k == 1 else 'lie'} a factor of {s.value:.3g}"
     if math.isnan(s.low):

@@ -10,8 +10,9 @@ from sklearn.cross_decomposition import CCA
 
 from ncib.cca import (canonical_correlations, cca_from_covariance, class_pair_correlations, ledoit_wolf_shrinkage,
                       noise_edge, oas_shrinkage)
-from ncib.copula import copula_correlation, normal_scores, rank_correlations
+from ncib.copula import copula_correlation, normal_scores
 from ncib.core import InputError
+from ncib.gib import rank_correlations
 from ncib.identifiability import bootstrap_correlations, held_out_correlations, linear_identifiability, permutation_test
 from ncib.stats import JointStats
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from ncib import copula
 from ncib.collapse import collapse_metrics
 from ncib.core import InputError
-from ncib.gib import GaussianIB, gaussian_ib_curve
+from ncib.gib import GaussianIB, gaussian_ib_curve, rank_correlations
 from ncib.identifiability import bootstrap_correlations
 from ncib.stats import JointStats
 
@@ -501,7 +502,10 @@ class TestClass:
         again = pickle.loads(pickle.dumps(gib))
         assert type(again) is GaussianIB and np.array_equal(again.excess, gib.excess) and repr(again) == repr(gib)
         with pytest.warns(DeprecationWarning, match="threshold is now critical_rho"): assert gib.threshold > 0
-        with pytest.warns(DeprecationWarning, match="IBGap.gap is now share"): assert 0 <= gib.ib_gap(np.eye(3)).gap <= 1
+        gap = gib.ib_gap(np.eye(3))
+        with pytest.warns(DeprecationWarning, match="IBGap.gap is now share"): assert gap.gap == gap.share
+        with pytest.warns(DeprecationWarning, match="copula.rank_correlations is now ncib.gib.rank_correlations"):
+            assert copula.rank_correlations is rank_correlations
 
 
 class TestInequality:
