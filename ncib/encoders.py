@@ -140,8 +140,7 @@ def _layout(tensors: dict, metadata: dict)->tuple[bytes, dict[str, tuple], int]:
 
 # %% ../nbs/api/36_encoders.ipynb #1bee052d
 class TensorWriter:
-    """One safetensors file, written a few rows at a time; what an earlier writer of the same file left unfinished is
-    gone on with."""
+    "One safetensors file, written a few rows at a time. A writer continues what an earlier one of the same file began."
     def __init__(self, path: "str|Path", # the file, once it is whole
                  unfinished: "str|Path", # where it lies until then, on the same disk
                  tensors: "dict[str, tuple[tuple, torch.dtype]]", # name → shape and dtype (float32, float16 or int64)
