@@ -162,14 +162,18 @@ class _FeatureFiles(_Directory):
     def save_features(self, epoch: int, # 0 is before training
                       train, # (N, d) features of the training images
                       train_labels, # (N,) integers
-                      test, # (M, d) features of the test images
-                      test_labels, # (M,) integers
+                      test=None, # (M, d) features of the test images; a run always has them
+                      test_labels=None, # (M,) integers
                       train_head=None, # (N, p) projection-head features, or nothing
                       test_head=None, # (M, p)
                       dtype: torch.dtype = torch.float32, # to store them in
                       )->None:
         """Records the features of one checkpoint; rows in the same order at every checkpoint and in every run to be
-        paired with this one."""
+        paired with this one. `InputError` without a test part, or for what is not features or labels."""
+        if test is None or test_labels is None:
+            raise InputError("a run needs features and labels of test images too, save_features(epoch, train, "
+                             "train_labels, test, test_labels); one set of images needs no run: "
+                             "ncib.analyze(features_a, features_b, labels)")
         named = {"train": train, "test": test, "train_head": train_head, "test_head": test_head}
         tensors = {k: _storable(v, f"{k} features at epoch {epoch}", dtype) for k, v in named.items() if v is not None}
         for k, y in (("train", train_labels), ("test", test_labels)):

@@ -417,3 +417,9 @@ def test_the_readme_starts_with_arrays_and_runs(tmp_path, monkeypatch, capsys, s
     monkeypatch.chdir(tmp_path)
     exec(snippet, {"x": X, "y": torch.tensor(Y), "labels": LABELS})
     assert (tmp_path/"report.html").stat().st_size > 1e5 and capsys.readouterr().out.splitlines() == single.verdict()
+
+
+def test_a_run_asks_for_a_test_part(tmp_path):
+    run = Run.create(tmp_path/"run", [str(c) for c in range(K)], {})
+    with pytest.raises(InputError, match="features and labels of test images.*analyze"): run.save_features(0, X, LABELS)
+    assert not run.epochs
