@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from scipy.optimize import minimize_scalar
-from .core import InputError, as_tensor, check_features, check_labels, deprecated_attribute, same_kind
-from .stats import JointStats, as_float64, class_sums, within_is_known
+from .core import InputError, as_float64, as_tensor, check_features, check_labels, deprecated_attribute, same_kind
+from .stats import JointStats, class_sums, within_is_known
 
 # %% ../nbs/api/20_cca.ipynb #92c617de
 def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anything
