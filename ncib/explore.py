@@ -131,7 +131,9 @@ class _Explorer(_Exported):
         return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), still, words)
 
     def save_html(self, path: "str|Path", # file to write
-                  title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
+                  title: str = "Explorer", # of the page
+                  limit: int = 1000, # most samples per part
+                  )->Path: # the file
         "Writes the explorer as a page of its own: one file, to be opened in any browser."
         write_text(path, page_document(title, self.html(limit, picture=False)))
         return Path(path)
