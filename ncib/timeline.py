@@ -50,9 +50,9 @@ def sensitivity(a, # (n, d_a) features of one encoder
                "held_out": (1 - held.square())/held.square()}
     return {name: e.cpu().numpy() for name, e in spectra.items()}
 
-# %% ../nbs/api/41_timeline.ipynb #b584e5c7
+# %% ../nbs/api/41_timeline.ipynb #8e378351
 terms = {"accuracy": "accuracy", "nc1": "NC1", "etf_error": "ETF distance", "count": "transitions",
-         "gap_ratio": "largest gap", "gap_after_k1": "gap behind mode K−1", "separation": "separation of K−1",
+         "gap_ratio": "largest gap", "gap_after_k1": "gap behind mode K−1", "separation": "separation of K − 1",
          "shortfall": "corner shortfall", "ib_gap": "IB gap at any rate"} # quantity → label on tables and axes
 
 def current_name(name: str, # a column of timeline.csv or sweep.csv, or a key of summary.json
