@@ -9,33 +9,34 @@ __all__ = ['recipes', 'TrainConfig', 'recipe', 'read_config', 'read_analysis']
 import dataclasses, math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .base import InputError, OrOwn, read_json
 
-# %% ../nbs/api/33_config.ipynb #33eba9fa
-def _opt(default, help, choices=None):
+# %% ../nbs/api/33_config.ipynb #77ba71e6
+def _opt(default, help, choices=None)->Any: # a field's text and choices travel with it
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
+# %% ../nbs/api/33_config.ipynb #8d739989
 @dataclass(frozen=True)
-class TrainConfig:
-    "All that defines a training run. Raises `InputError` for a value out of range."
-    data: str = _opt("digits",
-                     "the images: digits, cifar10, cifar100, an .npz, a folder with train.npz and test.npz, or a "
-                     "folder train/<class>/*.png, test/<class>/*.png")
-    image_size: int|None = _opt(None,
-                                "side of a folder's images in pixels: the middle square, scaled; default: as they are")
+class _Images:
+    data: str = _opt("digits", "the images: digits, cifar10, cifar100, an .npz, a folder with train.npz and test.npz, "
+                     "or a folder train/<class>/*.png, test/<class>/*.png")
+    image_size: int|None = _opt(None, "side of a folder's images in pixels: the middle square, scaled; default: as "
+                                "they are")
     colour: str = _opt("keep", "colour of a folder's images; grey and rgb lay transparent ones on white",
                        ("keep", "grey", "rgb"))
     skip_broken: bool = _opt(False, "leave unreadable files of a folder out, and list them")
-    seed: int = _opt(0,
-                     "seed of the initial weights, the order of the images and the augmentation; twins differ in "
+    seed: int = _opt(0, "seed of the initial weights, the order of the images and the augmentation; twins differ in "
                      "nothing else")
     epochs: int = _opt(60, "number of passes over the training images")
     batch_size: int = _opt(256, "number of images per step; the loss sees two views of each, or one")
-    views: int = _opt(2,
-                      "number of random views of each image in a step; with 1, the positives of a contrastive loss are "
-                      "the "
-                      "other images of the class, and nt-xent has none", (1, 2))
+    views: int = _opt(2, "number of random views of each image in a step; with 1, the positives of a contrastive loss "
+                      "are the other images of the class, and nt-xent has none", (1, 2))
+
+# %% ../nbs/api/33_config.ipynb #bc0e8310
+@dataclass(frozen=True)
+class _Optimiser(_Images):
     lr: float = _opt(0.3, "peak learning rate")
     weight_decay: float = _opt(5e-4, "L2 penalty on all weights")
     momentum: float = _opt(0.9, "momentum of SGD, below 1")
@@ -43,97 +44,105 @@ class TrainConfig:
     warmup: float = _opt(0.1, "share of the steps over which the learning rate rises, before its decay")
     schedule: str = _opt("cosine", "how the learning rate decays", ("cosine", "linear"))
     final_lr: float = _opt(0.0, "learning rate at the end, as a share of the peak")
-    decay_until: float = _opt(1.0,
-                              "share of the steps after which the learning rate has come down to final_lr, where it "
-                              "then stays")
+    decay_until: float = _opt(1.0, "share of the steps after which the learning rate has come down to final_lr, where "
+                              "it then stays")
+
+# %% ../nbs/api/33_config.ipynb #9e30cd6f
+@dataclass(frozen=True)
+class _Network(_Optimiser):
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "temperature of the contrastive losses")
-    base_temperature: float|None = _opt(None,
-                                        "multiply the gradient by temperature/base_temperature, as the reference code "
-                                        "does with 0.07; default: do not")
-    backbone: str = _opt("light",
-                         "network whose pooled output the features are; or module:function (or file.py:function) of "
-                         "your own, which returns a torch.nn.Module from normalised images (n, C, H, W) to features "
-                         "(n, d), "
-                         "and is given shape=(C, H, W) if it has such a parameter",
+    base_temperature: float|None = _opt(None, "multiply the gradient by temperature/base_temperature, as the reference "
+                                        "code does with 0.07; default: do not")
+    backbone: str = _opt("light", "network whose pooled output the features are; or module:function (or "
+                         "file.py:function) of your own, which returns a torch.nn.Module from normalised images "
+                         "(n, C, H, W) to features (n, d), and is given shape=(C, H, W) if it has such a parameter",
                          OrOwn(("light", "resnet18", "resnet34", "resnet50", "conv", "conv-wide", "conv-narrow")))
     feature_dim: int|None = _opt(None, "width of the features; default: the backbone's own")
     projection_dim: int = _opt(128, "width of the projection head's output")
+
+# %% ../nbs/api/33_config.ipynb #f1dca8e5
+@dataclass(frozen=True)
+class _Views(_Network):
     augmentation: str = _opt("auto", "kind of random views; auto: by kind of image; shift: moved by up to an eighth of "
                              "the side, natural images mirrored too, which is cheap",
                              ("auto", "digits", "natural", "none", "shift"))
     augment_strength: float = _opt(1.0, "scales the ranges of the random views")
     cutout: float = _opt(0.0, "side of a square that is blanked in every view, as a share of the image's, below 1")
-    start_scale: float = _opt(1.0,
-                              "side of the images in the first epoch, as a share of their own; they grow by steps of "
-                              "an eighth")
+    start_scale: float = _opt(1.0, "side of the images in the first epoch, as a share of their own; they grow by steps "
+                              "of an eighth")
     grow_until: float = _opt(0.5, "share of the training by which images that grow have their own size")
+
+# %% ../nbs/api/33_config.ipynb #eafe44c4
+@dataclass(frozen=True)
+class _Records(_Views):
     label_noise: float = _opt(0.0, "share of the training labels that are drawn at random")
     label_noise_seed: int = _opt(0, "seed of the label noise; runs to be paired share it")
     train_size: int|None = _opt(None, "use only so many training images, the same for every seed; default: all")
-    imbalance: float = _opt(1.0,
-                            "a long tail: the first class keeps this many times as large a share of its training "
+    imbalance: float = _opt(1.0, "a long tail: the first class keeps this many times as large a share of its training "
                             "images as the last")
     checkpoints: int = _opt(16, "about how many epochs, spaced logarithmically, have weights and features kept")
-    feature_train_size: int|None = _opt(None,
-                                        "keep the features of at most so many training images at the checkpoints, "
-                                        "every "
-                                        "class in its proportion, the same for every seed; default: all")
+    feature_train_size: int|None = _opt(None, "keep the features of at most so many training images at the "
+                                        "checkpoints, every class in its proportion, the same for every seed; default: "
+                                        "all")
     feature_dtype: str = _opt("float32", "number type in which features are stored", ("float32", "float16"))
-    precision: str = _opt("auto",
-                          "number type of the training step; auto: bfloat16 autocast on a GPU that has it, else "
-                          "float32; fast: on a CPU that has it too", ("auto", "fast", "float32", "bfloat16"))
+
+# %% ../nbs/api/33_config.ipynb #bfc32e6e
+@dataclass(frozen=True)
+class _Machine(_Records):
+    precision: str = _opt("auto", "number type of the training step; auto: bfloat16 autocast on a GPU that has it, "
+                          "else float32; fast: on a CPU that has it too", ("auto", "fast", "float32", "bfloat16"))
     sync_bn: bool = _opt(False, "normalise over the whole batch of all processes (CUDA only)")
-    images: str = _opt("auto",
-                       "where the images live; auto: on the device if they take less than a third of its free memory, "
-                       "else in host memory, sent batch by batch", ("auto", "device", "host"))
-    compile: str = _opt("auto",
-                        "whether to torch.compile the network; auto: on CUDA, for trainings of at least 2,000 steps, "
-                        "where there is a C compiler", ("auto", "yes", "no"))
+    images: str = _opt("auto", "where the images live; auto: on the device if they take less than a third of its free "
+                       "memory, else in host memory, sent batch by batch", ("auto", "device", "host"))
+    compile: str = _opt("auto", "whether to torch.compile the network; auto: on CUDA, for trainings of at least 2,000 "
+                        "steps, where there is a C compiler", ("auto", "yes", "no"))
     device: str = _opt("auto", "device to train on: auto, cpu, cuda or cuda:N; may differ when a run is resumed")
 
+# %% ../nbs/api/33_config.ipynb #d98e62a0
+_types: dict[str, tuple[Any, str]] = {"int": (int, "an integer"), "float": ((int, float), "a number"),
+                                      "bool": (bool, "true or false"), "str": (str, "text")}
+
+def _check_field(f: dataclasses.Field, v):
+    kind = str(getattr(f.type, "__name__", f.type)).split("|")[0].strip()
+    wanted, called = _types[kind]
+    fits = isinstance(v, wanted) and isinstance(v, bool) == (kind == "bool")
+    if not (fits or v is None and f.default is None): raise InputError(f"{f.name} must be {called}, got {v!r}")
+    if (choices := f.metadata["choices"]) and v not in choices:
+        raise InputError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {v!r}")
+
+_ranges = (
+    ("at least 1", lambda v: v >= 1, ("epochs", "projection_dim", "checkpoints", "feature_dim", "image_size")),
+    ("at least 2", lambda v: v >= 2, ("batch_size",)),
+    ("positive and finite", lambda v: 0 < v < math.inf, ("lr", "temperature", "base_temperature")),
+    ("at least 0 and finite", lambda v: 0 <= v < math.inf,
+     ("seed", "label_noise_seed", "weight_decay", "augment_strength")),
+    ("in (0, 1]", lambda v: 0 < v <= 1, ("start_scale", "grow_until")),
+    ("in [0, 1)", lambda v: 0 <= v < 1, ("cutout", "momentum")),
+    ("in [0, 1]", lambda v: 0 <= v <= 1, ("warmup", "label_noise", "final_lr")))
+
+# %% ../nbs/api/33_config.ipynb #33eba9fa
+@dataclass(frozen=True)
+class TrainConfig(_Machine):
+    "All that defines a training run. Raises `InputError` for a value out of range."
     def __post_init__(self):
-        for f in dataclasses.fields(self):
-            v, choices = getattr(self, f.name), f.metadata["choices"]
-            kind = str(getattr(f.type, "__name__", f.type)).split("|")[0].strip()
-            wanted, called = {"int": (int, "an integer"), "float": ((int, float), "a number"),
-                              "bool": (bool, "true or false"), "str": (str, "text")}[kind]
-            fits = isinstance(v, wanted) and isinstance(v, bool) == (kind == "bool")
-            if not (fits or v is None and f.default is None): raise InputError(f"{f.name} must be {called}, got {v!r}")
-            if choices and v not in choices:
-                raise InputError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {v!r}")
-        for name in ("epochs", "projection_dim", "checkpoints"):
-            if getattr(self, name) < 1: raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_size < 2: raise InputError(f"batch_size must be at least 2, got {self.batch_size}")
-        for name in ("feature_dim", "image_size"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "temperature", "base_temperature"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("seed", "label_noise_seed", "weight_decay", "augment_strength"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        for f in dataclasses.fields(self): _check_field(f, getattr(self, f.name))
+        for wanted, fits, names in _ranges:
+            for name in names:
+                if (v := getattr(self, name)) is not None and not fits(v):
+                    raise InputError(f"{name} must be {wanted}, got {v}")
         if self.loss == "nt-xent" and self.views == 1:
             raise InputError("loss nt-xent needs views 2: the other view of an image is its only positive, got views 1")
-        if self.cutout == 1: raise InputError(f"cutout must be in [0, 1), got {self.cutout}")
-        for name in ("start_scale", "grow_until"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
         if not self.warmup <= self.decay_until <= 1:
             raise InputError(f"decay_until must be in [warmup, 1], got {self.decay_until} with a warmup of "
                              f"{self.warmup}")
-        if self.momentum >= 1: raise InputError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.nesterov and not self.momentum: object.__setattr__(self, "nesterov", False)
-        for name in ("warmup", "label_noise", "momentum", "final_lr", "cutout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
     def identity(self)->dict:
         """What makes two configurations the same run: everything but where and how it is computed, and the data, which
         their fingerprint identifies wherever they lie."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("device", "images", "compile", "data",
-                                                                               *self.reading())}
+        left_out = {"device", "images", "compile", "data", *self.reading()}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in left_out}
 
     def reading(self)->dict: # options of `load_images`
         "How the images of `data` are read."
@@ -145,7 +154,7 @@ class TrainConfig:
         return {f.name: f.default for f in dataclasses.fields(cls)}
 
 # %% ../nbs/api/33_config.ipynb #da0a03b7
-recipes = {
+recipes: dict[str, dict[str, Any]] = {
     "digits": {},
     # milder than the digits' .1: classes that are apart still repel one another, so the head's means become a simplex
     "demo": dict(temperature=.5),
@@ -154,6 +163,8 @@ recipes = {
     "cifar-short": dict(data="cifar10", backbone="resnet18", epochs=100, batch_size=512, lr=.5, warmup=.05),
     "cifar-cpu": dict(data="cifar10", train_size=10_000, epochs=80),
 }
+
+# %% ../nbs/api/33_config.ipynb #8d8fa6d1
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
 _two_cores = dict(_fast, backbone="conv-narrow", batch_size=500, epochs=40, lr=.5, decay_until=.7, final_lr=.02,
                   start_scale=.5, grow_until=.6, precision="fast")
@@ -162,6 +173,7 @@ recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options i
             for data in ("cifar10", "cifar100")}
 recipes["cifar100-gpu"]["backbone"] = "conv-wide"
 
+# %% ../nbs/api/33_config.ipynb #21aac2e4
 def recipe(name: str, # one of `recipes`
            **changes, # options that differ from the recipe
            )->TrainConfig: # with the options of the recipe, then these
@@ -183,6 +195,7 @@ def read_config(path: "str|Path", # a run directory
         raise InputError(f"{path/'config.json'} is damaged: it names no classes")
     return info
 
+# %% ../nbs/api/33_config.ipynb #518124d7
 def read_analysis(path: "str|Path", # the folder that `ncib analyze` or `Timeline.save` wrote
                   )->dict: # its info.json
     "What an analysis says of itself; `InputError` if there is none, or if it is damaged."

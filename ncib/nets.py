@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 from .core import InputError, OrOwn, fixed_seed, generator, load_function, one_line, rank_and_size
 
-# %% ../nbs/api/31_nets.ipynb #6f6f2fc9
+# %% ../nbs/api/31_nets.ipynb #1aca9fdd
+def _resnet(make):
+    def build(channels, small):
+        net = make()
+        dim, net.fc = net.fc.in_features, nn.Identity()
+        if small: net.conv1, net.maxpool = nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.Identity()
+        elif channels != 3: net.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        return net, dim
+    return build
+
+# %% ../nbs/api/31_nets.ipynb #2b51c707
 class _Block(nn.Module):
     "conv-bn-relu-conv-bn plus shortcut."
     def __init__(self, c_in, c_out, stride):
@@ -32,14 +42,11 @@ def _light(channels, small):
                          _Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2), nn.AdaptiveAvgPool2d(1),
                          nn.Flatten()), 64
 
-def _resnet(make):
-    def build(channels, small):
-        net = make()
-        dim, net.fc = net.fc.in_features, nn.Identity()
-        if small: net.conv1, net.maxpool = nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.Identity()
-        elif channels != 3: net.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-        return net, dim
-    return build
+# %% ../nbs/api/31_nets.ipynb #6f6f2fc9
+def _whitening(patches)->Tensor: # (p, p) covariance → (p, p) rows that make it the identity, largest variance first
+    values, vectors = torch.linalg.eigh(patches)
+    vectors = vectors*vectors.gather(0, vectors.abs().argmax(0)[None]).sign()     # LAPACK leaves the sign open
+    return (vectors/(values.clamp_min(0) + 5e-4).sqrt()).T.flip(0)
 
 class _ConvNet(nn.Module):
     """2×2 convolution that whitens patches, then conv-pool-bn-relu-conv-bn-relu three times, then the maximum over the
@@ -68,20 +75,28 @@ class _ConvNet(nn.Module):
     @torch.no_grad()
     def whiten(self, patches):
         "The stem as ± the eigenvectors of the patches' covariance, each scaled to unit variance; it is not trained."
-        values, vectors = torch.linalg.eigh(patches)
-        vectors = vectors*vectors.gather(0, vectors.abs().argmax(0)[None]).sign()     # LAPACK leaves the sign open
-        filters = (vectors/(values.clamp_min(0) + 5e-4).sqrt()).T.flip(0).reshape(-1, *self.stem.weight.shape[1:])
+        filters = _whitening(patches).reshape(-1, *self.stem.weight.shape[1:])
         self.stem.weight.copy_(torch.cat([filters, -filters]))
         self.stem.weight.requires_grad_(False)
 
+# %% ../nbs/api/31_nets.ipynb #92c5391c
 def _conv(*widths): return lambda channels, small: (_ConvNet(channels, widths), widths[-1])
 
 backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resnet18", "resnet34", "resnet50")},
              "conv": _conv(64, 256, 256), "conv-wide": _conv(128, 384, 512), "conv-narrow": _conv(64, 128, 256)}
 
-# %% ../nbs/api/31_nets.ipynb #5ee0c102
+# %% ../nbs/api/31_nets.ipynb #5ee0c103
+def _width(out, spec)->int: # of the features, which must be features
+    if not isinstance(out, Tensor): raise InputError(f"backbone {spec!r} must give a tensor, got {type(out).__name__}")
+    if out.ndim != 2 or len(out) != 2 or not out.shape[1]:
+        raise InputError(f"backbone {spec!r} must give (n, d) features, got shape {tuple(out.shape)} for 2 images"
+                         + ("; average over positions first" if out.ndim == 4 else ""))
+    if not out.is_floating_point():
+        raise InputError(f"backbone {spec!r} must give floating-point features, got {out.dtype}".replace("torch.", ""))
+    return out.shape[1]
+
 def _own_backbone(spec, shape)->tuple[nn.Module, int]:
-    "A user's backbone for images of `shape`, and its width, which one batch tells."
+    "A user's backbone for images of `shape`, and its width."
     make = load_function(spec, "backbone")
     try: net = make(shape=shape) if "shape" in inspect.signature(make).parameters else make()
     except Exception as e: raise InputError(f"backbone {spec!r} cannot be made ({one_line(e)})") from e
@@ -94,17 +109,14 @@ def _own_backbone(spec, shape)->tuple[nn.Module, int]:
         raise InputError(f"backbone {spec!r} does not take images of shape (2, {', '.join(map(str, shape))}) "
                          f"({one_line(e)})") from e
     for m, training in was.items(): m.training = training
-    if not isinstance(out, Tensor): raise InputError(f"backbone {spec!r} must give a tensor, got {type(out).__name__}")
-    if out.ndim != 2 or len(out) != 2 or not out.shape[1]:
-        raise InputError(f"backbone {spec!r} must give (n, d) features, got shape {tuple(out.shape)} for 2 images"
-                         + ("; average over positions first" if out.ndim == 4 else ""))
-    if not out.is_floating_point():
-        raise InputError(f"backbone {spec!r} must give floating-point features, got {out.dtype}".replace("torch.", ""))
-    return net, out.shape[1]
+    return net, _width(out, spec)
 
-# %% ../nbs/api/31_nets.ipynb #27ab28b6
-class Encoder(nn.Module):
-    "Backbone and projection head; `encoder(x)` gives the features, `encoder.project(features)` unit rows."
+# %% ../nbs/api/31_nets.ipynb #0bb148c6
+class _Features(nn.Module):
+    backbone: nn.Module
+    mean: Tensor # (1, C, 1, 1)
+    std: Tensor # (1, C, 1, 1)
+
     def __init__(self, backbone: str = "light", # one of `backbones`, or `module:function` of your own
                  shape: tuple[int, int, int] = (1, 8, 8), # channels, height, width of the images
                  feature_dim: int|None = None, # width of the features; `None`: the backbone's own
@@ -117,16 +129,18 @@ class Encoder(nn.Module):
             raise InputError(f"backbone must be one of {', '.join(backbones)}, or module:function, got {backbone!r}")
         for name, v in (("feature_dim", feature_dim), ("projection_dim", projection_dim)):
             if v is not None and v < 1: raise InputError(f"{name} must be at least 1, got {v}")
-        c, h, w = self.shape = tuple(shape)
+        self.shape = tuple(shape)
+        c, h, w = shape
         with fixed_seed(seed, 0):
-            self.backbone, dim = (backbones[backbone](c, max(h, w) <= 64) if backbone in backbones
-                                  else _own_backbone(backbone, (c, h, w)))
+            own = backbone not in backbones
+            self.backbone, dim = _own_backbone(backbone, (c, h, w)) if own else backbones[backbone](c, max(h, w) <= 64)
             self.reduce = nn.Identity() if feature_dim in (None, dim) else nn.Linear(dim, feature_dim)
             self.feature_dim = feature_dim or dim
             self.head = nn.Sequential(nn.Linear(self.feature_dim, self.feature_dim), nn.ReLU(inplace=True),
                                       nn.Linear(self.feature_dim, projection_dim))
-        for name, v in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.as_tensor(v, dtype=torch.float32).expand(c).clone().view(1, c, 1, 1))
+        for name, per_channel in (("mean", mean), ("std", std)):
+            values = torch.as_tensor(per_channel, dtype=torch.float32).expand(c)
+            self.register_buffer(name, values.clone().view(1, c, 1, 1))
 
     def forward(self, images: Tensor, # (n, C, H, W) uint8, or floats in [0, 1]
                 )->Tensor: # (n, feature_dim)
@@ -134,46 +148,56 @@ class Encoder(nn.Module):
         x = images.float()/255 if images.dtype == torch.uint8 else images
         return self.reduce(self.backbone((x - self.mean)/self.std))
 
+# %% ../nbs/api/31_nets.ipynb #eeb0c831
+def _training_features(net, images, name)->Tensor: # (n, feature_dim), with a graph
+    try: out = net(images)
+    except Exception as e:
+        raise InputError(f"{name} fails on a training batch of shape {tuple(images.shape)} ({one_line(e)})") from e
+    if tuple(out.shape) != (len(images), net.feature_dim):
+        raise InputError(f"{name} must give (n, {net.feature_dim}) features in training too, got shape "
+                         f"{tuple(out.shape)} for {len(images)} images")
+    if not torch.isfinite(out).all():
+        raise InputError(f"{name} must give finite features, got NaN or infinity for random images")
+    return out
+
+def _check_weights(weights, out, name): # name → parameter, those that ask for a gradient
+    if not weights: raise InputError(f"{name} has no weight that can be trained")
+    if not out.requires_grad: raise InputError(f"{name}: no gradient reaches its weights; is its output detached?")
+    (out*torch.randn(out.shape, generator=generator(0, 7))).sum().backward()
+    if lost := [k for k, p in weights.items() if p.grad is None]:
+        raise InputError(f"{name}: no gradient reaches {len(lost)} of {len(weights)} weights "
+                         f"({', '.join(lost[:5])}{', …' if len(lost) > 5 else ''}); freeze them with "
+                         f"requires_grad_(False), or use them")
+
+# %% ../nbs/api/31_nets.ipynb #3396f238
+def _patch_covariance(images, mean, std)->Tensor: # (n, C, H, W) uint8 → (4C, 4C) second moments of 2 × 2 patches
+    some, size = images[::math.ceil(len(images)/2000)], mean.shape[1]*4
+    total = torch.zeros(size, size, dtype=torch.float64)
+    for x in some.cpu().split(250):
+        patches = F.unfold((x.float()/255 - mean.cpu())/std.cpu(), 2).transpose(1, 2).reshape(-1, size).double()
+        total += patches.T @ patches
+    return total/(len(some)*(images.shape[2] - 1)*(images.shape[3] - 1))
+
+# %% ../nbs/api/31_nets.ipynb #27ab28b6
+class Encoder(_Features):
+    "Backbone and projection head; `encoder(x)` gives the features, `encoder.project(features)` unit rows."
     def check_gradients(self, name: str = "backbone", # what the error message calls it
                         )->None:
         """Raises `InputError` unless a loss on the features of a random batch gives finite features and a gradient for
         every weight of the backbone that asks for one. Weights and running statistics stay as they are."""
         net = copy.deepcopy(self).train()
-        x = torch.rand(8, self.mean.shape[1], *self.shape[1:], generator=generator(0, 5))
+        images = torch.rand(8, *self.shape, generator=generator(0, 5))
         with fixed_seed(0, 6):
-            try: out = net(x)
-            except Exception as e:
-                raise InputError(f"{name} fails on a training batch of shape {tuple(x.shape)} ({one_line(e)})") from e
-            if tuple(out.shape) != (8, self.feature_dim):
-                raise InputError(f"{name} must give (n, {self.feature_dim}) features in training too, got shape "
-                                 f"{tuple(out.shape)} for 8 images")
-            if not torch.isfinite(out).all():
-                raise InputError(f"{name} must give finite features, got NaN or infinity for random images")
-            weights = {k: p for k, p in net.backbone.named_parameters() if p.requires_grad}
-            if not weights: raise InputError(f"{name} has no weight that can be trained")
-            if not out.requires_grad:
-                raise InputError(f"{name}: no gradient reaches its weights; is its output detached?")
-            (out*torch.randn(out.shape, generator=generator(0, 7))).sum().backward()
-        if lost := [k for k, p in weights.items() if p.grad is None]:
-            raise InputError(f"{name}: no gradient reaches {len(lost)} of {len(weights)} weights "
-                             f"({', '.join(lost[:5])}{', …' if len(lost) > 5 else ''}); freeze them with "
-                             f"requires_grad_(False), or use them")
+            out = _training_features(net, images, name)
+            _check_weights({k: p for k, p in net.backbone.named_parameters() if p.requires_grad}, out, name)
 
     @torch.no_grad()
     def whiten(self, images: Tensor, # (n, C, H, W) uint8, on any device; at most 2,000 of them are looked at
                )->"Encoder": # itself
         """Makes the first layer of `conv`, `conv-wide` and `conv-narrow` a whitening of patches of `images`; leaves
         other backbones as they are."""
-        if not isinstance(self.backbone, _ConvNet): return self
-        # spread over the classes, should they be sorted
-        some, size = images[::math.ceil(len(images)/2000)], self.mean.shape[1]*4
-        total = torch.zeros(size, size, dtype=torch.float64)
-        # always there: GPUs round otherwise
-        for x in some.cpu().split(250):
-            patches = F.unfold((x.float()/255 - self.mean.cpu())/self.std.cpu(),
-                               2).transpose(1, 2).reshape(-1, size).double()
-            total += patches.T @ patches
-        self.backbone.whiten(total/(len(some)*(images.shape[2] - 1)*(images.shape[3] - 1)))
+        if isinstance(self.backbone, _ConvNet):
+            self.backbone.whiten(_patch_covariance(images, self.mean, self.std))
         return self
 
     def project(self, features: Tensor, # (n, feature_dim)
@@ -186,7 +210,7 @@ class Encoder(nn.Module):
 def extract_features(encoder: Encoder, # on any device
                      images: Tensor, # (n, C, H, W) uint8, on any device
                      batch_size: int = 1024, # at most
-                     )->tuple[Tensor, Tensor]: # (n, d) backbone features, (n, p) head's unit rows, float32 on the images' device
+                     )->tuple[Tensor, Tensor]: # (n, d) features, (n, p) unit rows of the head, where the images are
     """Features of all images, in evaluation mode (the mode is put back) and in float32, on a GPU without
     TensorFloat-32, whose ten bits would be noise to collapsed classes."""
     was, device, tf32 = encoder.training, encoder.mean.device, torch.backends.cudnn.allow_tf32
@@ -196,10 +220,19 @@ def extract_features(encoder: Encoder, # on any device
         rows = max(1, min(batch_size, 2**22//images[0, 0].numel()))                    # large images in smaller batches
         parts = [tuple(t.to(images.device) for t in (f, encoder.project(f)))
                  for f in (encoder(x.to(device)) for x in images.split(rows))]
-        return tuple(torch.cat(p) for p in zip(*parts))
+        features, head = zip(*parts)
+        return torch.cat(features), torch.cat(head)
     finally:
         encoder.train(was)
         torch.backends.cudnn.allow_tf32 = tf32
+
+# %% ../nbs/api/31_nets.ipynb #5dcf246a
+def _collect(own, shares, device)->"Tensor|None": # (m, d) rows of this process → of all, on the first
+    padded = F.pad(own, (0, 0, 0, len(shares[0]) - len(own)))
+    if rank_and_size()[0] > 0: dist.gather(padded, None); return None
+    parts = [torch.empty_like(padded) for _ in shares]
+    dist.gather(padded, parts)
+    return torch.cat([p[:len(s)].to(device) for p, s in zip(parts, shares)])
 
 def extract_features_together(encoder: Encoder, # the same weights on every rank
                               images: Tensor, # (n, C, H, W) uint8, the same on every rank
@@ -210,10 +243,6 @@ def extract_features_together(encoder: Encoder, # the same weights on every rank
     if size == 1: return extract_features(encoder, images)
     shares = images.tensor_split(size)
     if not len(shares[-1]): raise InputError(f"{len(images)} images cannot be shared by {size} processes")
-    gathered = []
-    for own in extract_features(encoder, shares[rank]):
-        own = F.pad(own.to(encoder.mean.device), (0, 0, 0, len(shares[0]) - len(own)))
-        parts = [torch.empty_like(own) for _ in shares] if rank == 0 else None
-        dist.gather(own, parts)
-        if rank == 0: gathered.append(torch.cat([p[:len(s)].to(images.device) for p, s in zip(parts, shares)]))
-    return tuple(gathered) if rank == 0 else None
+    features, head = (_collect(own.to(encoder.mean.device), shares, images.device)
+                      for own in extract_features(encoder, shares[rank]))
+    return None if features is None or head is None else (features, head)
