@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from scipy.optimize import minimize_scalar
-from .core import InputError, as_tensor, check_features, check_labels, deprecated_attribute, same_kind
-from .stats import JointStats, as_float64, class_sums, within_is_known
+from .core import InputError, as_float64, as_tensor, check_features, check_labels, deprecated_attribute, same_kind
+from .stats import JointStats, class_sums, within_is_known
 
 # %% ../nbs/api/20_cca.ipynb #92c617de
 def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anything
@@ -356,8 +356,6 @@ class _Directions:
 @dataclass(frozen=True)
 class _BesideNoise(_Directions):
     "The correlations beside what independent samples of this size show."
-    threshold = deprecated_attribute("threshold", "critical_rho")
-
     @property
     def significant(self)->"Tensor|np.ndarray":
         "(m,) booleans: which ρ exceed what independent samples reach in 95 cases of 100."
@@ -385,6 +383,8 @@ class _BesideNoise(_Directions):
         "(m,) 1 − ρ² of `debiased`, without cancellation near ρ = 1; 1 where noise alone explains ρ."
         s = torch.as_tensor(self.one_minus_rho2)
         return self._kind(s if self.n is None else invert_spike(s, *self.aspect_ratios))
+
+    threshold = deprecated_attribute("threshold", "critical_rho")
 
 # %% ../nbs/api/20_cca.ipynb #49ad8513
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import InputError, as_tensor, check_features, check_labels, count_classes, named_classes, same_kind
-from .stats import (ClassStats, as_float64, class_sums, counted_rows, nearest_class_mean, row_blocks, span,
-                        sum_over_ranks, within_is_known)
+from .core import (InputError, as_float64, as_tensor, check_features, check_labels, count_classes, named_classes,
+                       same_kind)
+from .stats import (ClassStats, class_sums, counted_rows, nearest_class_mean, row_blocks, span, sum_over_ranks,
+                        within_is_known)
 
 # %% ../nbs/api/10_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)

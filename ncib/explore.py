@@ -131,7 +131,9 @@ class _Explorer(_Exported):
         return page_fragment(self._state() | {"status": ""}, self._packed(limit, wanted), still, words)
 
     def save_html(self, path: "str|Path", # file to write
-                  title: str = "Explorer", limit: int = 1000)->Path: # most samples per part
+                  title: str = "Explorer", # of the page
+                  limit: int = 1000, # most samples per part
+                  )->Path: # the file
         "Writes the explorer as a page of its own: one file, to be opened in any browser."
         write_text(path, page_document(title, self.html(limit, picture=False)))
         return Path(path)
@@ -255,8 +257,29 @@ class _CheckpointControls(_Checkpoints):
         return [f if classes == f.info["chosen"] else f.choose(classes, limit)
                 for f in self._load(self.layer, self.copula)]
 
+# %% ../nbs/api/56_explore.ipynb #99ead561
+class _CheckpointValues(_CheckpointControls):
+    "What a checkpoint explorer gives to a cell, where it stands."
+    def _name(self)->str: return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
+
+    def figure(self)->Figure:
+        "The current frame on paper, see `plot_frame`."
+        if self.error: raise InputError(self.error)
+        frames = self._current()
+        view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
+        return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
+                          self._names if len(self._pairs) > 1 else None)
+
+    @property
+    def table(self)->pd.DataFrame:
+        "The timeline's table of the features shown; of several pairs below each other."
+        if self.error: raise InputError(self.error)
+        tables = [pd.DataFrame(f.info["table"]) for f in self._load(self.layer, self.copula)]
+        if len(tables) == 1: return tables[0]
+        return pd.concat(tables, keys=self._names, names=["pair", None]).reset_index("pair")
+
 # %% ../nbs/api/56_explore.ipynb #53e80ba5
-class CheckpointExplorer(_CheckpointControls):
+class CheckpointExplorer(_CheckpointValues):
     """Steps through the checkpoints of a pair of runs: class means on the simplex, cosines, critical βs, accuracy and
     NC1. The arguments are a `Timeline`, two runs (opened or paths), or a list of timelines or pairs of runs to see side
     by side. Analyses of other features (another layer, copula) are made when they are asked for, once, and kept beside
@@ -285,7 +308,7 @@ class CheckpointExplorer(_CheckpointControls):
             self._begin(layer)
         super().__init__(build, page, page_layers, kind="checkpoints")
 
-    def _begin(self, layer: "str|None")->None: # at the last checkpoint
+    def _begin(self, layer: "str|None")->None:
         common = _common([pair.recorded() for pair in self._pairs])
         own, copula = self._pairs[0].begin()
         start = self._with_layers(common, layer or next((name for name in own if name in common), common[0]))
@@ -297,24 +320,6 @@ class CheckpointExplorer(_CheckpointControls):
         self._ready = True
         if len(epochs) == 1:
             self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
-
-    def _name(self)->str: return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
-
-    def figure(self)->Figure:
-        "The current frame on paper, see `plot_frame`."
-        if self.error: raise InputError(self.error)
-        frames = self._current()
-        view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
-        return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
-                          self._names if len(self._pairs) > 1 else None)
-
-    @property
-    def table(self)->pd.DataFrame:
-        "The timeline's table of the features shown; of several pairs below each other."
-        if self.error: raise InputError(self.error)
-        tables = [pd.DataFrame(f.info["table"]) for f in self._load(self.layer, self.copula)]
-        if len(tables) == 1: return tables[0]
-        return pd.concat(tables, keys=self._names, names=["pair", None]).reset_index("pair")
 
 # %% ../nbs/api/56_explore.ipynb #b5578381
 def compare(*pairs, # timelines, or pairs of runs
@@ -335,7 +340,7 @@ def _one_bottleneck(source, samples: tuple, names: tuple, where: torch.device, o
     raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
                      f"{type(source).__name__}")
 
-# %% ../nbs/api/56_explore.ipynb #d75e008d
+# %% ../nbs/api/56_explore.ipynb #a42d9223
 class _Sweep(_Explorer):
     "The controls of a sweep, and the frames behind them."
     log_excess = tr.Float().tag(sync=True)
@@ -358,13 +363,19 @@ class _Sweep(_Explorer):
     def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]:
         return {self._key(layer): sweep_payload(self._load(layer), limit) for layer in (layers or [""])}
 
+    def _begin(self)->None: # at the last checkpoint, in the middle of the grid
+        f = self._load(self.layer)
+        if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
+        if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
+        self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
+
     @tr.observe("layer")
     def _switch(self, change)->None:
         if not self.layers: return
         make = lambda: self._load(self._there(self.layer))
         self._switched(change, f"Computing the bottlenecks of the {self.layer} …", make)
 
-# %% ../nbs/api/56_explore.ipynb #e72a6d70
+# %% ../nbs/api/56_explore.ipynb #d36e8a0f
 class _SweepValues(_Sweep):
     "What a sweep gives to a cell, where it stands."
     @property
@@ -385,6 +396,9 @@ class _SweepValues(_Sweep):
     def _on_grid(self, proposal)->float:
         f = self.frames
         return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
+
+    def _name(self)->str:
+        return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
 
     def figure(self)->Figure:
         "The current β on paper, see `plot_sweep`."
@@ -443,12 +457,3 @@ class BetaSweep(_SweepValues):
                                                   layer=name, **options)
         self._load(start)
         self.layer = start
-
-    def _begin(self)->None: # at the last checkpoint, in the middle of the grid
-        f = self._load(self.layer)
-        if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
-        if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
-        self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
-
-    def _name(self)->str:
-        return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")

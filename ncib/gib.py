@@ -87,7 +87,7 @@ def _optimal_information(e: Tensor, rate: Tensor)->Tensor: # e: (m,) sorted; rat
 
 # %% ../nbs/api/24_gib.ipynb #cb2d595e
 class Relevance(StrEnum):
-    "What the code should tell about: the Y of a bottleneck."
+    "What the code should tell about, the Y of a bottleneck: `twin`, `paired`, `labels`, `covariance` or `rho`."
     twin = "twin"                # another encoder's features of the same input
     paired = "paired"            # another encoder's features of another input of the same class
     labels = "labels"            # the one-hot label
@@ -123,7 +123,7 @@ def _with_enough_rows(cc, rows, rank, correlations)->tuple: # canonical correlat
     short = correlations(rows, min(max(1, int(n - 1)//4), rank or cc.n))
     heavy = "" if cc.tails < 1.1 else f", with tails so heavy that they count as {n:.0f},"
     warnings.warn(f"{cc.n} rows{heavy} are too few for ranks {cc.rank_x} and {cc.rank_y}: the leading {short.rank_x} "
-                  f"and {short.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=3)
+                  f"and {short.rank_y} principal directions are kept, and correlations are lower bounds", stacklevel=4)
     return short, (cc.rank_x, cc.rank_y)
 
 # %% ../nbs/api/24_gib.ipynb #164ae722
@@ -146,8 +146,20 @@ def _without_lone_rows(cc, rows, rank, correlations)->tuple: # correlations with
         cc = correlations(rows, rank)
     if out:
         warnings.warn(f"{len(out)} of {len(whole[0])} rows alone make up a direction of x and of y and are left out: "
-                      f"{', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=3)
+                      f"{', '.join(map(str, out[:10]))}{', …' if len(out) > 10 else ''}", stacklevel=4)
     return cc.with_leverages(*leverages), rows, out
+
+# %% ../nbs/api/24_gib.ipynb #3037ce61
+def _beside_tails(cc, rows, plain: bool, rank, correlations, leverages)->tuple: # plain: rows are there, as they are
+    "Correlations beside the noise of their rows; the rows that stay, the ranks before a cut, and what is left out."
+    out: tuple = ()
+    cc, cut = _with_enough_rows(cc, rows, rank, correlations)
+    if plain: cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
+    elif leverages is not None and cut is None: cc = cc.with_leverages(*leverages)
+    if cut is None and cc.tails > 1:
+        cc, cut = _with_enough_rows(cc, rows, rank, correlations)
+        if cut and plain: cc = cc.with_tails(*rows)
+    return cc, rows, cut, out
 
 # %% ../nbs/api/24_gib.ipynb #558d8c77
 class _Fold(NamedTuple):
@@ -436,7 +448,6 @@ class _Spectrum:
     left_out: tuple = ()                            # rows that alone would make a mode, and were not fitted
     rows: "tuple|None" = field(default=None, repr=False) # x and y as they were fitted, for resampling
     _paired: "_Paired|None" = field(default=None, repr=False)
-    threshold = deprecated_attribute("threshold", "critical_rho")
 
     @property
     def critical_betas(self)->"Tensor|np.ndarray":
@@ -463,9 +474,12 @@ class _Spectrum:
             raise InputError("this bottleneck was made from correlations alone (from_rho): it has no directions")
         return self.cca
 
+    threshold = deprecated_attribute("threshold", "critical_rho")
+
 # %% ../nbs/api/24_gib.ipynb #acbd1f79
 @dataclass(frozen=True)
 class _FromFeatures(_Spectrum):
+    "Bottlenecks between two sets of features."
     @classmethod
     def _of(cls, cc, relevance, debias=False, modes=None, noise=None, **more)->Self: # noise: its edge and critical ρ
         complement = torch.as_tensor(cc.debiased_one_minus_rho2 if debias else cc.one_minus_rho2)[:modes]
@@ -486,7 +500,7 @@ class _FromFeatures(_Spectrum):
             rank: "int|None" = None, # keep at most so many principal directions of each side
             debias: "bool|None" = None, # take the inflation by finite samples out; `None`: without shrinkage
             leverages: "tuple|None" = None, # with a `JointStats`: (n,) twice, by rows; `None`: they count as Gaussian
-            )->Self:
+            )->Self: # a `GaussianIB`
         """The bottleneck between two sets of features. The estimate does not change under invertible linear maps of x
         or y.
 
@@ -510,27 +524,22 @@ class _FromFeatures(_Spectrum):
         def correlations(rows, rank):
             if by_rank: return rank_correlations(*rows, copula, shrinkage=shrinkage, rank=rank)
             return canonical_correlations(*rows, shrinkage=shrinkage, rank=rank)
-        rows, out, cut = (normal_scores(x), normal_scores(y)) if copula in (True, "normal-scores") else (x, y), (), None
-        cc, plain = correlations(rows, rank), not by_rank and not isinstance(x, JointStats)
-        if debias:
-            cc, cut = _with_enough_rows(cc, rows, rank, correlations)
-            if plain: cc, rows, out = _without_lone_rows(cc, rows, cc.rank_x if cut else rank, correlations)
-            elif leverages is not None and cut is None: cc = cc.with_leverages(*leverages)
-            if cut is None and cc.tails > 1:
-                cc, cut = _with_enough_rows(cc, rows, rank, correlations)
-                if cut and plain: cc = cc.with_tails(*rows)
+        rows = (normal_scores(x), normal_scores(y)) if copula in (True, "normal-scores") else (x, y)
+        cc, plain, cut, out = correlations(rows, rank), not by_rank and not isinstance(x, JointStats), None, ()
+        if debias: cc, rows, cut, out = _beside_tails(cc, rows, plain, rank, correlations, leverages)
         return cls._of(cc, Relevance.twin, debias, reference=x if copula else None, cut=cut,
                        rows=rows if plain else None, left_out=out)
 
 # %% ../nbs/api/24_gib.ipynb #392bfc0e
 @dataclass(frozen=True)
 class _FromClasses(_FromFeatures):
+    "Bottlenecks of what classes share."
     @classmethod
     def fit_labels(cls, x, # (n, d_x) features
                    labels, # (n,) integers
                    copula: bool = False, # normal scores of each feature first
                    shrinkage: "str|float|None" = None, # `None`: critical βs obey the NC1 identity exactly
-                   )->Self:
+                   )->Self: # a `GaussianIB`
         """Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of
         them."""
         reference, x = (x, normal_scores(x)) if copula else (None, x)
@@ -545,7 +554,7 @@ class _FromClasses(_FromFeatures):
                          copula: bool = False, # normal scores of each coordinate first
                          shrinkage: "str|float|None" = None, # `None`: the invariant estimate; `auto`, `oas`, α
                          debias: "bool|None" = None, # take the inflation out; `None`: without shrinkage
-                         )->Self:
+                         )->Self: # a `GaussianIB`
         """X of one input with Y of another of its class, so that the class is all they share: at most K − 1 modes.
         Computed from class means, without sampling pairs."""
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
@@ -567,13 +576,14 @@ class _FromClasses(_FromFeatures):
 # %% ../nbs/api/24_gib.ipynb #4321490a
 @dataclass(frozen=True)
 class _FromNumbers(_FromClasses):
+    "Bottlenecks of a covariance, of correlations, of critical βs."
     @classmethod
     def from_covariance(cls, sigma_x, # (d_x, d_x)
                         sigma_xy, # (d_x, d_y)
                         sigma_y, # (d_y, d_y)
                         n: "int|None" = None, # sample size behind them; `None`: a population
                         shrinkage: "str|float|None" = None, # see `canonical_correlations`
-                        )->Self:
+                        )->Self: # a `GaussianIB`
         "The bottleneck of a joint covariance."
         cc = cca_from_covariance(sigma_x, sigma_xy, sigma_y, n=n, shrinkage=shrinkage)
         return cls._of(cc, Relevance.covariance)
@@ -581,7 +591,7 @@ class _FromNumbers(_FromClasses):
     @classmethod
     def from_rho(cls, rho, # (m,) canonical correlations in [0, 1], any order
                  one_minus_rho2=None, # (m,) 1 − ρ² in the same order, where it is known better than ρ can say
-                 )->Self:
+                 )->Self: # a `GaussianIB`
         "The bottleneck of given canonical correlations: curve and critical βs, no directions."
         r = check_features(np.atleast_2d(rho) if not isinstance(rho, Tensor) else rho.reshape(1, -1), "rho")[0].double()
         if (r < 0).any() or (r > 1).any():
@@ -595,7 +605,7 @@ class _FromNumbers(_FromClasses):
 
     @classmethod
     def from_excess(cls, excess, # (m,) β_c − 1, any order; infinite for a mode that never enters
-                    )->Self:
+                    )->Self: # a `GaussianIB`
         "The bottleneck of given critical βs: curve only, no directions."
         e = np.sort(np.asarray(excess, dtype=np.float64).reshape(-1))
         if np.isnan(e).any() or (e < 0).any():
@@ -605,6 +615,7 @@ class _FromNumbers(_FromClasses):
 # %% ../nbs/api/24_gib.ipynb #ad987734
 @dataclass(frozen=True)
 class _Curves(_FromNumbers):
+    "The curve and the encoders that attain it."
     def curve(self, betas=None, # (b,) β; `None`: 200 values over all transitions, and every critical β
               excess=None, # (b,) β − 1 instead, for β so near to 1 that β itself loses digits
               )->IBCurve:
@@ -661,6 +672,7 @@ class _Curves(_FromNumbers):
 # %% ../nbs/api/24_gib.ipynb #5f792073
 @dataclass(frozen=True)
 class _Counts(_Curves):
+    "How many modes stand apart."
     def transitions(self, modes: "int|None" = None, # number of modes that is expected to stand apart, K − 1
                     groups: int = 20, # of rows, each left out once, for intervals; 0: no intervals
                     seed: int = 0, # deals the rows into groups
@@ -710,6 +722,7 @@ class _Counts(_Curves):
 # %% ../nbs/api/24_gib.ipynb #bbb2a71e
 @dataclass(frozen=True)
 class _Codes(_Counts):
+    "Linear codes beside the optimal ones."
     def ib_gap(self, code, # (m, d_x) rows of a linear code M; its overall scale does not matter
                )->IBGap:
         """Shortfall of T = s M x + ξ below the optimal curve at the same rate, maximised over the scale s (under the
@@ -752,6 +765,7 @@ class _Codes(_Counts):
 # %% ../nbs/api/24_gib.ipynb #aab3f7dd
 @dataclass(frozen=True)
 class _ChanceInMeans(_Codes):
+    "What chance adds to class means."
     def _chance_in_rows(self, f, labels)->"list[Tensor]|None": # f: (n, d_x)
         if not self._resamples or self.rows is None or self.cut is not None: return None
         cc, x, y = self._directions(), self._directions().white_x, self._directions().white_y
@@ -778,6 +792,7 @@ class _ChanceInMeans(_Codes):
 # %% ../nbs/api/24_gib.ipynb #45d92b7d
 @dataclass(frozen=True)
 class _Corners(_ChanceInMeans):
+    "The class-mean code at the corner."
     def corner_shortfall(self, x, # (n, d_x) features; without labels (K, d_x) class means, or the fitted `JointStats`
                          labels=None, # (n,) integers
                          modes: "int|None" = None, # K − 1, by default from the classes
@@ -817,6 +832,7 @@ class _Corners(_ChanceInMeans):
 # %% ../nbs/api/24_gib.ipynb #62983038
 @dataclass(frozen=True)
 class _PairStory(_Corners):
+    "Both encoders of a pair."
     def pair_story(self, other: "GaussianIB", # the same pair the other way round, `fit(y, x)`
                    labels, # (n,) integers
                    groups: int = 20, # of rows, each left out once, for intervals; 0: no intervals

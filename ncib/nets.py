@@ -85,7 +85,7 @@ def _conv(*widths): return lambda channels, small: (_ConvNet(channels, widths), 
 backbones = {"light": _light, **{n: _resnet(getattr(resnet, n)) for n in ("resnet18", "resnet34", "resnet50")},
              "conv": _conv(64, 256, 256), "conv-wide": _conv(128, 384, 512), "conv-narrow": _conv(64, 128, 256)}
 
-# %% ../nbs/api/31_nets.ipynb #5ee0c103
+# %% ../nbs/api/31_nets.ipynb #5ee0c102
 def _width(out, spec)->int: # of the features, which must be features
     if not isinstance(out, Tensor): raise InputError(f"backbone {spec!r} must give a tensor, got {type(out).__name__}")
     if out.ndim != 2 or len(out) != 2 or not out.shape[1]:

@@ -459,7 +459,7 @@ def plot_sensitivity(timeline: Timeline, # of a pair of runs
                      va="center", fontsize="small")
     if k1 < 1.5*max((len(line.get_xdata()) for line in ax.lines), default=0):
         ax.axvline(k1 + .5, color="black", linewidth=.6, linestyle=":")
-    _tidy(ax_time, "epoch", "separation of K−1 (factor)"); _epoch_axis(ax_time, e)
+    _tidy(ax_time, "epoch", "separation of K − 1 (factor)"); _epoch_axis(ax_time, e)
     _tidy(ax, "mode", "$\\beta_c - 1$", f"epoch {e[-1]}")
     fig.legend(*ax_time.get_legend_handles_labels(), fontsize="x-small", ncols=2, loc="outside upper center",
                frameon=False)

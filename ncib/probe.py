@@ -13,8 +13,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from .core import InputError, check_features, check_labels, count_classes, named_classes, same_kind
-from .stats import as_float64
+from .core import InputError, as_float64, check_features, check_labels, count_classes, named_classes, same_kind
 
 # %% ../nbs/api/12_probe.ipynb #c5a78e71
 @dataclass(frozen=True, eq=False)

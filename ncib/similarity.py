@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from .cca import canonical_correlations, cca_from_covariance
-from .core import InputError, as_tensor, check_features, check_labels, generator
+from .core import InputError, as_float64, as_tensor, check_features, check_labels, generator
 from .gib import GaussianIB
 from .identifiability import distance_ranks, mean_over_folds, rank_correlation
-from .stats import ClassStats, JointStats, as_float64, span
+from .stats import ClassStats, JointStats, span
 
 # %% ../nbs/api/28_similarity.ipynb #a3c348ce
 measures = {"significant": "significant modes", "separation": "separation behind K − 1 (factor)",

@@ -49,9 +49,9 @@ def sensitivity(a, # (n, d_a) features of one encoder
                "held_out": (1 - held.square())/held.square()}
     return {name: e.cpu().numpy() for name, e in spectra.items()}
 
-# %% ../nbs/api/41_timeline.ipynb #b584e5c7
+# %% ../nbs/api/41_timeline.ipynb #8e378351
 terms = {"accuracy": "accuracy", "nc1": "NC1", "etf_error": "ETF distance", "count": "transitions",
-         "gap_ratio": "largest gap", "gap_after_k1": "gap behind mode K−1", "separation": "separation of K−1",
+         "gap_ratio": "largest gap", "gap_after_k1": "gap behind mode K−1", "separation": "separation of K − 1",
          "shortfall": "corner shortfall", "ib_gap": "IB gap at any rate"} # quantity → label on tables and axes
 
 def current_name(name: str, # a column of timeline.csv or sweep.csv, or a key of summary.json
@@ -570,7 +570,11 @@ def analysis_key(a: Run, # one run
     about = [a.info, b.info, a.epochs, b.epochs, *options, __version__]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../nbs/api/41_timeline.ipynb #9f8fca2e
+# %% ../nbs/api/41_timeline.ipynb #5680ad9e
+def _make_folder(out: Path):
+    try: out.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise InputError(f"cannot write to {out}: {e.strerror or e}") from None
+
 def _kept(out: Path, key: str)->"Timeline|None": # what lies in the folder, if it has this key
     try:
         found = Timeline.load(out)
@@ -605,12 +609,17 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     Of arrays without `train` there are only `test_` columns: they are of the given features, accuracies are those of
     classifiers fitted to one half of the images and tested on the other, and what the verdict says of collapse is said
     of the given features. Raises `InputError` if the runs saw different images, have different classes, share no
-    checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`."""
+    checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`.
+
+    With `out` the timeline is saved there. One that lies there already is read instead, if it is of the same runs,
+    checkpoints, options and version."""
     if labels is None and not isinstance(layer, str): layer, labels = "both", layer
     a, b = _two_runs(run_a, run_b, labels=labels, train=train, epochs=epochs, classes=classes)
     device, shared = resolve_device(device), _check_pair(a, b, layer)
     key = None if isinstance(a, ArrayRun) else analysis_key(a, b, layer, copula)
-    if out is not None and key and (kept := _kept(Path(out), key)): return kept
+    if out is not None:
+        if key and (kept := _kept(Path(out), key)): return kept
+        _make_folder(Path(out))
     rows = [_row(_Checkpoint((a, b), epoch, copula, device), layer)
             for epoch in tqdm(shared, desc="checkpoints", disable=not progress)]
     if any(columns.keys() != rows[0][0].keys() for columns, _, _ in rows):

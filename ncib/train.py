@@ -10,6 +10,7 @@ import contextlib, math, os, shutil, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch, torch.distributed as dist
@@ -39,7 +40,8 @@ def _average_running_statistics(net: nn.Module):
     size = rank_and_size()[1]
     for m in net.modules() if size > 1 else ():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            for b in (m.running_mean, m.running_var): dist.all_reduce(b); b /= size
+            for b in (m.running_mean, m.running_var):
+                if b is not None: dist.all_reduce(b); b /= size
 
 # %% ../nbs/api/39_train.ipynb #cc86974b
 def learning_rate(config: TrainConfig, # lr, warmup, schedule, final_lr and decay_until matter
@@ -53,6 +55,7 @@ def learning_rate(config: TrainConfig, # lr, warmup, schedule, final_lr and deca
     if config.schedule == "linear": return floor + (config.lr - floor)*(end - progress)/max(end - w, 1e-9)
     return floor + (config.lr - floor)*(1 + math.cos(math.pi*(progress - w)/max(end - w, 1e-9)))/2
 
+# %% ../nbs/api/39_train.ipynb #42668e1b
 def seen_size(config: TrainConfig, # start_scale and grow_until matter
               shape: "tuple[int, int, int]", # channels, height, width of the images
               epoch: int, # from 1
@@ -61,8 +64,10 @@ def seen_size(config: TrainConfig, # start_scale and grow_until matter
     from `grow_until` on."""
     grown = min(1., (epoch - 1)/(config.grow_until*config.epochs))
     eighths = max(1, math.floor(8*(config.start_scale + (1 - config.start_scale)*grown) + 1e-9))
-    return tuple(max(1, round(side*eighths/8)) for side in shape[1:])
+    height, width = (max(1, round(side*eighths/8)) for side in shape[1:])
+    return height, width
 
+# %% ../nbs/api/39_train.ipynb #76d32237
 class _Objective(nn.Module):
     "What the loss is computed from: the head's unit rows, or a classifier's logits."
     def __init__(self, encoder, classifier):
@@ -75,7 +80,8 @@ class _Objective(nn.Module):
         features = self.encoder(views)
         return self.encoder.project(features) if self.classifier is None else self.classifier(features)
 
-def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all ranks together
+# %% ../nbs/api/39_train.ipynb #1150ada6
+def _loss(config, out, labels, batch)->Tensor: # nats; batch: number of images, of all ranks together
     size, y = rank_and_size()[1], labels.repeat(config.views)
     if config.loss == "cross-entropy": return F.cross_entropy(out.float(), y)*(len(labels)*size/batch)
     group = size > 1 or None
@@ -84,6 +90,18 @@ def _loss(config, out, labels, batch)->Tensor: # nats; batch: images of all rank
     return supcon_loss(out, y, config.temperature, "in" if config.loss == "supcon-in" else "out", group=group,
                        ignore_index=None, check_norms=False)
 
+# %% ../nbs/api/39_train.ipynb #7e646c91
+def _draws(config, n, epoch, device)->tuple[Tensor, torch.Generator]:
+    "The order of the images in an epoch, and the generator of this process's views."
+    rank, size = rank_and_size()
+    if size == 1:
+        g = generator(config.seed, 2, epoch, device=device)
+        return torch.randperm(n, generator=g, device=device), g
+    # the order is drawn on the CPU: GPUs of different kinds draw differently
+    return (torch.randperm(n, generator=generator(config.seed, 2, epoch)),
+            generator(config.seed, 4, epoch, rank, device=device))
+
+# %% ../nbs/api/39_train.ipynb #449898b9
 def _batches(data, labels, order, device, stream):
     """Images and labels of each batch, on the device; where the images stay in host memory, the next batch is fetched
     while this one is worked on."""
@@ -99,43 +117,44 @@ def _batches(data, labels, order, device, stream):
             yield ready
         yield waiting.result()
 
-def _same_strides(optimizer, group)->bool: # what the fused update asks for; the strides of a 1×1 filter are ambiguous
+# %% ../nbs/api/39_train.ipynb #ce5f0e1a
+def _views(config, images, kind, flip, size, g)->Tensor: # (views·n, C, *size) float32
+    drawn = [augment(images, kind, config.augment_strength, g, flip, config.cutout) for _ in range(config.views)]
+    views = drawn[0] if config.views == 1 else torch.cat(drawn)
+    if size != tuple(views.shape[2:]): views = F.interpolate(views, size, mode="bilinear", antialias=True)
+    return views.contiguous(memory_format=torch.channels_last)
+
+# %% ../nbs/api/39_train.ipynb #6b5d79e9
+def _same_strides(optimizer, group)->bool: # what the fused update asks for; those of a 1×1 filter are ambiguous
     return all(t is None or t.stride() == p.stride() for p in group["params"] if p.grad is not None
                for t in (p.grad, optimizer.state.get(p, {}).get("momentum_buffer")))
 
+def _step(config, net, optimizer, views, y, batch, rate, half)->Tensor: # (), nats
+    device = y.device
+    gradient = 1. if config.base_temperature is None else config.temperature/config.base_temperature
+    with torch.autocast(device.type, torch.bfloat16, enabled=half): out = net(views)
+    loss = _loss(config, out, y, batch)
+    optimizer.zero_grad(set_to_none=True)
+    (loss*gradient).backward()
+    for group in optimizer.param_groups:
+        group.update(lr=rate, fused=device.type == "cuda" and _same_strides(optimizer, group) or None)
+    optimizer.step()
+    return loss.detach()
+
+# %% ../nbs/api/39_train.ipynb #26463428
 def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float:
     "One pass in epoch 1, 2, …; the mean loss in nats."
     net.train()
     (rank, size), device = rank_and_size(), labels.device
     stream = config.images == "host" or data.train.device != device
-    g = generator(config.seed, 2, epoch, device=device)
-    if size == 1: order = torch.randperm(len(labels), generator=g, device=device)
-    else:
-        # on the CPU: GPUs of different kinds draw differently
-        order = torch.randperm(len(labels), generator=generator(config.seed, 2, epoch))
-    order = order.to("cpu" if stream else device)
-    whole = order.tensor_split(max(1, math.ceil(len(labels)/config.batch_size)))
-    if size > 1:
-        g = generator(config.seed, 4, epoch, rank, device=device)                  # each rank draws views of its own
-    size_now, total, gradient = (seen_size(config, data.shape, epoch),
-                                 torch.zeros((), dtype=torch.float64, device=device),
-                                 1. if config.base_temperature is None else config.temperature/config.base_temperature)
-    for i, (images, y) in enumerate(_batches(data, labels, [b.tensor_split(size)[rank] for b in whole], device,
-                                             stream)):
+    order, g = _draws(config, len(labels), epoch, device)
+    whole = order.to("cpu" if stream else device).tensor_split(max(1, math.ceil(len(labels)/config.batch_size)))
+    own = [b.tensor_split(size)[rank] for b in whole]
+    shown, total = seen_size(config, data.shape, epoch), torch.zeros((), dtype=torch.float64, device=device)
+    for i, (images, y) in enumerate(_batches(data, labels, own, device, stream)):
+        views = _views(config, images, kind, data.kind == "natural", shown, g)
         rate = learning_rate(config, (epoch - 1 + i/len(whole))/config.epochs)
-        drawn = [augment(images, kind, config.augment_strength, g, data.kind == "natural", config.cutout)
-                 for _ in range(config.views)]
-        views = drawn[0] if config.views == 1 else torch.cat(drawn)
-        if size_now != tuple(views.shape[2:]): views = F.interpolate(views, size_now, mode="bilinear", antialias=True)
-        views = views.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half): out = net(views)
-        loss = _loss(config, out, y, len(whole[i]))
-        optimizer.zero_grad(set_to_none=True)
-        (loss*gradient).backward()
-        for group in optimizer.param_groups:
-            group.update(lr=rate, fused=device.type == "cuda" and _same_strides(optimizer, group) or None)
-        optimizer.step()
-        total += loss.detach()*len(whole[i])
+        total += _step(config, net, optimizer, views, y, len(whole[i]), rate, half)*len(whole[i])
     if size > 1: dist.all_reduce(total); total /= size
     _average_running_statistics(net)
     return float(total/len(labels))
@@ -169,21 +188,31 @@ def _restore(net, optimizer, tensors, path):
     for k, v in tensors.items():
         if k.startswith("optimizer."): _, i, name = k.split(".", 2); state["state"].setdefault(int(i), {})[name] = v
     optimizer.load_state_dict(state)
-    # in the weight's own memory format
     for weight, s in optimizer.state.items():
         for k, v in s.items():
             s[k] = torch.empty_like(weight).copy_(v) if torch.is_tensor(v) and v.shape == weight.shape else v
 
-def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and standard deviation per channel, of images in [0, 1]
-    counts = torch.stack([sum(torch.bincount(some[:, c].flatten().int(), minlength=256) for some in images.split(4096))
-                          for c in range(images.shape[1])]).double()
+# %% ../nbs/api/39_train.ipynb #60597d8d
+def _channel_stats(images: Tensor)->tuple[Tensor, Tensor]: # mean and deviation per channel, of images in [0, 1]
+    count = lambda c: sum(torch.bincount(some[:, c].flatten().int(), minlength=256) for some in images.split(4096))
+    counts = torch.stack([torch.as_tensor(count(c)) for c in range(images.shape[1])]).double()
     value = torch.arange(256, device=images.device, dtype=torch.float64)/255
     mean = counts @ value/counts.sum(1)
     return mean.float(), ((counts @ value**2)/counts.sum(1) - mean**2).clamp_min(1e-4).sqrt().float()
 
-# %% ../nbs/api/39_train.ipynb #a16de0a2
-_state_seconds = 10 # between two state files, except at checkpoints: what a kill can cost
+# %% ../nbs/api/39_train.ipynb #abe6335f
+def half_precision(config: TrainConfig, # precision matters
+                   device: torch.device, # that trains
+                   )->bool:
+    """Whether the products of the network are in bfloat16: a GPU computes faster in it from compute capability 8 on, a
+    CPU with AVX-512 BF16 or AMX."""
+    if device.type == "cuda": fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = config.precision != "auto" and any(has.get(k) for k in ("avx512_bf16", "amx_bf16", "bf16"))
+    return config.precision == "bfloat16" or config.precision in ("auto", "fast") and fast
 
+# %% ../nbs/api/39_train.ipynb #eb861c19
 def _does_not_compile(error)->bool: # rather than an error of the network's own
     return any(t.__module__.startswith(("torch._dynamo", "torch._inductor", "triton")) for t in type(error).__mro__)
 
@@ -194,16 +223,170 @@ def _compiles(config, n, device)->bool:
     there = find_spec("triton") and (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
     return device.type == "cuda" and _steps(config, n) >= 2000 and bool(there)
 
-def half_precision(config: TrainConfig, # precision matters
-                   device: torch.device, # that trains
-                   )->bool:
-    """Whether the products of the network are in bfloat16: a GPU computes faster in it from compute capability 8 on, a
-    CPU with AVX-512 BF16 or AMX."""
-    if device.type == "cuda": fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        fast = (config.precision != "auto" and any(getattr(torch.cpu, "get_capabilities", dict)().get(k)
-                                                   for k in ("avx512_bf16", "amx_bf16", "bf16")))
-    return config.precision == "bfloat16" or config.precision in ("auto", "fast") and fast
+# %% ../nbs/api/39_train.ipynb #7ccd3a32
+def _network(config, data, device)->_Objective:
+    "The encoder with its filters, and a classifier for a cross-entropy; channels last, which is faster on the CPU too."
+    encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
+                      *_channel_stats(data.train), seed=config.seed)
+    encoder.whiten(data.train)
+    with fixed_seed(config.seed, 3):
+        classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else None
+    net: _Objective = _Objective(encoder, classifier).to(device)
+    return net.to(memory_format=torch.channels_last)
+
+class _Training:
+    def __init__(self, config, data, labels, device):
+        self.config, self.data, self.labels, self.device = config, data, labels, device
+        self.kind = data.kind if config.augmentation == "auto" else config.augmentation
+        self.half = half_precision(config, device)
+        net = _network(config, data, device)
+        self.encoder, self.classifier = net.encoder, net.classifier
+        self.net = self.step = nn.SyncBatchNorm.convert_sync_batchnorm(net) if config.sync_bn else net
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=config.lr, momentum=config.momentum,
+                                         weight_decay=config.weight_decay, nesterov=config.nesterov)
+
+    def weights(self)->dict[str, Tensor]: # what a checkpoint holds
+        of = self.classifier.state_dict() if self.classifier else {}
+        return {**self.encoder.state_dict(), **{f"classifier.{k}": v for k, v in of.items()}}
+
+    def restore(self, file): _restore(self.net, self.optimizer, load_tensors(file, self.device)[0], file)
+
+    def prepare(self):
+        "Spreads the net over the processes, and compiles it."
+        if rank_and_size()[1] > 1:
+            devices = [self.device] if self.device.type == "cuda" else None
+            self.step = nn.parallel.DistributedDataParallel(self.net, device_ids=devices, broadcast_buffers=False)
+        if _compiles(self.config, len(self.labels), self.device): self.step = torch.compile(self.step, dynamic=False)
+
+    def epoch(self, epoch)->float: # mean loss, nats
+        return _train_epoch(self.config, self.data, self.labels, self.kind, self.step, self.optimizer, epoch, self.half)
+
+    def first_epoch(self, epoch, file)->float: # file: the state of the epoch before
+        "As `epoch`; where the compiler fails, the epoch begins again without it."
+        try: return self.epoch(epoch)
+        except Exception as e:
+            compiled = self.config.compile == "auto" and rank_and_size()[1] == 1 and self.step is not self.net
+            if not (compiled and _does_not_compile(e)): raise
+            warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: "
+                          f"{str(e)[:200]})")
+            self.step = self.net
+            self.optimizer.state.clear()
+            self.restore(file)
+            return self.epoch(epoch)
+
+# %% ../nbs/api/39_train.ipynb #7c3448a7
+def _last_complete(run, config)->"tuple[int, list[dict]]|None": # the epoch to go on from, and the log until then
+    state = run.file("state", "last")
+    if not state.is_file(): return None
+    start = load_tensors(state, names=[])[1]["epoch"]
+    rows = [r for r in run.log_rows() if r["epoch"] <= start]
+    if [r["epoch"] for r in rows] != list(range(start + 1)):
+        raise InputError(f"{run.path/'log.jsonl'} is damaged: it must have one line for each epoch from 0 to {start}")
+    written = [e for e in checkpoint_epochs(config.epochs, config.checkpoints) if e <= start]
+    files = [run.file(f, e) for f in ("features", "checkpoints") for e in written]
+    for file in files + [run.file("checkpoints", "last")]*(start == config.epochs): load_tensors(file, names=[])
+    return start, rows
+
+# %% ../nbs/api/39_train.ipynb #d783275e
+class _Shown(NamedTuple):
+    "The images whose features are kept."
+    train: Tensor; train_labels: Tensor; test: Tensor; test_labels: Tensor
+
+def _write_checkpoint(run, config, epoch, shown, features, weights)->dict: # what the log says of it
+    (train, train_head), (test, test_head) = features
+    y, y_test = shown.train_labels.to(train.device), shown.test_labels.to(train.device)
+    run.save_features(epoch, train, y, test, y_test, train_head, test_head, dtype=getattr(torch, config.feature_dtype))
+    save_tensors(run.file("checkpoints", epoch), weights, epoch=epoch)
+    row = {"test_nearest_mean_accuracy": nearest_mean_accuracy(train, y, test, y_test, len(run.classes))}
+    if epoch == config.epochs:
+        save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
+        row["test_linear_probe_accuracy"] = linear_probe(train, y, len(run.classes)).accuracy(test, y_test)
+    return row
+
+# %% ../nbs/api/39_train.ipynb #a16de0a2
+_state_seconds = 10. # between two state files, except at checkpoints: what a kill can cost
+
+class _Record:
+    "What is written of a training, by the first process."
+    def __init__(self, run, training, shown):
+        self.run, self.training, self.shown, self.saved = run, training, shown, -math.inf
+        self.keep = checkpoint_epochs(training.config.epochs, training.config.checkpoints)
+        self.log = []
+        self.state = run.file("state", "last")
+
+    def checkpoint(self, epoch)->dict: # what the log says of it, on rank 0
+        features = [extract_features_together(self.training.encoder, x) for x in (self.shown.train, self.shown.test)]
+        write = lambda: _write_checkpoint(self.run, self.training.config, epoch, self.shown, features,
+                                          self.training.weights())
+        row: Any = on_first_rank(write)
+        return row
+
+    def commit(self, epoch, row):
+        self.log.append({"epoch": epoch, **row})
+        on_first_rank(lambda: self._write(epoch))
+
+    def _write(self, epoch):
+        self.run.write_log(self.log)
+        if epoch not in self.keep and time.monotonic() - self.saved < _state_seconds: return
+        save_tensors(self.state, _state(self.training.net, self.training.optimizer), epoch=epoch)
+        self.saved = time.monotonic()
+
+    def start(self)->int: # the epoch that training goes on from
+        found: Any = on_first_rank(lambda: _last_complete(self.run, self.training.config))
+        if found is None: self.commit(0, self.checkpoint(0)); return 0
+        epoch, self.log = found
+        self.training.restore(self.state)
+        return epoch
+
+# %% ../nbs/api/39_train.ipynb #5a04bd5b
+def _check_loss(loss, config, run, epoch):
+    if not math.isfinite(loss):
+        raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is {config.lr}) "
+                         f"or a higher temperature (it is {config.temperature})")
+
+def _fit(training, run, shown, progress):
+    config, record = training.config, _Record(run, training, shown)
+    start = record.start()
+    training.prepare()
+    with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch",
+              disable=not progress or rank_and_size()[0] > 0) as bar:
+        said = {}
+        for epoch in range(start + 1, config.epochs + 1):
+            began = time.perf_counter()
+            loss = training.first_epoch(epoch, record.state) if epoch == start + 1 else training.epoch(epoch)
+            _check_loss(loss, config, run, epoch)
+            row = {"loss": loss, "lr": training.optimizer.param_groups[0]["lr"],
+                   "seconds": round(time.perf_counter() - began, 3)}
+            said["loss"] = f"{loss:.3f}"
+            if epoch in record.keep:
+                row |= record.checkpoint(epoch)
+                said["nearest-mean test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
+            record.commit(epoch, row)
+            bar.set_postfix(said, refresh=False); bar.update()
+
+# %% ../nbs/api/39_train.ipynb #bc94fb25
+def _noisy(config, data)->Tensor: # (n,) training labels
+    labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
+    if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
+        raise InputError(f"label_noise {config.label_noise} leaves no training image of class "
+                         f"{', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another "
+                         f"label_noise_seed, or more images")
+    return labels
+
+def _check_ranks(config, n, device):
+    size = rank_and_size()[1]
+    smallest = n//math.ceil(n/config.batch_size)
+    if smallest < size:
+        raise InputError(f"batch_size {config.batch_size} over {n} training images gives batches of {smallest}, which "
+                         f"{size} processes cannot share")
+    if config.sync_bn and device.type != "cuda":
+        raise InputError(f"sync_bn needs CUDA: batch normalisation over several processes is not there on {device}")
+
+# %% ../nbs/api/39_train.ipynb #5ebfec72
+def _check_backbone(config, shape):
+    if config.backbone in backbones: return
+    net = Encoder(config.backbone, shape, config.feature_dim, config.projection_dim, seed=config.seed)
+    net.check_gradients(f"backbone {config.backbone!r}")
 
 def _check_growth(config, shape): # a network with a fixed size of input says so before anything is written
     small = seen_size(config, shape, 1)
@@ -215,151 +398,54 @@ def _check_growth(config, shape): # a network with a fixed size of input says so
         raise InputError(f"start_scale {config.start_scale}: backbone {config.backbone!r} does not take images of "
                          f"{small[0]} × {small[1]} pixels ({one_line(e)})") from e
 
-def _check_ranks(config, n, device):
-    size = rank_and_size()[1]
-    smallest = n//math.ceil(n/config.batch_size)
-    if smallest < size:
-        raise InputError(f"batch_size {config.batch_size} over {n} training images gives batches of {smallest}, which "
-                         f"{size} processes cannot share")
-    if config.sync_bn and device.type != "cuda":
-        raise InputError(f"sync_bn needs CUDA: batch normalisation over several processes is not there on {device}")
+# %% ../nbs/api/39_train.ipynb #a353a7fd
+def _resident(config, data, device)->bool: # whether the images live on the device
+    size = data.train.nbytes + data.test.nbytes
+    room = lambda: device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3
+    return config.images == "device" or config.images == "auto" and room()
 
+def _recorded(config, data, labels)->"Tensor|None": # which training images have features kept; `None`: all
+    most = config.feature_train_size
+    if most is None or most >= len(labels): return None
+    return stratified_choice(labels, data.classes, most, name="feature_train_size")
+
+def _shown(data, labels, recorded)->_Shown:
+    train, y = data.train, labels.to(data.train.device)
+    if recorded is not None: train, y = (t[recorded.to(t.device)] for t in (train, y))
+    return _Shown(train, y, data.test, data.test_labels)
+
+# %% ../nbs/api/39_train.ipynb #99fd479b
+def _claim(config, out, data, about, device)->contextlib.AbstractContextManager: # holds the run
+    precision = "bfloat16" if half_precision(config, device) else "float32"
+    return Run.create(out, data.classes, config.identity(), about, environment(device) | {"precision": precision},
+                      TrainConfig.defaults()).locked()
+
+# %% ../nbs/api/39_train.ipynb #c02dd31b
 def train(config: TrainConfig, # what to train
           out: "str|Path", # run directory; made, or resumed if it holds a run of the same configuration
           progress: bool = True, # show a progress bar
-          data: ImageData|None = None, # the images, where they are in memory already; `None`: loaded from `config.data`
+          data: ImageData|None = None, # the images, where they are in memory; `None`: loaded from `config.data`
           )->Run: # the finished run
     """Trains an encoder into a run directory, resuming where an earlier call with the same configuration was stopped.
     Under torchrun, over all its processes.
 
     On the CPU the weights at the end are, bit for bit, those of an uninterrupted run with the same number of threads
-    and processes. Raises `InputError` if the data cannot be used, if `out` holds something else or a run of another
-    configuration, if another process writes to it, if a file that resuming needs is damaged, if a backbone of one's own
-    cannot be trained, and if the loss becomes NaN or infinite."""
+    and processes. Raises `InputError` if the data cannot be used, or a backbone of one's own cannot be trained. So it
+    does if `out` holds something else or a run of another configuration, if another process writes to it, and if a file
+    that resuming needs is damaged. A loss that becomes NaN or infinite is one, too."""
     with process_device(config.device) as device, contextlib.ExitStack() as held:
         data = subset(data or load_images(config.data, **config.reading()), config.train_size, config.imbalance)
-        labels = noisy_labels(data.train_labels, config.label_noise, data.num_classes, config.label_noise_seed)
-        if empty := (torch.bincount(labels, minlength=data.num_classes) == 0).nonzero()[:, 0].tolist():
-            raise InputError(f"label_noise {config.label_noise} leaves no training image of class "
-                             f"{', '.join(repr(data.classes[k]) for k in empty[:5])}: use less of it, another "
-                             f"label_noise_seed, or more images")
+        labels = _noisy(config, data)
         _check_ranks(config, len(labels), device)
-        recorded = (None if config.feature_train_size is None or config.feature_train_size >= len(labels)
-                    else stratified_choice(labels, data.classes, config.feature_train_size,
-                                           name="feature_train_size"))
-        if config.backbone not in backbones:
-            Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
-                    seed=config.seed).check_gradients(f"backbone {config.backbone!r}")
+        recorded = _recorded(config, data, labels)
+        _check_backbone(config, data.shape)
         _check_growth(config, data.shape)
         about = about_images(data)
-        size = data.train.nbytes + data.test.nbytes
-        resident = (config.images == "device" or config.images == "auto"
-                    and (device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0]/3))
-        data = data.to(device if resident else "cpu")
-        def claim():
-            held.enter_context(Run.create(out, data.classes, config.identity(), about,
-                                          environment(device)
-                                          | {"precision": "bfloat16" if half_precision(config, device) else "float32"},
-                                          TrainConfig.defaults()).locked())
+        data = data.to(device if _resident(config, data, device) else "cpu")
+        def claim(): held.enter_context(_claim(config, out, data, about, device))
         on_first_rank(claim)
         held.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = True
-        run = Run(out)
-        _fit(config, run, data, labels.to(device), recorded, device, progress)
+        run, labels = Run(out), labels.to(device)
+        _fit(_Training(config, data, labels, device), run, _shown(data, labels, recorded), progress)
     return run
-
-def _fit(config, run, data, labels, recorded, device, progress): # recorded: which training images have features kept; None: all
-    first, several = rank_and_size()[0] == 0, rank_and_size()[1] > 1
-    kind = data.kind if config.augmentation == "auto" else config.augmentation
-    half = half_precision(config, device)
-    encoder = Encoder(config.backbone, data.shape, config.feature_dim, config.projection_dim,
-                      *_channel_stats(data.train), seed=config.seed)
-    encoder.whiten(data.train)
-    with fixed_seed(config.seed, 3):
-        classifier = nn.Linear(encoder.feature_dim, data.num_classes) if config.loss == "cross-entropy" else None
-    # faster convolutions, on the CPU too
-    net = _Objective(encoder, classifier).to(device, memory_format=torch.channels_last)
-    if config.sync_bn: net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    optimizer = torch.optim.SGD(net.parameters(), lr=config.lr, momentum=config.momentum,
-                                weight_decay=config.weight_decay, nesterov=config.nesterov)
-    # the images whose features are kept
-    shown, shown_labels = data.train, labels.to(data.train.device)
-    if recorded is not None: shown, shown_labels = (t[recorded.to(t.device)] for t in (shown, shown_labels))
-    keep, log, state_file = checkpoint_epochs(config.epochs, config.checkpoints), [], run.file("state", "last")
-
-    def last_complete()->"int|None": # the epoch to go on from; what it needs is whole
-        if not state_file.is_file(): return None
-        start = load_tensors(state_file, names=[])[1]["epoch"]
-        log.extend(r for r in run.log_rows() if r["epoch"] <= start)
-        if [r["epoch"] for r in log] != list(range(start + 1)):
-            raise InputError(f"{run.path/'log.jsonl'} is damaged: it must have one line for each epoch from 0 to "
-                             f"{start}")
-        written = [e for e in keep if e <= start]
-        for file in [run.file(f, e) for f in ("features", "checkpoints")
-                     for e in written] + [run.file("checkpoints", "last")]*(start == config.epochs):
-            load_tensors(file, names=[])
-        return start
-
-    def checkpoint(epoch)->dict: # what the log says of it, on rank 0
-        f_train, f_test = (extract_features_together(encoder, x) for x in (shown, data.test))
-        def write()->dict:
-            y, y_test = shown_labels.to(f_train[0].device), data.test_labels.to(f_train[0].device)
-            run.save_features(epoch, f_train[0], y, f_test[0], y_test, f_train[1], f_test[1],
-                              dtype=getattr(torch, config.feature_dtype))
-            weights = {**encoder.state_dict(),
-                       **({f"classifier.{k}": v for k, v in classifier.state_dict().items()} if classifier else {})}
-            save_tensors(run.file("checkpoints", epoch), weights, epoch=epoch)
-            row = {"test_nearest_mean_accuracy": nearest_mean_accuracy(f_train[0], y, f_test[0], y_test,
-                                                                       data.num_classes)}
-            if epoch == config.epochs:
-                save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
-                row["test_linear_probe_accuracy"] = linear_probe(f_train[0], y,
-                                                                 data.num_classes).accuracy(f_test[0], y_test)
-            return row
-        return on_first_rank(write)
-
-    saved = -math.inf
-    def commit(epoch, row):
-        log.append({"epoch": epoch, **row})
-        def write():
-            nonlocal saved
-            run.write_log(log)
-            if epoch not in keep and time.monotonic() - saved < _state_seconds:
-                return      # an epoch may be shorter than its file
-            save_tensors(state_file, _state(net, optimizer), epoch=epoch)
-            saved = time.monotonic()
-        on_first_rank(write)
-
-    start = on_first_rank(last_complete)
-    if start is None: commit(0, checkpoint(0)); start = 0
-    else: _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
-    step = (nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None,
-                                                broadcast_buffers=False) if several else net)
-    if _compiles(config, len(labels), device): step = torch.compile(step, dynamic=False)
-    with tqdm(total=config.epochs, initial=start, desc=run.path.name, unit="epoch",
-              disable=not (progress and first)) as bar:
-        postfix = {}
-        for epoch in range(start + 1, config.epochs + 1):
-            began = time.perf_counter()
-            try: loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
-            except Exception as e:
-                if config.compile != "auto" or several or step is net or epoch > start + 1 or not _does_not_compile(e):
-                    raise
-                warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: "
-                              f"{str(e)[:200]})")
-                step = net
-                # the state file is of the epoch before
-                optimizer.state.clear()
-                _restore(net, optimizer, load_tensors(state_file, device)[0], state_file)
-                loss = _train_epoch(config, data, labels, kind, step, optimizer, epoch, half)
-            if not math.isfinite(loss):
-                raise InputError(f"{run.path}: the loss became {loss} in epoch {epoch}; try a smaller lr (it is "
-                                 f"{config.lr}) or a higher temperature (it is {config.temperature})")
-            row = {"loss": loss, "lr": optimizer.param_groups[0]["lr"],
-                   "seconds": round(time.perf_counter() - began, 3)}
-            postfix["loss"] = f"{loss:.3f}"
-            if epoch in keep:
-                row |= checkpoint(epoch)
-                postfix["nearest-mean test accuracy"] = f"{row['test_nearest_mean_accuracy']:.3f}"
-            commit(epoch, row)
-            bar.set_postfix(postfix, refresh=False); bar.update()

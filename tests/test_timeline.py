@@ -13,7 +13,7 @@ from ncib.collapse import CollapseMetrics, collapse_metrics
 from ncib.core import InputError
 from ncib.gib import GaussianIB
 from ncib.plots import plot_accuracy, plot_collapse, plot_gap, plot_sensitivity, plot_shortfall, plot_transitions
-from ncib.report import report_html
+from ncib.report import glossary, report_html
 from ncib.runs import Run
 from ncib.sweep import quantities, quantities_of, summarise
 from ncib.timeline import Timeline, analyze, current_name, first_lasting, terms
@@ -258,6 +258,8 @@ def test_axes_call_a_quantity_by_its_name(short_timeline):
         assert any(terms[name] in label for label in written(plot(t))), name
     assert f'"{terms["gap_after_k1"]}"' in inspect.getsource(plot_transitions)      # drawn only where there is a gap
     assert {terms["count"], terms["separation"], terms["shortfall"]} <= set(t.short_table())
+    explained = {t.term.lower() for t in glossary()}
+    assert {terms[name].lower() for name in ("nc1", "count", "separation", "shortfall", "ib_gap")} <= explained
 
 
 def test_names_of_the_first_version(short_timeline, tmp_path):
@@ -306,6 +308,7 @@ def test_what_is_done_in_a_folder_is_not_done_again(tmp_path, monkeypatch):
     assert len(done) == 4
     for _ in range(2):                                                  # arrays leave no trace that could be compared
         given = analyze(*(r.features(1).test for r in pair), pair[0].features(1).test_labels, progress=False, out=out)
+    with pytest.raises(InputError, match="cannot write to"): analyze(*pair, progress=False, out=tmp_path/"a/config.json")
     assert len(done) == 6 and Timeline.load(out).verdict() == given.verdict()
 
 
