@@ -24,7 +24,7 @@ from torch import Tensor
 from . import __version__
 from .collapse import collapse_metrics_from_stats
 from .core import (InputError, as_tensor, atomic_write, check_features, check_labels, read_json, short_names, tqdm,
-                       write_json, write_text)
+                       write_json)
 from .plots import plot_dendrogram, plot_matrices
 from .report import (explained, layer_switch, of_layer, page_picture, report_page, page_table,
                          terms_list, write_page)

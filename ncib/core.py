@@ -16,8 +16,9 @@ import numpy as np
 import torch, torch.distributed as dist
 from torch import Tensor
 # what base has can be had here too
-from .base import (InputError, OrOwn, ProgressLines, deprecated, deprecated_attribute, did_you_mean,
-                       load_function, one_line, read_json, short_names, tqdm)
+from .base import (InputError, OrOwn, ProgressLines, deprecated, deprecated_attribute,
+                       did_you_mean, load_function, one_line, read_analysis, read_config, read_json,
+                       short_names, tqdm)
 
 # %% ../nbs/api/01_core.ipynb #24fc0b3c
 class _Writable:

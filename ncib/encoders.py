@@ -392,7 +392,8 @@ def _encode_epoch(work: _Encoding, runs: dict[str, Run], widths: dict[str, int],
     net, missing = work.loaded.net, {n: run for n, run in runs.items() if not run.file("features", epoch).is_file()}
     left_out = fit_weights(net, read_weights(file), strict, str(file)) if file else work.loaded.left_out
     if left_out:
-        warnings.warn(f"{file or work.loaded.weights} does not fit the network, what fits was taken: {left_out}")
+        warnings.warn(f"{file or work.loaded.weights} does not fit the network, what fits was taken: {left_out}",
+                      stacklevel=3)
     about = {"epoch": epoch} | ({"checkpoint": file.name, "weights_sha256": weights_hash(net)} if file else {})
     with tapped(net, list(runs), pool) as tap: work.checkpoint(tap, missing, widths, about)
 

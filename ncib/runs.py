@@ -19,9 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from . import __version__
-from .config import read_config
-from .core import (InputError, atomic_write, check_features, check_labels, one_line, rank_and_size, read_json,
-                       resolve_device, tqdm, write_json, write_text)
+from .core import (InputError, atomic_write, check_features, check_labels, one_line, rank_and_size, read_config,
+                       read_json, resolve_device, tqdm, write_json, write_text)
 from .data import ImageData, load_images
 from .nets import Encoder, backbones, extract_features
 

@@ -20,9 +20,8 @@ from torch import Tensor
 from . import __version__
 from .arrays import ArrayRun, array_runs
 from .collapse import CollapseMetrics, collapse_metrics
-from .config import read_analysis
-from .core import (InputError, atomic_write, check_features, generator, read_json, resolve_device, tqdm,
-                       write_json)
+from .core import (InputError, atomic_write, check_features, generator, read_analysis, read_json,
+                       resolve_device, tqdm, write_json)
 from .gib import CornerShortfall, GaussianIB, Relevance, class_alignment, fit_bottlenecks, relevances
 from .identifiability import held_out_correlations
 from .probe import linear_probe

@@ -276,7 +276,7 @@ def with_nan():
     ((X[:12], Y[:12], LABELS[:12]), {}, "x must have at least 20 rows"),
     ((X, X, LABELS), {}, "x and y hold the same features at epoch 1"),
     ((X, "runs/b", LABELS), {}, "a pair must be two runs or two arrays, got ndarray and str"),
-    (("runs/a", "runs/b"), {"labels": LABELS, "epochs": [1]}, "epochs and labels must be left out with runs"),
+    (("runs/a", "runs/b"), {"labels": LABELS, "epochs": [1]}, "labels and epochs must be left out with runs"),
 ])
 def test_refusals(args, options, message):
     with pytest.raises(InputError) as e: analyze(*args, progress=False, **options)
