@@ -225,7 +225,7 @@ class _Checkpoints(_Explorer):
         return {layer_data(self.layers.index(key[0]), key[1]): self._pack(key, limit)
                 for key in self._frames if key[0] in layers}
 
-# %% ../nbs/api/56_explore.ipynb #72bbd018
+# %% ../nbs/api/56_explore.ipynb #78e5cb68
 class _CheckpointControls(_Checkpoints):
     "What happens when a control is moved."
     @tr.validate("epoch")
@@ -257,7 +257,7 @@ class _CheckpointControls(_Checkpoints):
         return [f if classes == f.chosen else f.choose(classes, limit)
                 for f in self._load(self.layer, self.copula)]
 
-# %% ../nbs/api/56_explore.ipynb #99ead561
+# %% ../nbs/api/56_explore.ipynb #b6227564
 class _CheckpointValues(_CheckpointControls):
     "What a checkpoint explorer gives to a cell, where it stands."
     def _name(self)->str: return f"epoch-{self.epoch}-{self.part}-{self.encoder}-{self.layer}{'-copula'*self.copula}"
@@ -266,7 +266,7 @@ class _CheckpointValues(_CheckpointControls):
         "The current frame on paper, see `plot_frame`."
         if self.error: raise InputError(self.error)
         frames = self._current()
-        view = self.view if "chosen/test/labels" in frames[0].arrays else "all"
+        view = self.view if frames[0].few else "all"
         return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
                           self._names if len(self._pairs) > 1 else None)
 
@@ -340,7 +340,7 @@ def _one_bottleneck(source, samples: tuple, names: tuple, where: torch.device, o
     raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
                      f"{type(source).__name__}")
 
-# %% ../nbs/api/56_explore.ipynb #a42d9223
+# %% ../nbs/api/56_explore.ipynb #865c10cb
 class _Sweep(_Explorer):
     "The controls of a sweep, and the frames behind them."
     log_excess = tr.Float().tag(sync=True)
@@ -375,7 +375,7 @@ class _Sweep(_Explorer):
         make = lambda: self._load(self._there(self.layer))
         self._switched(change, f"Computing the bottlenecks of the {self.layer} …", make)
 
-# %% ../nbs/api/56_explore.ipynb #d36e8a0f
+# %% ../nbs/api/56_explore.ipynb #167d18aa
 class _SweepValues(_Sweep):
     "What a sweep gives to a cell, where it stands."
     @property
@@ -409,11 +409,11 @@ class _SweepValues(_Sweep):
     def table(self)->pd.DataFrame:
         "The information curve of every checkpoint, nats."
         f = self._shown()
-        e, epochs = f.log_excess, f.epochs
+        e = f.log_excess
         curves = [pd.DataFrame({"log10_beta_minus_1": e, "beta": 1 + 10**e, "ixt_nats": ixt, "iyt_nats": iyt})
                   for ixt, iyt in zip(f.ixt, f.iyt)]
-        if not epochs: return curves[0]
-        return pd.concat([c.assign(epoch=epoch) for c, epoch in zip(curves, epochs)], ignore_index=True)
+        if not f.epochs: return curves[0]
+        return pd.concat([c.assign(epoch=epoch) for c, epoch in zip(curves, f.epochs)], ignore_index=True)
 
 # %% ../nbs/api/56_explore.ipynb #d944ddeb
 class BetaSweep(_SweepValues):

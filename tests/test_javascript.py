@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncib.pages import joined_modules, pack, static_json, static_text
+from ncib.pages import joined_modules, pack_arrays, static_json, static_text
 from ncib.plots import place_labels
 from test_browser import ARGUMENTS, CHROMIUM, sync_api
 
@@ -76,13 +76,13 @@ def test_stands_alone(run, name):
 
 
 def test_data(run):
-    packed = pack([({"epochs": [0, 2]}, {"x": np.arange(12.).reshape(2, 6), "labels": np.array([0, 300])})])
+    packed = pack_arrays([({"epochs": [0, 2]}, {"x": np.arange(12.).reshape(2, 6), "labels": np.array([0, 300])})])
     out = run("data.js", """(m, bytes) => { const [{info, arrays}] = m.unpack(new Uint8Array(bytes));
         return {info, second: [...m.at(arrays.x, 1)], labels: [...arrays.labels.values], shape: arrays.x.shape}; }""",
               list(packed))
     assert out == {"info": {"epochs": [0, 2]}, "second": [6, 7, 8, 9, 10, 11], "labels": [0, 300], "shape": [2, 6]}
     scaled = run("data.js", "(m, bytes) => [...m.unpack(new Uint8Array(bytes))[0].arrays.x.values]",
-                 list(pack([({}, {"x": np.linspace(-1, 1, 600)})])))
+                 list(pack_arrays([({}, {"x": np.linspace(-1, 1, 600)})])))
     assert np.allclose(scaled, np.linspace(-1, 1, 600), atol=2/65534)
     assert run("data.js", """(m) => [m.nearest([0, 4, 9], 7), m.nearest([0, 2], 1), m.lastUpTo([0, 4, 9], 8),
         m.lastUpTo([3, 4], 1), m.finite([1, NaN, Infinity, -2]), m.positive(null), m.positive(.1)]""") == [
