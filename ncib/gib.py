@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
-from .cca import (CanonicalCorrelations, Whitening, canonical_correlations, cca_from_covariance, centred,
+from .cca import (CanonicalCorrelations, canonical_correlations, cca_from_covariance, centred,
                       check_pair, class_pair_correlations, classes_with_samples, detectable_excess, invert_spike,
                       noise_edge, project, tail_factor)
 from .copula import copula_correlation, normal_scores

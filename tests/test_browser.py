@@ -1,9 +1,9 @@
 """What a person sees: the report page, explorers without a kernel, and JupyterLab as `ncib lab` opens it, in headless
 Chromium (skipped where there is none)."""
-import re
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal

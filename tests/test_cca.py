@@ -8,8 +8,14 @@ import scipy.linalg
 import torch
 from sklearn.cross_decomposition import CCA
 
-from ncib.cca import (canonical_correlations, cca_from_covariance, class_pair_correlations, ledoit_wolf_shrinkage,
-                      noise_edge, oas_shrinkage)
+from ncib.cca import (
+    canonical_correlations,
+    cca_from_covariance,
+    class_pair_correlations,
+    ledoit_wolf_shrinkage,
+    noise_edge,
+    oas_shrinkage,
+)
 from ncib.copula import copula_correlation, normal_scores
 from ncib.core import InputError
 from ncib.gib import rank_correlations

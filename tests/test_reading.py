@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from test_browser import ARGUMENTS, CHROMIUM, looks, picture, sync_api
-from test_figures import contrast, mixed, overlap
-
 from ncib.explore import BetaSweep, CheckpointExplorer, compare
 from ncib.report import write_report
+from test_browser import ARGUMENTS, CHROMIUM, looks, picture, sync_api
+from test_figures import contrast, mixed, overlap
 
 PAPER, PAGE = 703, 1032 # A4 within margins of 12 mm, in pixels
 
@@ -110,6 +109,7 @@ def test_phone(show):
 
 def pixels(page, locator):
     import io
+
     from PIL import Image
     return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"))
 
