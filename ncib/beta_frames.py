@@ -21,13 +21,12 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 from .core import InputError, check_features, check_labels, generator, resolve_device, short_names, to_bits, tqdm
 from .copula import normal_scores
-from .frames import find_runs, modes_shown, timeline_runs
+from .frames import modes_shown
 from .gib import CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussian_ib_curve, relevances
 from .ib import DiscreteIB
 from .plots import colours, dense, _draw_corner, _figure, _percent, _tidy
 from .simplex import simplex_projection, simplex_vertices, stratified_rows
-from .stats import class_means
-from .timeline import Timeline
+from .timeline import Timeline, find_runs, timeline_runs
 
 # %% ../nbs/api/53_beta_frames.ipynb #345e9100
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _plane(v, labels, k)->Tensor:
     "(m, 2) axes for variates v (n, m)."
     eye = torch.eye(v.shape[1], 2, dtype=torch.float64)
     if k < 2: return eye
-    means = class_means(v, labels).means
+    means = torch.stack([v[labels == c].mean(0) for c in range(k)])
     corners = simplex_vertices(k)
     return torch.as_tensor(simplex_projection(means, corners if corners.shape[1] == 2 else np.c_[corners, np.zeros(2)],
                                               eye)[0])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['layers', 'sensitivities', 'terms', 'sensitivity', 'current_name', 'first_lasting', 'Timeline', 'analysis_key',
-           'analyze']
+           'analyze', 'find_runs', 'recorded_layers', 'timeline_runs']
 
 # %% ../nbs/api/41_timeline.ipynb #7560ad41
 import hashlib, json, math, os, re, warnings
@@ -630,3 +630,40 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     timeline = Timeline(pd.DataFrame([r[0] for r in rows]), [r[1] for r in rows], info, None if key else (a, b))
     if out is not None: timeline.save(out)
     return timeline
+
+# %% ../nbs/api/41_timeline.ipynb #41f00002
+def _found(path)->Run:
+    places = [Path(path)] if Path(path).is_absolute() else [base/path for base in (Path(), *Path.cwd().parents)]
+    return Run(next((p for p in places if (p/"config.json").is_file()), path))
+
+def find_runs(paths, # two runs, or their paths
+              )->tuple[Run, Run]:
+    """Opens two runs. A relative path that leads nowhere from the working directory is tried from the folders above it,
+    as notebooks lie below the top of a project."""
+    a, b = (p if isinstance(p, Run) else _found(p) for p in paths)
+    return a, b
+
+# %% ../nbs/api/41_timeline.ipynb #41f00004
+def recorded_layers(runs, # two runs, or their paths
+                    )->list[str]: # in the order backbone, head; of arrays the order given
+    "Layers that both runs recorded at every checkpoint."
+    a, b = find_runs(runs)
+    return [name for name in a.layers if name in b.layers]
+
+# %% ../nbs/api/41_timeline.ipynb #41f00007
+def timeline_runs(timeline: Timeline, # of a pair
+                  runs=None, # where the two runs are now, or their paths; `None`: where the timeline says
+                  )->tuple[Run, Run]:
+    "The runs that a timeline was computed from. `InputError` if they are gone, or if others are in their place."
+    if runs is None and timeline.runs is None and timeline.info.get("arrays"):
+        raise InputError("the features are not there: they were given as arrays, which an analysis that is loaded "
+                         "again does not hold")
+    try: pair = find_runs(runs or timeline.runs or timeline.info["runs"])
+    except InputError as e:
+        raise InputError(f"the features are not there ({e})"
+                         + ("" if runs else "; give the two run directories along with the timeline")) from None
+    for run, config in zip(pair, timeline.info["configs"]):
+        if list(run.classes) != list(timeline.info["classes"]):
+            raise InputError(f"{run.path} has other classes than the timeline")
+        if run.config != config: raise InputError(f"{run.path} has another configuration than the run of the timeline")
+    return pair
