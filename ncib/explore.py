@@ -17,16 +17,16 @@ import pandas as pd
 import torch
 import traitlets as tr
 from matplotlib.figure import Figure
-from .beta_frames import BetaFrames, discrete_frames, gaussian_frames, plot_sweep, timeline_frames
+from .beta_frames import BetaFrames, GaussianFrames, discrete_frames, gaussian_frames, timeline_frames
 from .core import InputError, resolve_device, write_text
-from .frames import CheckpointFrames, checkpoint_frames, find_runs, plot_frame, recorded_layers, timeline_runs
+from .frames import CheckpointFrames, checkpoint_frames
 from .gib import GaussianIB
 from .ib import DiscreteIB
 from .pages import (checkpoint_payload, explorer_style, joined_modules, layer_data, page_document, page_fragment,
                         sweep_payload)
-from .plots import _small_png as small_png
+from .plots import plot_frame, plot_sweep, small_png
 from .runs import Run
-from .timeline import Timeline
+from .timeline import Timeline, find_runs, recorded_layers, timeline_runs
 
 # %% ../nbs/api/56_explore.ipynb #786fda15
 def _told(e: Exception)->str: # one sentence for the reader
@@ -240,8 +240,8 @@ class _CheckpointControls(_Checkpoints):
         self._switched(change, f"Analysing the {self.layer} features{scores} …", lambda: self._show_layer(change))
 
     def _show_layer(self, change)->None:
-        own = self._load(self._there(self.layer), self.copula)[0].info["chosen"]
-        before = [fs[0].info["chosen"] for (name, _), fs in self._frames.items() if name == change["old"]]
+        own = self._load(self._there(self.layer), self.copula)[0].chosen
+        before = [fs[0].chosen for (name, _), fs in self._frames.items() if name == change["old"]]
         if before and list(self.classes) == before[0]: self.classes = own
         elif change["name"] == "layer" and list(self.classes) != own: self._choose(None)
 
@@ -254,7 +254,7 @@ class _CheckpointControls(_Checkpoints):
 
     def _current(self)->list[CheckpointFrames]:
         classes, limit = list(self.classes), self._options["limit"]
-        return [f if classes == f.info["chosen"] else f.choose(classes, limit)
+        return [f if classes == f.chosen else f.choose(classes, limit)
                 for f in self._load(self.layer, self.copula)]
 
 # %% ../nbs/api/56_explore.ipynb #99ead561
@@ -274,7 +274,7 @@ class _CheckpointValues(_CheckpointControls):
     def table(self)->pd.DataFrame:
         "The timeline's table of the features shown; of several pairs below each other."
         if self.error: raise InputError(self.error)
-        tables = [pd.DataFrame(f.info["table"]) for f in self._load(self.layer, self.copula)]
+        tables = [pd.DataFrame(f.table) for f in self._load(self.layer, self.copula)]
         if len(tables) == 1: return tables[0]
         return pd.concat(tables, keys=self._names, names=["pair", None]).reset_index("pair")
 
@@ -316,7 +316,7 @@ class CheckpointExplorer(_CheckpointValues):
         if any(f.classes != frames[0].classes for f in frames):
             raise InputError("pairs that are compared must have the same classes")
         epochs = sorted({e for f in frames for e in f.epochs})
-        self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].info["chosen"], epochs[-1]
+        self.layer, self.copula, self.classes, self.epoch = start, copula, frames[0].chosen, epochs[-1]
         self._ready = True
         if len(epochs) == 1:
             self.status = f"There is only one checkpoint, epoch {epochs[0]}: there is nothing to step through."
@@ -365,9 +365,9 @@ class _Sweep(_Explorer):
 
     def _begin(self)->None: # at the last checkpoint, in the middle of the grid
         f = self._load(self.layer)
-        if f.info["epochs"]: self.epoch = f.info["epochs"][-1]
-        if f.info["kind"] == "gaussian" and len(f.info["classes"]) < 2: self.view = "modes"
-        self.log_excess = float(f.arrays["log_excess"][len(f.arrays["log_excess"])//2])
+        if f.epochs: self.epoch = f.epochs[-1]
+        if isinstance(f, GaussianFrames) and len(f.classes) < 2: self.view = "modes"
+        self.log_excess = float(f.log_excess[len(f.log_excess)//2])
 
     @tr.observe("layer")
     def _switch(self, change)->None:
@@ -395,7 +395,7 @@ class _SweepValues(_Sweep):
     @tr.validate("log_excess")
     def _on_grid(self, proposal)->float:
         f = self.frames
-        return float(f.arrays["log_excess"][f.at(proposal["value"])]) if f is not None else proposal["value"]
+        return float(f.log_excess[f.at(proposal["value"])]) if f is not None else proposal["value"]
 
     def _name(self)->str:
         return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")
@@ -403,15 +403,15 @@ class _SweepValues(_Sweep):
     def figure(self)->Figure:
         "The current β on paper, see `plot_sweep`."
         f = self._shown()
-        return plot_sweep(f, self.log_excess, self.epoch if f.info["epochs"] else None, self.unit)
+        return plot_sweep(f, self.log_excess, self.epoch if f.epochs else None, self.unit)
 
     @property
     def table(self)->pd.DataFrame:
         "The information curve of every checkpoint, nats."
         f = self._shown()
-        e, epochs = f.arrays["log_excess"], f.info["epochs"]
+        e, epochs = f.log_excess, f.epochs
         curves = [pd.DataFrame({"log10_beta_minus_1": e, "beta": 1 + 10**e, "ixt_nats": ixt, "iyt_nats": iyt})
-                  for ixt, iyt in zip(f.arrays["ixt"], f.arrays["iyt"])]
+                  for ixt, iyt in zip(f.ixt, f.iyt)]
         if not epochs: return curves[0]
         return pd.concat([c.assign(epoch=epoch) for c, epoch in zip(curves, epochs)], ignore_index=True)
 

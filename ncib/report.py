@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from .core import InputError, deprecated, short_names, write_text
 from .pages import page_document, static_json, timeline_fragment
 from .plots import (plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity,
-                        plot_shortfall, plot_transitions, separation_series, themed_svg, _chance as chance_level,
-                        _percent as percent)
+                        plot_shortfall, plot_transitions, separation_series, themed_svg, chance_level, percent)
 from .timeline import Timeline
 
 # %% ../nbs/api/55_report.ipynb #532752f2

@@ -11,7 +11,7 @@ from ncib import explore, plots
 from ncib.arrays import ArrayRun, array_runs, read_arrays, read_runs
 from ncib.cli import main
 from ncib.core import InputError, as_tensor
-from ncib.pages import unpack
+from ncib.pages import unpack_arrays
 from ncib.report import report_html, write_report
 from ncib.runs import Run
 from ncib.timeline import Timeline, analyze
@@ -187,7 +187,7 @@ def test_explorers(layered, single):
     first = e.table
     e.layer = "layer4.1"
     assert (not e.status and not e.table.equals(first) and e._name().endswith("layer4.1")
-            and unpack(e.features_1)[0][0]["layer"] == "layer4.1")
+            and unpack_arrays(e.features_1)[0][0]["layer"] == "layer4.1")
     e.classes = [0, 1, 2]
     assert not e.status
     e = explore.CheckpointExplorer(single, progress=False)
@@ -211,7 +211,7 @@ def test_any_number_of_layers_of_any_names():
         assert not w.error and w.layers == names and w.layer == names[2] and w.epoch == 1
         for i, name in enumerate(names):
             w.layer = name
-            assert not w.status and unpack(getattr(w, f"features_{i}"))[0][0]["layer"] == name
+            assert not w.status and unpack_arrays(getattr(w, f"features_{i}"))[0][0]["layer"] == name
         assert (w.figure().axes and [f'"features_{i}":' in w.html(20, picture=False, layers=["layers", "epoch"])
                                      for i in range(5)] == [True, False, False, False, True])
     page = report_html(t)

@@ -327,7 +327,7 @@ def test_no_corner_and_one_layer(browser, pages):
 
 
 def test_the_noise_on_the_page_is_that_of_the_package(browser, pages):
-    from ncib.beta_frames import _noise_ellipse
+    from ncib.beta_frames import noise_ellipse
     frames, page = pages[1]["beta"].frames, open_file(browser, pages[0]["beta"])
     explorer, shapes = page.locator(".ncib"), set()
     slider = explorer.get_by_label("β", exact=True)
@@ -335,7 +335,7 @@ def test_the_noise_on_the_page_is_that_of_the_package(browser, pages):
     for _ in range(12):
         for _ in range(5): slider.press("ArrowRight")
         width, height = explorer.locator(".ncib-ideal").first.evaluate("e => [e.getBBox().width, e.getBBox().height]")
-        wide, high = np.ptp(_noise_ellipse(frames, float(frames.arrays["log_excess"][int(slider.input_value())])),
+        wide, high = np.ptp(noise_ellipse(frames, float(frames.arrays["log_excess"][int(slider.input_value())])),
                             axis=1)
         assert abs(height*wide - width*high) < .02*width*wide + 1e-9
         shapes.add(round(high/wide, 1) if wide else 0.)

@@ -1,18 +1,35 @@
 "Projections that stay in place, what explorers compute, their state and their sentences; no browser."
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ncib.beta_frames import (corner_words, discrete_frames, frame_code, gaussian_frames, merge_clusters, plot_sweep,
-                              timeline_frames, track_clusters)
+from ncib.beta_frames import (
+    BetaFrames,
+    DiscreteFrames,
+    GaussianFrames,
+    corner_words,
+    discrete_frames,
+    frame_code,
+    gaussian_frames,
+    merge_clusters,
+    timeline_frames,
+    track_clusters,
+)
 from ncib.core import InputError
-from ncib.frames import CheckpointFrames, checkpoint_frames, closest_classes, mode_means, plot_frame, recorded_layers
+from ncib.frames import checkpoint_frames, closest_classes, mode_means, recorded_layers, separation_series
 from ncib.gib import GaussianIB
 from ncib.ib import DiscreteIB
-from ncib.pages import checkpoint_payload, pack, page_document, sweep_payload, timeline_fragment, unpack
-from ncib.plots import separation_series
+from ncib.pages import (
+    checkpoint_payload,
+    pack_arrays,
+    page_document,
+    timeline_fragment,
+    unpack_arrays,
+)
+from ncib.plots import plot_frame, plot_sweep
 from ncib.runs import Run
 from ncib.simplex import simplex_projection, simplex_vertices, simplex_view, stratified_rows
 from ncib.timeline import Timeline, analyze
@@ -119,8 +136,8 @@ def test_consecutive_frames_of_a_run_that_barely_changes(tmp_path):
         m = m + .01*torch.randn(m.shape, generator=g)
     f = checkpoint_frames(runs=run)
     for side in "ab":
-        place = f.arrays[f"train/{side}/means"]/f.arrays[f"train/{side}/unit"][:, None, None]
-        points = f.arrays[f"train/{side}/points"]/f.arrays[f"train/{side}/unit"][:, None, None]
+        seen = f.views.in_units(400).views["train", side]
+        place, points = seen.means, seen.points
         step = (place[1:] - place[:-1]).norm(dim=2)
         apart = torch.cdist(place[0], place[0])[~torch.eye(10, dtype=torch.bool)]
         assert (step.max() < .1 and step.max() < .25*apart.median() and (points[1:] - points[:-1]).norm(dim=2).max()
@@ -205,16 +222,16 @@ def test_frames_agree_with_the_timeline(runs, frames):
     t = analyze(*runs, progress=False)
     for part in ("train", "test"):
         for relevance in ("twin", "paired", "labels"):
-            key = f"{part}/a/{relevance}"
-            assert (np.allclose(frames.arrays[f"{key}/count"], t.table[f"{part}_{relevance}_count"])
-                    and np.allclose(frames.arrays[f"{key}/gap"], t.table[f"{part}_{relevance}_gap_after_k1"]))
+            modes = frames.modes[part, "a", relevance]
+            assert (np.allclose(modes.count, t.table[f"{part}_{relevance}_count"])
+                    and np.allclose(modes.gap, t.table[f"{part}_{relevance}_gap_after_k1"]))
             for i, a in enumerate(t.arrays):
                 e = a[f"{part}_{relevance}_excess"]
-                shown = frames.arrays[f"{key}/excess"][i]
+                shown = modes.excess[i]
                 m = min(len(e), len(shown))
                 assert torch.allclose(shown[:m], e[:m]) and torch.isinf(shown[m:]).all()
-        assert torch.allclose(frames.arrays[f"{part}/b/cosines"][-1], t.arrays[-1][f"{part}_cosines_b"].double())
-    assert frames.info["table"]["epoch"] == [0, 1, 2]
+        assert torch.allclose(frames.cosines[part, "b"][-1], t.arrays[-1][f"{part}_cosines_b"].double())
+    assert frames.table["epoch"] == [0, 1, 2]
 
 
 def test_frames_are_kept_and_made_again(tmp_path):
@@ -229,7 +246,7 @@ def test_frames_are_kept_and_made_again(tmp_path):
     runs[0].save_features(2, f.train + 1, f.train_labels, f.test*2, f.test_labels)
     again = checkpoint_frames(runs=runs)
     assert (files[0].stat().st_mtime_ns != stamp
-            and not torch.equal(first.arrays["test/a/points"], again.arrays["test/a/points"]))
+            and not torch.equal(first.views.views["test", "a"].points, again.views.views["test", "a"].points))
     files[0].write_bytes(b"damaged")
     assert all(torch.equal(v, again.arrays[k]) for k, v in checkpoint_frames(runs=runs).arrays.items())
 
@@ -238,8 +255,8 @@ def test_timeline_goes_before_what_is_kept(runs, frames):
     t = analyze(*runs, progress=False)
     changed = Timeline(t.table.assign(test_accuracy_a=.5), t.arrays, t.info)
     f = checkpoint_frames(changed)
-    assert (f.info["table"]["test_accuracy_a"] == [.5]*3
-            and torch.equal(f.arrays["test/a/points"], frames.arrays["test/a/points"]))
+    assert (f.table["test_accuracy_a"] == [.5]*3
+            and torch.equal(f.views.views["test", "a"].points, frames.views.views["test", "a"].points))
     other = Timeline(t.table, t.arrays, t.info | {"configs": [t.info["configs"][0], {"lr": .5}]})
     for make in (checkpoint_frames, timeline_frames):
         with pytest.raises(InputError, match="another configuration than the run of the timeline"): make(other)
@@ -259,9 +276,9 @@ def test_relative_paths_are_found_from_below(runs, frames, tmp_path, monkeypatch
 
 
 def test_chosen_classes(frames):
-    assert frames.arrays["chosen/train/a/points"].shape[2] == 3
+    assert frames.few.views["train", "a"].points.shape[2] == 3
     three = frames.choose([0, 2, 4])
-    assert (three.arrays["chosen/test/b/means"].shape == (3, 3, 2) and set(three.arrays["chosen/test/labels"].tolist())
+    assert (three.few.views["test", "b"].means.shape == (3, 3, 2) and set(three.few.labels["test"].tolist())
             == {0, 2, 4})
     for bad in ([0], [0, 0], [0, 9], [0, 1, 2, 3, 4]):
         with pytest.raises(InputError, match="classes"): frames.choose(bad)
@@ -271,7 +288,7 @@ def test_chosen_classes(frames):
 def test_any_number_of_classes(k, tmp_path):
     f = checkpoint_frames(runs=make_runs(tmp_path, k=k, d=8, n=40*k))
     dims = {2: 1, 4: 3}.get(k, 2)
-    assert f.arrays["test/a/points"].shape == (3, 40*k, dims) and ("chosen/test/labels" in f.arrays) == (k > 4)
+    assert f.views.views["test", "a"].points.shape == (3, 40*k, dims) and (f.few is not None) == (k > 4)
     assert plot_frame(f, 1).axes and plot_frame([f, f], 1, names=["x", "y"], view="all").axes
 
 
@@ -294,8 +311,8 @@ def test_frames_of_a_timeline_of_both_layers(runs, timeline, monkeypatch):
     monkeypatch.setattr("ncib.frames.analyze", lambda *a, **k: pytest.fail("analysed again"))
     for layer in t.layers:
         f, own = checkpoint_frames(t, layer=layer), t.of(layer).table
-        assert (f.info["layer"] == layer and list(f.info["table"]) == list(own)
-                and f.info["table"]["train_nc1_a"] == own["train_nc1_a"].tolist())
+        assert (f.layer == layer and list(f.table) == list(own)
+                and f.table["train_nc1_a"] == own["train_nc1_a"].tolist())
     with pytest.raises(InputError, match="'head' was not analysed"): checkpoint_frames(t.of("backbone"), layer="head")
 
 
@@ -304,7 +321,7 @@ def test_frames_of_a_timeline_of_both_layers(runs, timeline, monkeypatch):
 def test_separation_series(timeline, frames):
     "From a timeline and from a table that went through JSON: the same numbers, from the same columns."
     t = timeline.of("backbone")
-    series, again = separation_series(t.table), separation_series(frames.info["table"])
+    series, again = separation_series(t.table), separation_series(frames.table)
     assert (list(series) == list(again) == ["", "_ridge", "_unshrunk", "_held_out"]
             and [s for s, v in series.items() if "low" in v] == [""])
     for suffix, s in series.items():
@@ -312,7 +329,7 @@ def test_separation_series(timeline, frames):
                 and np.allclose(s["values"], again[suffix]["values"], equal_nan=True))
     assert np.array_equal(series[""]["low"], t.table["test_twin_separation_low"])
     assert separation_series({"epoch": [1]}) == {}
-    (info, _), = unpack(checkpoint_payload([frames], limit=20))
+    (info, _), = unpack_arrays(checkpoint_payload([frames], limit=20))
     assert ([e["column"] for e in info["estimates"]] == [f"test_twin_separation{s}" for s in series]
             and all(e["column"] in info["table"] for e in info["estimates"]))
 
@@ -321,7 +338,7 @@ def test_separation_series(timeline, frames):
 def test_sensitivity_on_paper(frames, epoch):
     """Four panels on one scale below the others, each with its line, the cursor at the checkpoint and the value in the
     title; the default one has a band."""
-    axes, series = plot_frame(frames, epoch).axes[-4:], separation_series(frames.info["table"]).values()
+    axes, series = plot_frame(frames, epoch).axes[-4:], separation_series(frames.table).values()
     assert len({a.get_ylim() for a in axes}) == 1
     for ax, s in zip(axes, series):
         curve, (cursor, dot) = [line for line in ax.lines if line.get_label() == s["label"]], ax.lines[-2:]
@@ -332,10 +349,9 @@ def test_sensitivity_on_paper(frames, epoch):
 
 
 def test_no_sensitivity_in_an_older_analysis(frames):
-    bare = CheckpointFrames(frames.info | {"table": {k: v for k, v in frames.info["table"].items()
-                                                     if "separation" not in k}}, frames.arrays)
+    bare = replace(frames, table={k: v for k, v in frames.table.items() if "separation" not in k})
     assert ("not measured" in plot_frame(bare, 1).axes[-1].texts[0].get_text()
-            and unpack(checkpoint_payload([bare], limit=20))[0][0]["estimates"] == [])
+            and unpack_arrays(checkpoint_payload([bare], limit=20))[0][0]["estimates"] == [])
 
 
 # ---------------------------------------------------------------- β
@@ -345,17 +361,17 @@ def test_gaussian_frames_agree_with_the_bottleneck():
     x[:, :3] += 2*np.eye(3)[y]
     g = GaussianIB.fit(x, x @ orthogonal(5) + .5*RNG.normal(size=x.shape))
     f = gaussian_frames(g, x, y, limit=1000)
-    curve = g.curve(excess=10**f.arrays["log_excess"].numpy())
-    assert np.allclose(f.arrays["ixt"][0], curve.ixt) and np.allclose(f.arrays["iyt"][0], curve.iyt)
+    curve = g.curve(excess=10**f.log_excess.numpy())
+    assert np.allclose(f.ixt[0], curve.ixt) and np.allclose(f.iyt[0], curve.iyt)
     enter = g.curve(betas=g.critical_betas)
-    assert np.allclose(f.arrays["enter_ixt"][0], enter.ixt, atol=1e-9)
+    assert np.allclose(f.enter_ixt[0], enter.ixt, atol=1e-9)
     for position in (0, 60, 240):
-        e = float(f.arrays["log_excess"][position])
+        e = float(f.log_excess[position])
         code, on = frame_code(f, e)
         mean = g.transform(x, 1 + 10**e)
-        assert (on == mean.shape[1] and np.allclose(code, (mean + f.arrays["noise"].numpy()[:, :on])
-                                                    @ f.arrays["axes"][0, :on].numpy(), atol=1e-8))
-    assert torch.allclose(f.arrays["axes"][0].T @ f.arrays["axes"][0], torch.eye(2, dtype=torch.float64))
+        assert (on == mean.shape[1] and np.allclose(code, (mean + f.noise.numpy()[:, :on])
+                                                    @ f.axes[0, :on].numpy(), atol=1e-8))
+    assert torch.allclose(f.axes[0].T @ f.axes[0], torch.eye(2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"),
@@ -364,8 +380,8 @@ def test_timeline_frames(runs, relevance, copula, side):
     f = timeline_frames(runs, relevance=relevance, copula=copula, side=side)
     t = analyze(*runs, copula=copula, progress=False)
     if side == "a" or relevance != "labels":
-        assert np.allclose(f.arrays["excess"][-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
-    assert f.info["epochs"] == [0, 1, 2] and len(plot_sweep(f, 0., epoch=1, unit="bits").axes) == 4
+        assert np.allclose(f.excess[-1, :4], t.arrays[-1][f"test_{relevance}_excess"][:4], rtol=1e-6)
+    assert f.epochs == [0, 1, 2] and len(plot_sweep(f, 0., epoch=1, unit="bits").axes) == 4
 
 
 @pytest.mark.parametrize("layer", ["backbone", "head"])
@@ -375,17 +391,17 @@ def test_the_corner_is_that_of_the_timeline(runs, timeline, layer, part, side):
     β leads to it."""
     t = timeline
     f, table = timeline_frames(t, part, side, layer=layer), t.of(layer).table
-    a = {n: f.arrays[f"corner_{n}"].numpy() for n in ("ixt", "best", "iyt", "log_excess")}
-    assert f.info["layer"] == layer and np.isfinite(a["ixt"]).all() and f.info["no_corner"] == [""]*3
+    a = {n: getattr(f.corners, n).numpy() for n in ("ixt", "best", "iyt", "log_excess")}
+    assert f.pair.layer == layer and np.isfinite(a["ixt"]).all() and f.corners.why == [""]*3
     assert (np.allclose(a["ixt"], table[f"{part}_corner_rate_{side}"])
             and np.allclose(a["best"] - a["iyt"], table[f"{part}_shortfall_nats_{side}"], atol=1e-9))
     assert np.allclose((a["best"] - a["iyt"])/a["best"], table[f"{part}_shortfall_{side}"], atol=1e-9)
     for i in range(3):
-        on_curve = np.interp(a["ixt"][i], f.arrays["ixt"][i], f.arrays["iyt"][i])
+        on_curve = np.interp(a["ixt"][i], f.ixt[i], f.iyt[i])
         assert abs(on_curve - a["best"][i]) < 1e-3*a["best"][i] and a["iyt"][i] <= a["best"][i]
-        assert (f.arrays["excess"][i] < 10**a["log_excess"][i]).sum() >= 4            # modes 1 to K − 1 are in
-        assert np.interp(a["log_excess"][i], f.arrays["log_excess"],
-                         f.arrays["ixt"][i]) == pytest.approx(a["ixt"][i], rel=1e-6)
+        assert (f.excess[i] < 10**a["log_excess"][i]).sum() >= 4            # modes 1 to K − 1 are in
+        assert np.interp(a["log_excess"][i], f.log_excess,
+                         f.ixt[i]) == pytest.approx(a["ixt"][i], rel=1e-6)
 
 
 @pytest.mark.parametrize("unit, factor", [("nats", 1), ("bits", 1/np.log(2))])
@@ -393,7 +409,7 @@ def test_the_corner_on_paper(runs, unit, factor):
     "Star and triangle in the plane and in its enlargement, at the frames' numbers; the numbers in the title."
     f = timeline_frames(runs)
     plane = plot_sweep(f, 0., epoch=1, unit=unit).axes[3]
-    rate, best, told = (float(f.arrays[f"corner_{n}"][1])*factor for n in ("ixt", "best", "iyt"))
+    rate, best, told = (float(getattr(f.corners, n)[1])*factor for n in ("ixt", "best", "iyt"))
     near, = plane.child_axes
     for ax in (plane, near):
         at = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines
@@ -404,6 +420,29 @@ def test_the_corner_on_paper(runs, unit, factor):
     title = plane.get_title(loc="left").replace("\n", " ")
     assert (title == corner_words(f, 1, unit) and f"{best - told:.2g} {unit}" in title
             and f"{100*(best - told)/best:.1f} %" in title)
+
+
+def test_both_kinds_of_sweep_are_frames():
+    "Arrays and fields by name, beside the typed ones; a sample has every class."
+    x, y = RNG.normal(size=(90, 4)), np.arange(90) % 3
+    f, d = gaussian_frames(GaussianIB.fit(x, x + RNG.normal(size=x.shape)), x, y), discrete_frames(np.eye(3)/6 + 1/18)
+    assert isinstance(f, BetaFrames) and isinstance(d, BetaFrames) and isinstance(f, GaussianFrames)
+    assert f.arrays["ixt"] is f.ixt and f.arrays["corner_best"] is f.corners.best and f.info["k1"] == f.k1 == 2
+    assert d.info["kind"] == "discrete" and d.arrays["hard"] is d.hard and "labels" not in d.arrays
+    few = f.sample(6)
+    assert few.labels.bincount().tolist() == [2, 2, 2] and few.variates.shape[1] == len(few.noise) == 6
+    assert torch.equal(few.ixt, f.ixt) and repr(few) == repr(f)
+
+
+def test_frames_by_key(frames):
+    "Every array has one key, and the key of each says what it is of."
+    arrays = frames.arrays
+    assert arrays["test/b/paired/means"] is frames.modes["test", "b", "paired"].mode_means
+    assert arrays["chosen/train/a/unit"] is frames.few.views["train", "a"].unit
+    assert arrays["train/labels"] is frames.views.labels["train"]
+    assert arrays["train/b/cosines"] is frames.cosines["train", "b"]
+    assert len(arrays) == 2*(1 + 2*4)*2 + 2*2*1 + 2*2*3*5
+    assert frames.info["runs"] == frames.paths and frames.info["chosen"] == frames.chosen
 
 
 def test_why_there_is_no_corner(runs, tmp_path):
@@ -418,10 +457,10 @@ def test_why_there_is_no_corner(runs, tmp_path):
              (gaussian_frames([unrelated, g], [x, x], y),
               f"only {unrelated.transitions().significant} of the first 2 modes")]
     for f, why in cases:
-        assert (torch.isnan(f.arrays["corner_ixt"][0]) and torch.isnan(f.arrays["corner_log_excess"][0])
-                and why in f.info["no_corner"][0] and corner_words(f, 0).startswith("no corner: "))
+        assert (torch.isnan(f.corners.ixt[0]) and torch.isnan(f.corners.log_excess[0])
+                and why in f.corners.why[0] and corner_words(f, 0).startswith("no corner: "))
     both = cases[-1][0]
-    assert both.info["no_corner"][1] == "" and torch.isfinite(both.arrays["corner_ixt"][1])
+    assert both.corners.why[1] == "" and torch.isfinite(both.corners.ixt[1])
     plane = plot_sweep(cases[0][0], 0.).axes[3]
     assert ("no corner" in plane.get_title(loc="left") and not plane.child_axes
             and not [line for line in plane.lines if line.get_marker() in "*v"])
@@ -433,7 +472,7 @@ def test_a_hidden_corner_says_so():
     x, z = (torch.eye(4, 4, dtype=torch.float64)[y]*4 + torch.randn(300, 4, generator=g, dtype=torch.float64)
             for _ in range(2))
     f = gaussian_frames(GaussianIB.fit(x, z), x, y)
-    assert f.info["corner_hidden"] == [True] and "where noise would hide the next mode" in corner_words(f)
+    assert f.corners.hidden == [True] and "where noise would hide the next mode" in corner_words(f)
 
 
 def test_track_clusters_keeps_numbers():
@@ -461,10 +500,10 @@ def test_merge_clusters():
 
 def test_discrete_frames():
     f = discrete_frames(DiscreteIB.from_counts([[30, 10, 0], [28, 12, 0], [0, 5, 40], [0, 0, 0]]), names_x=list("abcd"))
-    assert (torch.allclose(f.arrays["encoder"].sum(2), torch.ones(1, dtype=torch.float64))
-            and torch.allclose(f.arrays["weight"].sum(1), torch.ones(1, dtype=torch.float64)))
-    assert f.info["certified"] == 121 and sorted(f.arrays["order"].tolist()) == [0, 1, 2, 3]
-    assert f.arrays["iyt"][0, -1] <= f.info["information"] + 1e-9 and plot_sweep(f, 1.).axes
+    assert (torch.allclose(f.encoder.sum(2), torch.ones(1, dtype=torch.float64))
+            and torch.allclose(f.weight.sum(1), torch.ones(1, dtype=torch.float64)))
+    assert f.certified == 121 and sorted(f.order.tolist()) == [0, 1, 2, 3]
+    assert f.iyt[0, -1] <= f.information + 1e-9 and plot_sweep(f, 1.).axes
     with pytest.raises(InputError, match="names_x"): discrete_frames(np.eye(3)/3, names_x=["a"])
 
 
@@ -476,26 +515,25 @@ def test_pack_round_trip():
               "empty": np.zeros((0, 2)),
               "larger": np.array([5, 70000, 99999]), "bool": np.array([True, False]),
               "a/excess": np.geomspace(1e-4, 1e5, 600), "rounded": np.geomspace(1e-4, 1e5, 600)}
-    info, out = unpack(pack([({"a": [1, None, "ψ"]}, arrays), ({}, {})]))[0]
+    info, out = unpack_arrays(pack_arrays([({"a": [1, None, "ψ"]}, arrays), ({}, {})]))[0]
     assert info == {"a": [1, None, "ψ"]} and set(out) == set(arrays)
     for k, v in arrays.items():
         step = np.abs(v).max()/65534*1.01 if k in ("float", "rounded") else 1e-6
         assert np.allclose(out[k], np.asarray(v), atol=step) and out[k].shape == tuple(v.shape)
     assert np.allclose(out["a/excess"], arrays["a/excess"], rtol=1e-6,
                        atol=0), "what is drawn on a logarithmic axis keeps its digits"
-    with pytest.raises(InputError, match="ids must be integers"): pack([({}, {"ids": np.array([-1, 3])})])
+    with pytest.raises(InputError, match="ids must be integers"): pack_arrays([({}, {"ids": np.array([-1, 3])})])
 
 
 def test_payload_is_what_frames_hold(frames):
-    (info, out), = unpack(checkpoint_payload([frames], limit=50))
+    (info, out), = unpack_arrays(checkpoint_payload([frames], limit=50))
     assert "runs" not in info                                                    # a page tells no path of this machine
     assert (out["test/labels"].shape == (50,) and out["test/a/points"].shape == (3, 50, 2)
             and info["epochs"] == [0, 1, 2])
-    unit = frames.arrays["test/a/unit"][:, None, None]
-    assert np.allclose(out["test/a/means"], frames.arrays["test/a/means"]/unit, atol=1e-3)
-    (_, modes), = unpack(checkpoint_payload([frames], only_modes=True))
+    assert np.allclose(out["test/a/means"], frames.views.in_units(50).views["test", "a"].means, atol=1e-3)
+    (_, modes), = unpack_arrays(checkpoint_payload([frames], only_modes=True))
     assert set(modes) == {k for k in out if k.removeprefix("chosen/").count("/") == 3}
-    (_, chosen), = unpack(checkpoint_payload([frames], only_chosen=True))
+    (_, chosen), = unpack_arrays(checkpoint_payload([frames], only_chosen=True))
     assert chosen and all(k.startswith("chosen/") for k in chosen)
 
 
@@ -531,15 +569,15 @@ def test_other_features_are_made_when_asked_for(runs):
     e = explore.CheckpointExplorer(analyze(*runs, progress=False), progress=False)
     assert e.features_0 and not e.features_1 and not e.copula_0
     e.layer = "head"
-    assert e.features_1 and not e.status and unpack(e.features_1)[0][0]["layer"] == "head"
+    assert e.features_1 and not e.status and unpack_arrays(e.features_1)[0][0]["layer"] == "head"
     e.copula = True
-    (info, arrays), = unpack(e.copula_1)
+    (info, arrays), = unpack_arrays(e.copula_1)
     # what the copula does not change is there already
     assert info["copula"] and "test/labels" not in arrays and "test/a/twin/excess" in arrays
     reference = analyze(*runs, layer="head", copula=True, progress=False)
     assert np.allclose(e.table["test_twin_count"], reference.table["test_twin_count"])
     e.classes = [0, 1]
-    assert unpack(e.chosen)[0][0]["chosen"] == [0, 1] and not e.status
+    assert unpack_arrays(e.chosen)[0][0]["chosen"] == [0, 1] and not e.status
     e.classes = [0]
     assert "2 to 4" in e.status
 
@@ -552,7 +590,7 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
         monkeypatch.setattr(explore, name, lambda *a, real=real, name=name, **k: made.append(name) or real(*a, **k))
     e, s = explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(timeline, progress=False)
     e.epoch, e.mode, s.epoch = 1, 3, 1
-    s.log_excess = float(s.frames.arrays["corner_log_excess"][1])
+    s.log_excess = float(s.frames.corners.log_excess[1])
     place = s.log_excess
     for w in (e, s):
         assert w.layers == ["backbone", "head"] and w.features_0 and not w.features_1
@@ -561,10 +599,10 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
             assert w.epoch == 1 and not w.status and w.features_1
         assert "head" in repr(w)
     assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
-    assert (e.mode == 3 and s.log_excess == place and s.frames.info["layer"] == "head"
+    assert (e.mode == 3 and s.log_excess == place and s.frames.pair.layer == "head"
             and s.figure().get_suptitle().startswith("head, epoch 1"))
-    assert (unpack(s.features_1)[0][0]["layer"] == "head"
-            and np.allclose(unpack(s.features_1)[0][1]["corner_ixt"], s.frames.arrays["corner_ixt"]))
+    assert (unpack_arrays(s.features_1)[0][0]["layer"] == "head"
+            and np.allclose(unpack_arrays(s.features_1)[0][1]["corner_ixt"], s.frames.corners.ixt))
     s.layer = "backbone"
     assert s.log_excess == place
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
@@ -601,25 +639,25 @@ def test_the_layer_shown_first(runs, timeline, tmp_path):
 def test_chosen_classes_and_the_switch(runs):
     "Those that nobody chose are each layer's own; those that somebody chose stay."
     e = explore.CheckpointExplorer(*runs, progress=False)
-    own = {layer: checkpoint_frames(runs=runs, layer=layer).info["chosen"] for layer in ("backbone", "head")}
+    own = {layer: checkpoint_frames(runs=runs, layer=layer).chosen for layer in ("backbone", "head")}
     for layer in ("head", "backbone"):
         e.layer = layer
         assert e.classes == own[layer]
     e.classes = [0, 3]
     e.layer = "head"
-    assert (e.classes == [0, 3] and unpack(e.chosen)[0][0]["layer"] == "head"
-            and unpack(e.chosen)[0][0]["chosen"] == [0, 3])
+    assert (e.classes == [0, 3] and unpack_arrays(e.chosen)[0][0]["layer"] == "head"
+            and unpack_arrays(e.chosen)[0][0]["chosen"] == [0, 3])
 
 
 def test_copula_timeline(runs):
     e = explore.CheckpointExplorer(analyze(*runs, copula=True, progress=False), progress=False)
-    assert e.copula and "test/labels" in unpack(e.copula_0)[0][1] and not e.features_0
+    assert e.copula and "test/labels" in unpack_arrays(e.copula_0)[0][1] and not e.features_0
 
 
 def test_compare(runs, tmp_path):
     t = [analyze(*runs, progress=False), analyze(*make_runs(tmp_path, epochs=(0, 2, 5), seed=3), progress=False)]
     e = explore.compare(*t, names=["one", "two"], progress=False)
-    assert ([i["name"] for i, _ in unpack(e.features_0)] == ["one", "two"] and e.epoch == 5
+    assert ([i["name"] for i, _ in unpack_arrays(e.features_0)] == ["one", "two"] and e.epoch == 5
             and set(e.table["pair"]) == {"one", "two"})
     e.epoch = 4
     assert e.epoch == 5 and len(e.figure().subfigs) == 2
@@ -673,12 +711,12 @@ def test_beta_sweep_state(runs):
     s = explore.BetaSweep(tuple(runs), progress=False)
     assert not s.error and s.epoch == 2 and s.beta == pytest.approx(1 + 10**s.log_excess)
     s.log_excess = 99.
-    assert s.log_excess == pytest.approx(float(s.frames.arrays["log_excess"][-1]))
+    assert s.log_excess == pytest.approx(float(s.frames.log_excess[-1]))
     assert s.figure().axes and len(s.table) == 3*241
     d = explore.BetaSweep(np.array([[.3, .1], [.1, .5]]))
-    assert not d.error and d.frames.info["kind"] == "discrete" and len(d.table) == 121
+    assert not d.error and isinstance(d.frames, DiscreteFrames) and len(d.table) == 121
     g = explore.BetaSweep(GaussianIB.from_rho([.9, .5]))
-    assert g.view == "modes" and g.frames.info["simulated"]
+    assert g.view == "modes" and g.frames.simulated
     assert not explore.BetaSweep(analyze(*runs, progress=False), part="train", relevance="labels", progress=False).error
 
 
@@ -692,7 +730,7 @@ def test_beta_sweep_sentences(source, words): assert words in explore.BetaSweep(
 
 def test_discrete_sweep_warnings_are_shown():
     s = explore.BetaSweep(np.eye(3)/3)
-    assert "deterministic" in " ".join(s.frames.info["notes"]) and not s.error
+    assert "deterministic" in " ".join(s.frames.notes) and not s.error
 
 
 @pytest.mark.parametrize("kind, head", [("png", b"\x89PNG"), ("pdf", b"%PDF")])

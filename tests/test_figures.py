@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from ncib.base import short_names
-from ncib.frames import _Names, checkpoint_frames, plot_frame
+from ncib.frames import checkpoint_frames
 from ncib.plots import (
+    _Names,
     place_labels,
     plot_accuracy,
     plot_collapse,
     plot_cosines,
+    plot_frame,
     plot_gap,
     plot_information,
     plot_matrices,
@@ -120,7 +122,7 @@ def test_names_of_the_class_means_on_paper(short_timeline, view):
         names = next(a for a in figure.findobj(_Names))
         placed = np.array([t.get_window_extent(canvas.get_renderer()).extents for t in names.texts])
         assert [t.get_text() for t in names.texts] == (frames.classes if view == "all"
-                                                       else [frames.classes[c] for c in frames.info["chosen"]])
+                                                       else [frames.classes[c] for c in frames.chosen])
         assert all(overlap(placed[i], placed[j]) < .6 for i in range(len(placed)) for j in range(i))
 
 

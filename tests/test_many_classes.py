@@ -5,7 +5,7 @@ import torch
 from matplotlib.collections import PathCollection
 
 from ncib import pages, plots
-from ncib.frames import checkpoint_frames, plot_frame
+from ncib.frames import checkpoint_frames
 from ncib.report import report_html
 from ncib.runs import Run
 from ncib.timeline import analyze
@@ -86,11 +86,11 @@ def test_too_few_modes_are_told(timeline):
 
 def test_a_frame_on_paper(timeline):
     f = checkpoint_frames(timeline)
-    figure = plot_frame(f, 5)
+    figure = plots.plot_frame(f, 5)
     axes = [ax for sub in figure.subfigs for ax in sub.axes]
     assert (max(len(ax.lines) for ax in axes) < 10
             and max(sum(isinstance(c, PathCollection) for c in ax.collections) for ax in axes) == 1)
-    means = f.arrays["test/a/twin/means"][1, 0].numpy()
+    means = f.modes["test", "a", "twin"].mode_means[1, 0].numpy()
     words = [t.get_text() for ax in axes for t in ax.texts]
     assert any(f"species {means.argmax()}"[:12] in w for w in words if w.startswith("most"))
 
