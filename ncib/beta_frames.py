@@ -17,13 +17,12 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 from torch import Tensor
-from .copula import normal_scores
 from .core import (InputError, check_features, check_labels, deprecated, generator, resolve_device, short_names,
                        to_bits, tqdm)
-from .gib import CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussian_ib_curve, relevances
+from .gib import (CornerShortfall, GaussianIB, Relevance, class_means, fit_bottleneck, gaussian_ib_curve,
+                      normal_scores, relevances)
 from .ib import DiscreteIB
 from .simplex import modes_shown, simplex_projection, simplex_vertices, stratified_rows
-from .stats import class_means
 from .timeline import Timeline, find_runs, timeline_runs
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00001

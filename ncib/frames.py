@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from .copula import normal_scores
 from .core import (InputError, check_features, check_labels, deprecated, read_json, resolve_device, same_kind,
                        tqdm)
-from .gib import GaussianIB, Relevance, fit_bottlenecks, relevances
+from .gib import GaussianIB, Relevance, class_means, fit_bottlenecks, normal_scores, relevances
 from .runs import Run, load_tensors, save_tensors
 from .simplex import SimplexView, modes_shown, simplex_vertices, simplex_view, stratified_rows
-from .stats import class_means
 from .timeline import Timeline, analysis_key, analyze, find_runs, timeline_runs
 
 # %% ../nbs/api/51_frames.ipynb #51f00001

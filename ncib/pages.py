@@ -141,7 +141,8 @@ def static_json(name: str, # of a JSON file of the package's folder `static`
 _import = re.compile(r'^import (?:[^;"]*? from )?"\./([\w.]+)"(?: with \{ type: "json" \})?;\n', re.M)
 
 def _text_of_module(name: str)->str: # without what it imports
-    if name.endswith(".json"): return f"const {Path(name).stem} = {json.dumps(static_json(name), ensure_ascii=False)};\n"
+    if name.endswith(".json"):
+        return f"const {Path(name).stem} = {json.dumps(static_json(name), ensure_ascii=False)};\n"
     return _import.sub("", static_text(name))
 
 # %% ../nbs/api/54_pages.ipynb #7fec26a2
