@@ -43,7 +43,7 @@ def _fast_block(s, positive, need_grad, ignored=None):
         except Exception as e:
             _compiler_works = False
             warnings.warn(f"supcon_loss: torch.compile does not work here, which costs speed only ({type(e).__name__}: "
-                          f"{str(e)[:200]})")
+                          f"{str(e)[:200]})", stacklevel=2)
     return _block(s, positive, need_grad, ignored)
 
 # %% ../nbs/api/32_losses.ipynb #357fdcba

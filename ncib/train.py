@@ -268,7 +268,7 @@ class _Training:
             compiled = self.config.compile == "auto" and rank_and_size()[1] == 1 and self.step is not self.net
             if not (compiled and _does_not_compile(e)): raise
             warnings.warn(f"torch.compile does not work here, which costs speed only ({type(e).__name__}: "
-                          f"{str(e)[:200]})")
+                          f"{str(e)[:200]})", stacklevel=2)
             self.step = self.net
             self.optimizer.state.clear()
             self.restore(file)

@@ -291,7 +291,7 @@ def test_the_corner_on_the_page(browser, pages):
     explorer, plane = page.locator(".ncib"), page.locator(".ncib-panel").last
     go, numbers = explorer.get_by_role("button", name="to the corner"), lambda f, i: [float(f.arrays[f"corner_{n}"][i])
                                                                                       for n in ("ixt", "best", "iyt")]
-    for layer, i, epoch in (("backbone", -1, 3), ("head", -1, 3), ("head", -2, 2)):
+    for layer, i in (("backbone", -1), ("head", -1), ("head", -2)):
         explorer.get_by_role("radio", name=layer).check()
         explorer.get_by_label("epoch", exact=True).press("End" if i == -1 else "ArrowLeft")
         rate, best, told = numbers(frames[layer], i)
@@ -469,7 +469,7 @@ def test_lab_opens_on_the_explorers_and_runs_them(lab):
 def test_controls_stay_in_sight_in_the_lab(lab):
     """Outputs of JupyterLab are places that could scroll; the head of an explorer sticks to the notebook's window all
     the same."""
-    explorer = first_explorer(lab)
+    first_explorer(lab)
     tops = lab.evaluate(looks("headInSight"))
     assert -2 < tops[0] < 30 and tops[1] > 60 and tops[2] < -150 and not tops[3].endswith(", 0)")
     first_explorer(lab)

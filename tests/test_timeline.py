@@ -308,7 +308,8 @@ def test_what_is_done_in_a_folder_is_not_done_again(tmp_path, monkeypatch):
     assert len(done) == 4
     for _ in range(2):                                                  # arrays leave no trace that could be compared
         given = analyze(*(r.features(1).test for r in pair), pair[0].features(1).test_labels, progress=False, out=out)
-    with pytest.raises(InputError, match="cannot write to"): analyze(*pair, progress=False, out=tmp_path/"a/config.json")
+    with pytest.raises(InputError, match="cannot write to"):
+        analyze(*pair, progress=False, out=tmp_path/"a/config.json")
     assert len(done) == 6 and Timeline.load(out).verdict() == given.verdict()
 
 
