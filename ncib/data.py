@@ -333,7 +333,7 @@ def _class_sizes(available, size, imbalance, name)->np.ndarray: # (K,) how many 
     return count
 
 # %% ../nbs/api/30_data.ipynb #15ae9506
-def stratified_choice(labels: Tensor, # (n,) integers in [0, K), on any device
+def stratified_choice(labels, # (n,) integers in [0, K), on any device
                       classes: "tuple[str, ...]", # K names
                       size: "int|None", # how many rows to keep; `None`: as many as the imbalance leaves
                       imbalance: float = 1., # r ≥ 1: the first class keeps r times as large a share as the last
@@ -343,7 +343,8 @@ def stratified_choice(labels: Tensor, # (n,) integers in [0, K), on any device
     """Rows with every class in its proportion. `InputError` if a class would have fewer than 2, or `size` is more than
     there are."""
     if not 1 <= imbalance < math.inf: raise InputError(f"imbalance must be at least 1 and finite, got {imbalance}")
-    y, K = labels.cpu().numpy(), len(classes)
+    labels, K = check_labels(labels, None, len(classes)), len(classes)
+    y = labels.cpu().numpy()
     count = _class_sizes(np.bincount(y, minlength=K), size, imbalance, name)
     if count.min() < 2:
         raise InputError(f"{name} {size} and imbalance {imbalance} leave {count.min()} training images of class "

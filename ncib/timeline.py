@@ -484,7 +484,7 @@ class Timeline(_Stored):
                 f"{s['twin_count']} transitions, separation of K − 1 ×{s['twin_separation']:.3g})")
 
 # %% ../nbs/api/41_timeline.ipynb #a736b622
-def _two_runs(run_a, run_b, **given)->tuple[Run, Run]: # `given`: train, epochs, classes and labels, for arrays
+def _two_runs(run_a, run_b, **given)->tuple[Run, Run]: # `given`: labels, train, epochs and classes, for arrays
     paths = [isinstance(r, (Run, str, Path)) for r in (run_a, run_b)]
     if not any(paths): return array_runs(run_a, run_b, **given)
     if not all(paths):
@@ -614,7 +614,7 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     With `out` the timeline is saved there. One that lies there already is read instead, if it is of the same runs,
     checkpoints, options and version."""
     if labels is None and not isinstance(layer, str): layer, labels = "both", layer
-    a, b = _two_runs(run_a, run_b, train=train, epochs=epochs, classes=classes, labels=labels)
+    a, b = _two_runs(run_a, run_b, labels=labels, train=train, epochs=epochs, classes=classes)
     device, shared = resolve_device(device), _check_pair(a, b, layer)
     key = None if isinstance(a, ArrayRun) else analysis_key(a, b, layer, copula)
     if out is not None:

@@ -58,5 +58,5 @@ def test_random_labels_do_not_show_it(tmp_path):
     s = demo(tmp_path, "--label-noise", "1.0")
     assert s["clear_transitions_epoch"] is None
     words = " ".join(s["verdict"])
-    assert "100% of the training labels were drawn at random" in words and "stand apart clearly (" not in words
+    assert "100 % of the training labels were drawn at random" in words and "stand apart clearly (" not in words
     assert "modes are the class directions" not in words

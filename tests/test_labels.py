@@ -26,7 +26,7 @@ from ncib.coding import excess_rate, packing
 from ncib.collapse import NeuralCollapse, SecondPass, collapse_metrics, collapse_metrics_from_stats
 from ncib.copula import normal_scores
 from ncib.core import InputError, as_tensor, check_features, check_labels
-from ncib.data import noisy_labels, stratified_split
+from ncib.data import noisy_labels, stratified_choice, stratified_split
 from ncib.frames import mode_means
 from ncib.geometry import optimal_geometry
 from ncib.gib import GaussianIB, fit_bottleneck, fit_bottlenecks
@@ -96,6 +96,7 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "frames.mode_means": lambda x, y, p: mode_means(FITTED, x, y),
     "beta_frames.gaussian_frames": lambda x, y, p: gaussian_frames(FITTED, x, y, steps=5).arrays["labels"],
     "data.stratified_split": lambda x, y, p: stratified_split(y),
+    "data.stratified_choice": lambda x, y, p: stratified_choice(y, tuple("abc"), 10),
     "data.noisy_labels": lambda x, y, p: noisy_labels(y, .5, K),
     "train.nearest_mean_accuracy": lambda x, y, p: nearest_mean_accuracy(as_tensor(x), y, as_tensor(x), y, K),
     "runs.Run.save_features": saved,
@@ -106,7 +107,7 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "stats.JointStats.update": lambda x, y, p: JointStats(D, D, num_classes=K).update(x, TWIN, y).stats.counts,
 }
 WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split",
-                    "data.noisy_labels", "cca.classes_with_samples"}
+                    "data.stratified_choice", "data.noisy_labels", "cca.classes_with_samples"}
 everywhere = pytest.mark.parametrize("name", TAKE)
 
 
