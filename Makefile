@@ -24,6 +24,7 @@ lab: .venv/installed ## open JupyterLab on the notebooks
 docs: .venv/installed-dev ## build the documentation site into _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.7 or later: https://quarto.org/docs/get-started"; exit 1; }
 	touch README.md                                  # nbdev would write its own over one that is older than index.ipynb
+	rm -rf _proc                                     # or pages that were renamed since would be built, too
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tools $(BIN)/nbdev_docs
 
 sync: .venv/installed-dev ## export the notebooks to ncib/, clean them, and write README.md from nbs/index.ipynb
