@@ -100,6 +100,16 @@ def test_a_page_to_read_shows_figures(notebook):
                for c in nbformat.read(notebook, 4).cells if c.cell_type == "code" for o in c.outputs)
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name_of)
+def test_a_page_can_be_read_without_its_figures(notebook):
+    "Every figure says what it shows, and no text of a link is in backticks: the site would put a link into the link."
+    assert not re.findall(r"\[`[^`\]]+`\]\((?!http)[^)]+\)", markdown(notebook))
+    for c in nbformat.read(notebook, 4).cells:
+        if c.cell_type != "code" or "#| hide" in c.source: continue
+        drawn = any("image/png" in o.get("data", {}) for o in c.outputs)
+        assert not drawn or re.search("fig-alt|fig-cap", c.source), c.source[:200]
+
+
 # ---- links and citations
 
 @pytest.mark.parametrize("page", [*NOTEBOOKS, ROOT/"README.md", ROOT/"CONTRIBUTING.md", ROOT/"CHANGELOG.md"],
