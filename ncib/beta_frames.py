@@ -8,6 +8,7 @@ __all__ = ['BetaFrames', 'CornerFrames', 'SweptPair', 'GaussianFrames', 'gaussia
 
 # %% ../nbs/api/52_beta_frames.ipynb #5faa99ff
 import math, warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from .simplex import modes_shown, simplex_projection, simplex_vertices, stratifi
 from .timeline import Timeline, find_runs, timeline_runs
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00001
-class BetaFrames:
+class BetaFrames(ABC):
     "What a sweep shows: `GaussianFrames` or `DiscreteFrames`."
     kind: str
     log_excess: Tensor
@@ -35,9 +36,9 @@ class BetaFrames:
     epochs: "list[int]|None"
 
     @property
+    @abstractmethod
     def info(self)->dict[str, Any]:
         "What is not an array, by name."
-        raise NotImplementedError
 
     @property
     def arrays(self)->dict[str, Tensor]:

@@ -7,6 +7,7 @@ __all__ = ['CheckpointExplorer', 'compare', 'BetaSweep']
 
 # %% ../nbs/api/56_explore.ipynb #1e386263
 import contextlib, io, threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,13 +85,17 @@ class _Layered(_Widget):
 
 # %% ../nbs/api/56_explore.ipynb #0562068e
 class _Exported(_Layered):
-    "Figures on request. A kind of explorer has `figure` and `_name`."
+    "Figures on request. What they show and how it is called, each kind of explorer says."
     def __init__(self, build: Callable[[], None], **state):
         super().__init__(build, **state)
         self.on_msg(self._receive)
 
-    def figure(self)->Figure: raise NotImplementedError
-    def _name(self)->str: raise NotImplementedError
+    @abstractmethod
+    def figure(self)->Figure:
+        "What is seen now, on paper."
+    @abstractmethod
+    def _name(self)->str:
+        "What is seen now, as the stem of a file's name."
 
     def _drawn(self, kind: str)->bytes:
         if kind not in ("png", "pdf"): raise InputError(f"a figure is exported as png or pdf, got {kind}")
@@ -108,12 +113,14 @@ class _Exported(_Layered):
 
 # %% ../nbs/api/56_explore.ipynb #38625994
 class _Explorer(_Exported):
-    "A copy for pages without a kernel. A kind of explorer has `_packed`."
+    "A copy for pages without a kernel. What data it holds, each kind of explorer says."
     def __init__(self, build: Callable[[], None], page: int, page_layers: "list[str]|None", **state):
         self._page, self._page_layers = page, page_layers
         super().__init__(build, **state)
 
-    def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]: raise NotImplementedError
+    @abstractmethod
+    def _packed(self, limit: int, layers: "list[str]")->dict[str, bytes]:
+        "Data of these layers with at most `limit` samples per part, by name."
 
     def _state(self)->dict: # of the controls
         left_out = ("layout", "tabbable", "tooltip", "comm", *self._data)
