@@ -33,7 +33,7 @@ VARIANTS = { # options that differ; a learning rate as a multiple of the recipe'
     "backbone light": {"backbone": "light"},
     "backbone resnet18": {"backbone": "resnet18"},
     "crops and colours": {"augmentation": "natural"},
-    "blanked squares": {"cutout": .25},
+    "no blanked squares": {"cutout": 0.},
     "float32": {"precision": "float32"},
     "cosine": {"schedule": "cosine"},
     "decay to the end": {"decay_until": 1., "final_lr": 0.},

@@ -165,8 +165,8 @@ recipes: dict[str, dict[str, Any]] = {
 
 # %% ../nbs/api/33_config.ipynb #8d8fa6d1
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
-_two_cores = dict(_fast, backbone="conv-narrow", batch_size=500, epochs=40, lr=.5, decay_until=.7, final_lr=.02,
-                  start_scale=.5, grow_until=.6, precision="fast")
+_two_cores = dict(_fast, backbone="conv-narrow", batch_size=500, epochs=60, lr=.5, warmup=.1, decay_until=.5,
+                  final_lr=.02, cutout=.25, start_scale=.5, grow_until=.4, precision="fast")
 _gpu = dict(_fast, backbone="conv", batch_size=1000, epochs=60, lr=.7, cutout=.25)
 recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
             for data in ("cifar10", "cifar100")}

@@ -58,8 +58,9 @@ class _ConvNet(nn.Module):
         for width in widths:
             for i, o in ((c, width), (width, width)):
                 conv = nn.Conv2d(i, o, 3, 1, 1, bias=False)
-                # the first channels begin as copies of the input's
-                nn.init.dirac_(conv.weight.data[:i])
+                with torch.no_grad(): # the first channels begin as the input's, turned: twins share no direction
+                    conv.weight[:i] = 0
+                    nn.init.orthogonal_(conv.weight[:i, :, 1, 1])
                 layers.append(nn.Sequential(conv, nn.BatchNorm2d(o)))
             c = width
         self.layers = nn.ModuleList(layers)

@@ -289,19 +289,20 @@ def _last_complete(run, config)->"tuple[int, list[dict]]|None": # the epoch to g
 
 # %% ../nbs/api/39_train.ipynb #d783275e
 class _Shown(NamedTuple):
-    "The images whose features are kept."
-    train: Tensor; train_labels: Tensor; test: Tensor; test_labels: Tensor
+    "The images whose features are kept, and all that the encoder and the probe at the end learn from."
+    train: Tensor; train_labels: Tensor; test: Tensor; test_labels: Tensor; learned: Tensor; learned_labels: Tensor
 
 def _write_checkpoint(run, config, epoch, shown, features, weights)->dict: # what the log says of it
     (train, train_head), (test, test_head) = features
     y, y_test = shown.train_labels.to(train.device), shown.test_labels.to(train.device)
     run.save_features(epoch, train, y, test, y_test, train_head, test_head, dtype=getattr(torch, config.feature_dtype))
     save_tensors(run.file("checkpoints", epoch), weights, epoch=epoch)
-    row = {"test_nearest_mean_accuracy": nearest_mean_accuracy(train, y, test, y_test, len(run.classes))}
-    if epoch == config.epochs:
-        save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
-        row["test_linear_probe_accuracy"] = linear_probe(train, y, len(run.classes)).accuracy(test, y_test)
-    return row
+    if epoch == config.epochs: save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
+    return {"test_nearest_mean_accuracy": nearest_mean_accuracy(train, y, test, y_test, len(run.classes))}
+
+def _probe(run, shown, learned, test)->dict: # features of what the encoder learned from, and of the test images
+    probe = linear_probe(learned, shown.learned_labels.to(learned.device), len(run.classes))
+    return {"test_linear_probe_accuracy": probe.accuracy(test, shown.test_labels.to(test.device))}
 
 # %% ../nbs/api/39_train.ipynb #a16de0a2
 _state_seconds = 10. # between two state files, except at checkpoints: what a kill can cost
@@ -315,11 +316,14 @@ class _Record:
         self.state = run.file("state", "last")
 
     def checkpoint(self, epoch)->dict: # what the log says of it, on rank 0
-        features = [extract_features_together(self.training.encoder, x) for x in (self.shown.train, self.shown.test)]
-        write = lambda: _write_checkpoint(self.run, self.training.config, epoch, self.shown, features,
-                                          self.training.weights())
-        row: Any = on_first_rank(write)
-        return row
+        shown, training = self.shown, self.training
+        train, test = (extract_features_together(training.encoder, x) for x in (shown.train, shown.test))
+        row: Any = on_first_rank(lambda: _write_checkpoint(self.run, training.config, epoch, shown, (train, test),
+                                                           training.weights()))
+        if epoch < training.config.epochs: return row
+        learned = train if shown.learned is shown.train else extract_features_together(training.encoder, shown.learned)
+        probed: Any = on_first_rank(lambda: _probe(self.run, shown, learned[0], test[0]))
+        return row | probed
 
     def commit(self, epoch, row):
         self.log.append({"epoch": epoch, **row})
@@ -410,9 +414,9 @@ def _recorded(config, data, labels)->"Tensor|None": # which training images have
     return stratified_choice(labels, data.classes, most, name="feature_train_size")
 
 def _shown(data, labels, recorded)->_Shown:
-    train, y = data.train, labels.to(data.train.device)
-    if recorded is not None: train, y = (t[recorded.to(t.device)] for t in (train, y))
-    return _Shown(train, y, data.test, data.test_labels)
+    train, y = learned = data.train, labels.to(data.train.device)
+    if recorded is not None: train, y = (t[recorded.to(t.device)] for t in learned)
+    return _Shown(train, y, data.test, data.test_labels, *learned)
 
 # %% ../nbs/api/39_train.ipynb #99fd479b
 def _claim(config, out, data, about, device)->contextlib.AbstractContextManager: # holds the run

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ncib.nets import Encoder, backbones
+from ncib.cca import canonical_correlations
+from ncib.nets import Encoder, backbones, extract_features
 
 
 def pictures(n, channels, side, seed=0):
@@ -33,6 +34,14 @@ def test_the_seed_makes_the_weights():
     assert (torch.equal(a.backbone.stem.weight, b.backbone.stem.weight)
             and not all(same(a.backbone.layers, b.backbone.layers)))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_twins_share_no_direction_before_training():
+    "Both have the same whitening. If the layers behind it began as its copies, they would share two dozen features."
+    x, new = pictures(3000, 3, 16), lambda seed: Encoder("conv-narrow", (3, 16, 16), seed=seed)
+    a, b, again = (extract_features(new(s).whiten(x), x)[0] for s in (0, 1, 0))
+    rho = canonical_correlations(a, b, shrinkage=0).rho
+    assert rho[0] < .9999 and rho[12] < .99 and torch.equal(a, again)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -480,6 +480,9 @@ def test_features_of_a_subset_are_those_of_the_same_images(tmp_path):
     at = torch.cdist(a.train.double(), whole.train.double()).argmin(1)
     assert torch.equal(whole.train_labels[at], a.train_labels) and torch.allclose(whole.train[at], a.train, atol=1e-5)
     assert runs[0].data["fingerprint"] == everything.data["fingerprint"]
+    probes = [r.log_rows()[-1]["test_linear_probe_accuracy"] for r in (runs[0], everything)]
+    few = linear_probe(a.train, a.train_labels).accuracy(a.test, a.test_labels)
+    assert probes[0] == probes[1] != few                                           # fitted to all images, as is usual
 
 
 @pytest.mark.parametrize("images", ["device", "host"])
