@@ -6,13 +6,15 @@ the matrix products that cannot be avoided.
 
 Gaussian classes, two .npy files that are mapped into memory, one process for each line:
   products  xᵀx, xᵀy, yᵀy in float64, block by block: what any joint covariance needs
+  floor     these, the whitened rows of both (leverages, hence tails, need each row) and the scores of all rows for all
+            classes, twice (accuracy of a linear classifier and of the nearest class mean): what an analysis needs
   collapse  every collapse metric of both encoders
   pair      the Gaussian bottleneck between them, its transitions and both corner shortfalls, from the rows, without
             intervals
   story     the same with intervals from --groups groups of rows (left out with --groups 0)
   compare   ncib.compare of the two: significant modes, separation, shortfalls and CKA, each beside what labels alone
             give; two passes over the files
-  analyze   ncib.analyze of the two: all that a report shows, with intervals, sensitivity and held-out accuracy
+  analyze   ncib.analyze of the two, from moments: all that a report shows but intervals and other estimates
 Memory is what the process holds itself (RssAnon, sampled every 20 ms) above what it held after the imports: mapped
 pages of the files, which the system takes back when it needs them, are told apart from it. Processor time is
 given beside wall time: on a busy machine only the former says something.
@@ -23,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-PARTS = ("products", "collapse", "pair", "story", "compare", "analyze")
+PARTS = ("products", "floor", "collapse", "pair", "story", "compare", "analyze")
 
 def make(folder: Path, n: int, d: int, classes: int):
     "Classes and something within them that both encoders share; noise and a scale per column of each one's own."
@@ -57,11 +59,15 @@ def one(part: str, folder: Path, classes: int, groups: int)->dict:
         while not done.wait(.02): peak[0] = max(peak[0], held())
     threading.Thread(target=watch, daemon=True).start()
     wall, cpu, told = time.perf_counter(), time.process_time(), {}
-    if part == "products":
+    if part in ("products", "floor"):
         s = [torch.zeros(a.shape[1], a.shape[1], dtype=torch.float64) for a in (x, x, y)]
         for u, v in zip(x.split(2048), y.split(2048)):
             u, v = u.double(), v.double()
             for total, (a, b) in zip(s, ((u, u), (u, v), (v, v))): total.addmm_(a.T, b)
+        if part == "floor":
+            for rows in (x, y):
+                directions = torch.randn(rows.shape[1], rows.shape[1] + 2*classes, dtype=torch.float64)
+                for block in rows.split(2048): block.double()@directions
     elif part == "collapse": told = {"nc1": [collapse_metrics(v, labels).nc1 for v in (x, y)]}
     elif part in ("pair", "story"):
         g = GaussianIB.fit(x, y)
@@ -97,8 +103,9 @@ def main():
                                   text=True).stdout
             rows.append(json.loads(line.splitlines()[-1]))
             r = rows[-1]
-            print(f"{part:9} {r['wall_s']:8.1f} s   processor {r['cpu_s']:8.1f} s = {r['cpu_s']/rows[0]['cpu_s']:.2f} "
-                  f"x products   memory {r['memory_gb']:.2f} GB   {r['found']}", flush=True)
+            of = [r["cpu_s"]/rows[i]["cpu_s"] for i in (0, min(1, len(rows) - 1))]
+            print(f"{part:9} {r['wall_s']:8.1f} s   processor {r['cpu_s']:8.1f} s = {of[0]:.2f} x products "
+                  f"{of[1]:.2f} x floor   memory {r['memory_gb']:.2f} GB   {r['found']}", flush=True)
     if a.out:
         Path(a.out).write_text(json.dumps({"n": a.n, "dim": a.dim, "classes": a.classes,
                                            "threads": os.environ.get("OMP_NUM_THREADS", 1),

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['in_one_piece', 'oas_shrinkage', 'ledoit_wolf_shrinkage', 'Whitening', 'noise_edge', 'invert_spike',
-           'detectable_excess', 'tail_factor', 'centred', 'check_pair', 'project', 'CanonicalCorrelations',
-           'cca_from_covariance', 'canonical_correlations', 'classes_with_samples', 'class_pair_correlations']
+           'detectable_excess', 'tail_factor', 'centred', 'gram', 'check_pair', 'project', 'row_leverages',
+           'CanonicalCorrelations', 'cca_from_covariance', 'canonical_correlations', 'classes_with_samples',
+           'class_pair_correlations']
 
 # %% ../nbs/api/20_cca.ipynb #5e3f5b84
 import math
@@ -253,7 +254,8 @@ class _Rows:
         return cls(x, sum((as_float64(part, device).sum(0) for part in parts), start=zero)/len(x))
 
 # %% ../nbs/api/20_cca.ipynb #0466e630
-def _gram(x: Tensor)->Tensor: # (d, d)
+def gram(x: Tensor, # (n, d) float64
+         )->Tensor: # (d, d)
     """xᵀx by blocks of columns, the upper triangle only: little more than half the work of a full product. With a
     single thread NumPy's symmetric product, a quarter faster; with more, its waiting threads would slow torch's."""
     if x.device.type == "cpu" and torch.get_num_threads() == 1:
@@ -272,12 +274,12 @@ def _moments(x: Tensor, y: Tensor)->tuple[Tensor, Tensor, Tensor, _Rows, _Rows]:
     numbers, two blocks above."""
     n, large = len(x), _large(x, y)
     of_x, of_y = _Rows.of(x, large), _Rows.of(y, large)
-    if not large: return _gram(of_x.all())/n, of_x.all().T@of_y.all()/n, _gram(of_y.all())/n, of_x, of_y
+    if not large: return gram(of_x.all())/n, of_x.all().T@of_y.all()/n, gram(of_y.all())/n, of_x, of_y
     rows = max(1, 2**22//max(x.shape[1], y.shape[1]))
     s = [of_x.mean.new_zeros(a.shape[1], b.shape[1]) for a, b in ((x, x), (x, y), (y, y))]
     for u, v in zip(x.split(rows), y.split(rows)):
         u, v = as_float64(u, of_x.mean.device) - of_x.mean, as_float64(v, of_x.mean.device) - of_y.mean
-        for total, part in zip(s, (_gram(u), u.T@v, _gram(v))): total += part
+        for total, part in zip(s, (gram(u), u.T@v, gram(v))): total += part
     return s[0]/n, s[1]/n, s[2]/n, of_x, of_y
 
 # %% ../nbs/api/20_cca.ipynb #012908b2
@@ -425,6 +427,22 @@ class _OfRows(_BesideNoise):
         tails = tail_factor(a, b, float(torch.as_tensor(self.rho).square().sum()))
         edge, critical = noise_edge(self.white_x.shares, self.white_y.shares, self.n/tails)
         return replace(self, tails=tails, noise_edge=edge, critical_rho=critical)
+
+# %% ../nbs/api/20_cca.ipynb #3252ae12
+def row_leverages(x, # (n, d) features, any float dtype
+                  sigma: Tensor, # (d, d) float64: their covariance (ddof 0)
+                  )->Tensor: # (n,) in [0, 1], float64
+    "`CanonicalCorrelations.leverages_x` of any pair that x is fitted in, without its partner."
+    f = check_features(x, "x")
+    rows = _Rows.of(f, _large(f))
+    alive, unit = _varying(sigma, rows.mean, "x")
+    w, _ = _whiten(_scaled(sigma, (alive, unit), (alive, unit)), 0., None, 1e-10)
+    triangular = w.shape[0] == w.shape[1] and not w.tril(-1).any()
+    factor = torch.linalg.inv(w).T.contiguous() if triangular else w    # half the work where nothing is cut
+    def along(part):
+        part = (part if alive.all() else part[:, alive])/unit
+        return torch.linalg.solve_triangular(factor, part.T, upper=False).T if triangular else part@w
+    return torch.cat([along(part).square().sum(1) for part in rows])/len(f)
 
 # %% ../nbs/api/20_cca.ipynb #3252ae13
 @dataclass(frozen=True)
@@ -629,23 +647,39 @@ def _paired_rows(of_x: _Rows, of_y: _Rows, means: list[Tensor], labels: Tensor, 
     v = torch.cat([torch.zeros_like(inside[1]), inside[1], shared[1]])
     return _Rows(u, of_x.mean, u), _Rows(v, of_y.mean, v)
 
-# %% ../nbs/api/20_cca.ipynb #92093ebf
-def class_pair_correlations(x, # (n, d_x) features
-                            y, # (n, d_y) features of the same inputs
-                            labels, # (n,) integers
-                            shrinkage: "str|float|None" = None, # `auto`, `oas`, α in [0, 1) or `None`
-                            )->tuple[CanonicalCorrelations, Tensor, Tensor]: # and (K, r_x), (K, r_y), see below
-    """Canonical correlations of x with the y of another input of the same class. Besides them the whitened class means,
-    weighted by √(n_k/n): the whitened covariance of each side with the label."""
+# %% ../nbs/api/20_cca.ipynb #92093ebe
+def _pairs_of_moments(joint: JointStats, shrinkage)->tuple[CanonicalCorrelations, list[Tensor]]: # as `_pairs_of_rows`
+    seen = joint.stats.counts.nonzero()[:, 0]
+    within_is_known(joint.stats.counts[seen], seen, required=True)
+    means = joint.stats.means[seen] - torch.cat([joint.mean_x, joint.mean_y])
+    between = joint.stats.counts[seen].double().sqrt()[:, None]*means
+    return (canonical_correlations(joint.class_pairs(), shrinkage=shrinkage),
+            [between[:, :joint.dim_x], between[:, joint.dim_x:]])
+
+def _pairs_of_rows(x, y, labels, shrinkage)->tuple[CanonicalCorrelations, list[Tensor]]: # and (K, d) √n_k (μ_k − μ)
     f, g = check_pair(x, y)
-    if shrinkage == "ledoit-wolf":
-        raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or "
-                         "a number")
     (labels, counts), n = classes_with_samples(labels, f, within=True), len(f)
     sx, _, sy, of_x, of_y = _moments(f, g)
     means = [class_sums(v, labels, len(counts), r.mean)/counts[:, None] for v, r in ((f, of_x), (g, of_y))]
     between = [counts.sqrt()[:, None]*m for m in means]
-    cc = _solve(_Joint(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, x,
-                       lambda: _paired_rows(of_x, of_y, means, labels, counts)), shrinkage, None, 1e-10)
-    a, b = (side.scaled(m)@side.w/math.sqrt(n) for side, m in zip((cc.white_x, cc.white_y), between))
+    return _solve(_Joint(sx, between[0].T@between[1]/n, sy, of_x.mean, of_y.mean, n, x,
+                         lambda: _paired_rows(of_x, of_y, means, labels, counts)), shrinkage, None, 1e-10), between
+
+# %% ../nbs/api/20_cca.ipynb #92093ebf
+def class_pair_correlations(x, # (n, d_x) features; or a `JointStats` with classes
+                            y=None, # (n, d_y) features of the same inputs; left out with a `JointStats`
+                            labels=None, # (n,) integers; left out with a `JointStats`
+                            shrinkage: "str|float|None" = None, # `auto`, `oas`, α in [0, 1) or `None`
+                            )->tuple[CanonicalCorrelations, Tensor, Tensor]: # and (K, r_x), (K, r_y), see below
+    """Canonical correlations of x with the y of another input of the same class. Besides them the whitened class means,
+    weighted by √(n_k/n): the whitened covariance of each side with the label."""
+    if shrinkage == "ledoit-wolf":
+        raise InputError("shrinkage='ledoit-wolf' is not defined for class pairs, which have no rows; use auto, oas or "
+                         "a number")
+    if isinstance(x, JointStats):
+        if y is not None or labels is not None: raise InputError("y and labels must be left out when x is a JointStats")
+        cc, between = _pairs_of_moments(x, shrinkage)
+    else: cc, between = _pairs_of_rows(x, y, labels, shrinkage)
+    assert cc.n is not None
+    a, b = (side.scaled(m)@side.w/math.sqrt(cc.n) for side, m in zip((cc.white_x, cc.white_y), between))
     return cc, a, b

@@ -103,6 +103,11 @@ def _add_copula(p: _Parser):
     p.add_argument("--copula", action="store_true",
                    help="take normal scores of every feature first: the meta-Gaussian bottleneck")
 
+def _add_intervals(p: _Parser):
+    p.add_argument("--intervals", action=argparse.BooleanOptionalAction, default=None,
+                   help="resample the rows for intervals and other estimates; without, everything comes from means and "
+                        "covariances in two passes (default: without if a CPU has more than 2^27 numbers to read)")
+
 def _add_ray(p: _Parser, help: str):
     p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help=help)
 
@@ -275,7 +280,7 @@ def _analyze(args):
     from ncib.timeline import analyze
     if args.out: Path(args.out).mkdir(parents=True, exist_ok=True)
     timeline = analyze(*runs, layer=args.layer or ("both" if args.features else "backbone"), copula=args.copula,
-                       device=args.device, progress=not args.quiet)
+                       device=args.device, progress=not args.quiet, intervals=args.intervals)
     if args.out: timeline.save(args.out)
     _print_timeline(timeline)
     written = [Path(args.out)/name for name in ("timeline.csv", "summary.json")] if args.out else []
@@ -319,6 +324,7 @@ def _analyze_options(p: _Parser):
     p.add_argument("--layer", metavar="NAME",
                    help="layer whose features are analysed (default: backbone; of arrays all layers)")
     _add_copula(p)
+    _add_intervals(p)
     p.add_argument("--device", default="cpu", help="where the linear algebra is done (default: %(default)s)")
     _add_quiet(p)
 
@@ -597,5 +603,6 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
     return 0
 
 # %% ../nbs/api/59_cli.ipynb #5911dbff
+#| eval: false
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules: sys.exit(main())

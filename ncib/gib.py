@@ -530,36 +530,45 @@ class _FromFeatures(_Spectrum):
         return cls._of(cc, Relevance.twin, debias, reference=x if copula else None, cut=cut,
                        rows=rows if plain else None, left_out=out)
 
+# %% ../nbs/api/24_gib.ipynb #392bfc0d
+def _no_rows(labels, copula)->None: # moments hold the labels, and nothing to take normal scores of
+    if labels is not None: raise InputError("labels must be left out when x is a JointStats, which has its own")
+    if copula: raise InputError("copula needs rows, got a JointStats: give it that of normal scores instead")
+
 # %% ../nbs/api/24_gib.ipynb #392bfc0e
 @dataclass(frozen=True)
 class _FromClasses(_FromFeatures):
     "Bottlenecks of what classes share."
     @classmethod
-    def fit_labels(cls, x, # (n, d_x) features
-                   labels, # (n,) integers
+    def fit_labels(cls, x, # (n, d_x) features; or a `JointStats` with classes, whose x is meant
+                   labels=None, # (n,) integers; left out with a `JointStats`
                    copula: bool = False, # normal scores of each feature first
                    shrinkage: "str|float|None" = None, # `None`: critical βs obey the NC1 identity exactly
                    )->Self: # a `GaussianIB`
         """Y is the one-hot label: ρ² are the eigenvalues of Σ_B Σ_T⁻¹ (linear discriminant analysis), at most K − 1 of
         them."""
+        if isinstance(x, JointStats):
+            _no_rows(labels, copula)
+            return cls._of(canonical_correlations(x.with_labels(), shrinkage=shrinkage), Relevance.labels)
         reference, x = (x, normal_scores(x)) if copula else (None, x)
         y, _ = classes_with_samples(labels, check_features(x, "x"), within=True)
         one_hot = same_kind(torch.nn.functional.one_hot(y).double(), like=x)
         return cls._of(canonical_correlations(x, one_hot, shrinkage=shrinkage), Relevance.labels, reference=reference)
 
     @classmethod
-    def fit_class_paired(cls, x, # (n, d_x) features
-                         y, # (n, d_y) the twin's features of the same inputs
-                         labels, # (n,) integers
+    def fit_class_paired(cls, x, # (n, d_x) features; or a `JointStats` with classes
+                         y=None, # (n, d_y) the twin's features of the same inputs; left out with a `JointStats`
+                         labels=None, # (n,) integers; left out with a `JointStats`
                          copula: bool = False, # normal scores of each coordinate first
                          shrinkage: "str|float|None" = None, # `None`: the invariant estimate; `auto`, `oas`, α
                          debias: "bool|None" = None, # take the inflation out; `None`: without shrinkage
                          )->Self: # a `GaussianIB`
         """X of one input with Y of another of its class, so that the class is all they share: at most K − 1 modes.
         Computed from class means, without sampling pairs."""
+        if isinstance(x, JointStats): _no_rows(labels, copula)
         reference, x, y = (x, normal_scores(x), normal_scores(y)) if copula else (None, x, y)
         cc, *factors = class_pair_correlations(x, y, labels, shrinkage)
-        k, n = len(factors[0]) - 1, len(x)
+        k, n = len(factors[0]) - 1, int(cc.n or 0)
         edges = np.prod([noise_edge(side.shares, np.ones(k), n) for side in (cc.white_x, cc.white_y)], 0)
         out = cls._of(cc, Relevance.paired, modes=k, noise=tuple(float(e) for e in edges), reference=reference)
         return out._without_inflation(n, *factors) if (shrinkage is None if debias is None else debias) else out

@@ -419,6 +419,10 @@ class _PairStream(_Pairs):
         self.stats.all_reduce(group)
         return self
 
+# %% ../nbs/api/02_stats.ipynb #dc9d2430
+def _need_classes(joint: "_PairStream"):
+    if joint.num_classes == 1: raise InputError("classes are needed (num_classes), got a JointStats without")
+
 # %% ../nbs/api/02_stats.ipynb #dc9d2431
 class JointStats(_PairStream):
     """Joint mean and covariance of pairs (x, y) from one pass over batches: streaming, mergeable, all-reducible,
@@ -436,6 +440,25 @@ class JointStats(_PairStream):
     def within_covariance(self)->tuple[Tensor, Tensor, Tensor]: # Σ_x, Σ_xy, Σ_y as for `covariance`
         "The same of what varies within classes, pooled over the samples."
         return self._blocks(self.stats.within_covariance)
+
+    def class_pairs(self)->"JointStats": # a copy
+        "x of one input with y of another of its class, so that the class is all they share."
+        _need_classes(self)
+        moments, d = self.stats.state_dict(), self.dim_x
+        scatter = self.stats.scatter.clone()
+        scatter[:d, d:], scatter[d:, :d] = 0, 0
+        return JointStats.from_stats(ClassStats.from_state(moments | {"scatter": scatter}), d)
+
+    def with_labels(self)->"JointStats": # of x and (n, K), K classes that have samples
+        "x with its one-hot label."
+        _need_classes(self)
+        s, d, seen = self.stats, self.dim_x, self.stats.counts.nonzero()[:, 0]
+        one_hot = torch.eye(len(seen), dtype=torch.float64, device=s.device)
+        scatter = s.scatter.new_zeros(d + len(seen), d + len(seen))
+        scatter[:d, :d] = s.scatter[:d, :d]
+        moments = {"counts": s.counts[seen], "means": torch.cat([s.means[seen, :d], one_hot], 1),
+                   "class_scatter": s.class_scatter[seen], "scatter": scatter}
+        return JointStats.from_stats(ClassStats.from_state(moments), d)
 
     def _blocks(self, s): return s[:self.dim_x, :self.dim_x], s[:self.dim_x, self.dim_x:], s[self.dim_x:, self.dim_x:]
 

@@ -300,7 +300,8 @@ def _write_checkpoint(run, config, epoch, shown, features, weights)->dict: # wha
     if epoch == config.epochs: save_tensors(run.file("checkpoints", "last"), weights, epoch=epoch)
     return {"test_nearest_mean_accuracy": nearest_mean_accuracy(train, y, test, y_test, len(run.classes))}
 
-def _probe(run, shown, learned, test)->dict: # features of what the encoder learned from, and of the test images
+def _probe(run, shown, of_learned, of_test)->dict: # features of what the encoder learned from, and of the test images
+    (learned, _), (test, _) = of_learned, of_test
     probe = linear_probe(learned, shown.learned_labels.to(learned.device), len(run.classes))
     return {"test_linear_probe_accuracy": probe.accuracy(test, shown.test_labels.to(test.device))}
 
@@ -317,12 +318,12 @@ class _Record:
 
     def checkpoint(self, epoch)->dict: # what the log says of it, on rank 0
         shown, training = self.shown, self.training
-        train, test = (extract_features_together(training.encoder, x) for x in (shown.train, shown.test))
+        train, test = [extract_features_together(training.encoder, x) for x in (shown.train, shown.test)]
         row: Any = on_first_rank(lambda: _write_checkpoint(self.run, training.config, epoch, shown, (train, test),
                                                            training.weights()))
         if epoch < training.config.epochs: return row
         learned = train if shown.learned is shown.train else extract_features_together(training.encoder, shown.learned)
-        probed: Any = on_first_rank(lambda: _probe(self.run, shown, learned[0], test[0]))
+        probed: Any = on_first_rank(lambda: _probe(self.run, shown, learned, test))
         return row | probed
 
     def commit(self, epoch, row):

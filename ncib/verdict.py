@@ -41,6 +41,7 @@ class Findings:
     training_features: bool = True                  # were training features given?
     twin_cut: bool = False                          # were only leading principal directions compared?
     numbered: bool = False                          # checkpoints that have numbers in place of epochs
+    intervals: bool = True                          # were rows resampled, and probes fitted until they converged?
     label_noise: "float|None" = None                # share of the training labels that were drawn at random
     others: "tuple[Findings, ...]" = ()             # the other layers
 
@@ -140,9 +141,9 @@ def _plateau_sentence(f: Findings)->str:
     if clear is None:
         return (f"The transition count has been K−1 = {k1} or more since {when(since)}, but without K−1 modes that "
                 f"stand apart clearly at the end this says little about the plateau.")
+    of_resamples = f"{percent(clear_share, 0)} of resamples, " if f.intervals else ""
     return (f"The transition count has been K−1 or more since {when(since)}. K−1 modes stand apart clearly "
-            f"({percent(clear_share, 0)} of resamples, a factor of at least {clear_gap:g}) since {when(clear)}. "
-            f"{_comparison(f, clear)}.")
+            f"({of_resamples}a factor of at least {clear_gap:g}) since {when(clear)}. {_comparison(f, clear)}.")
 
 # %% ../nbs/api/40_verdict.ipynb #f5f5562a
 def _shortfall_sentence(f: Findings)->str:
@@ -163,16 +164,22 @@ def _control_sentence(label_noise: float)->str:
             f"and accuracy are measured against those labels.")
 
 # %% ../nbs/api/40_verdict.ipynb #f24ddcf8
-_given_sentence = ("No training features were given: everything said here is of the given features, NC1 and the "
-                   "distance from a simplex ETF too, and accuracy is that of a linear probe fitted to one half of the "
-                   "images and tested on the other.")
+def _given_sentence(f: Findings)->str:
+    fitted = ("a linear probe fitted to one half of the images and tested on the other" if f.intervals
+              else "a linear classifier fitted to four fifths of the images and tested on the others")
+    return (f"No training features were given: everything said here is of the given features, NC1 and the distance "
+            f"from a simplex ETF too, and accuracy is that of {fitted}.")
+
+_moments_sentence = ("The numbers come from means and covariances alone: there are no intervals, and accuracy is that "
+                     "of linear discriminant analysis.")
 
 # %% ../nbs/api/40_verdict.ipynb #1f28784e
 def verdict(f: Findings, # of a pair, with its other layers
             )->list[str]: # one finding per sentence
     "What was found, in words."
     out = [_control_sentence(f.label_noise)] if f.label_noise else []
-    if not f.training_features: out.append(_given_sentence)
+    if not f.intervals: out.append(_moments_sentence)
+    if not f.training_features: out.append(_given_sentence(f))
     out += [_accuracy_sentence(f), *map(_collapse_sentence, (f, *f.others)), *_transition_sentences(f)]
     if f.checkpoints > 1: out.append(_plateau_sentence(f))
     return out + [_shortfall_sentence(f)] + [s for other in f.others for s in _transition_sentences(other)]
