@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BetaFrames', 'CornerFrames', 'SweptPair', 'GaussianFrames', 'gaussian_frames', 'frame_code', 'noise_ellipse',
-           'corner_words', 'timeline_frames', 'track_clusters', 'merge_clusters', 'DiscreteFrames', 'discrete_frames']
+           'corner_words', 'timeline_frames', 'track_clusters', 'merge_clusters', 'DiscreteFrames', 'discrete_frames',
+           'bottleneck_frames']
 
 # %% ../nbs/api/52_beta_frames.ipynb #5faa99ff
 import math, warnings
@@ -423,6 +424,23 @@ def discrete_frames(pxy, # (x, y) joint distribution, or a `DiscreteIB`
     return DiscreteFrames(grid, tensor(curve.ixt)[None], tensor(curve.iyt)[None], enc[:, order], dec,
                           (enc*px[:, None]).sum(1), hard[:, order], order, rows, columns, ib.mutual_information, notes,
                           int(torch.as_tensor(curve.converged).sum()), ib.critical_beta)
+
+# %% ../nbs/api/52_beta_frames.ipynb #53f00024
+def bottleneck_frames(source, # a `GaussianIB`, a `DiscreteIB` or a joint distribution (x, y)
+                      features=None, # of a `GaussianIB`: its (n, d) X; `None`: samples of the Gaussian model
+                      labels=None, # (n,) integers of these samples
+                      names_x: "list[str]|None" = None, # of a distribution: what its rows are called
+                      names_y: "list[str]|None" = None, # and its columns
+                      device: "str|torch.device|None" = None, # as for `discrete_frames`
+                      progress: bool = False, # show a progress bar, where it takes time
+                      **options, # steps, limit: as for `gaussian_frames` and `discrete_frames`
+                      )->BetaFrames:
+    "A sweep over a bottleneck that belongs to no checkpoint."
+    if isinstance(source, GaussianIB): return gaussian_frames(source, features, labels, **options)
+    if isinstance(source, (DiscreteIB, Tensor, list, tuple)) or hasattr(source, "__array__"):
+        return discrete_frames(source, names_x, names_y, device=device, progress=progress, **options)
+    raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
+                     f"{type(source).__name__}")
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00022
 __getattr__ = deprecated(__name__, {"plot_sweep": "plots.plot_sweep"})
