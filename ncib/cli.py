@@ -155,7 +155,8 @@ def _features(args):
 # %% ../nbs/api/59_cli.ipynb #fbd072a6
 def _features_of_run(args, run: str, reading: dict):
     from ncib.data import load_images
-    from ncib.runs import Run, record_features
+    from ncib.runs import Run
+    from ncib.train import record_features
     print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype,
                           not args.quiet, args.backbone))
 
