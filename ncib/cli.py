@@ -265,7 +265,7 @@ def _pair(args): # two runs, or what `read_runs` gives
     if args.features and args.run_a: args.parser.error("give two runs or --features, not both")
     if arrays and not args.features: args.parser.error(f"{_flag(arrays[0])} goes with --features")
     if args.features:
-        from ncib.arrays import read_runs
+        from ncib.runs import read_runs
         return read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs)
     for path in (args.run_a, args.run_b): read_config(path)
     return args.run_a, args.run_b

@@ -18,14 +18,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 from . import __version__
-from .arrays import ArrayRun, array_runs
 from .collapse import CollapseMetrics, collapse_metrics
 from .core import (InputError, atomic_write, check_features, generator, read_analysis, read_json,
                        resolve_device, tqdm, write_json)
 from .gib import CornerShortfall, GaussianIB, Relevance, class_alignment, fit_bottlenecks, relevances
 from .identifiability import held_out_correlations
 from .probe import linear_probe
-from .runs import Run, load_tensors, save_tensors
+from .runs import ArrayRun, Run, array_runs, load_tensors, save_tensors
 from .transitions import Estimate, Transitions, mode_level, separation, transition_sentences
 from .verdict import Findings, clear_gap, clear_share, verdict
 

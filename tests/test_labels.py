@@ -19,7 +19,6 @@ from torchmetrics import MeanSquaredError, MetricCollection
 
 import ncib
 from ncib import core
-from ncib.arrays import array_runs
 from ncib.beta_frames import gaussian_frames
 from ncib.cca import canonical_correlations, class_pair_correlations, classes_with_samples
 from ncib.coding import excess_rate, packing
@@ -35,7 +34,7 @@ from ncib.identifiability import class_mean_features
 from ncib.layers import measure
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 from ncib.probe import linear_probe
-from ncib.runs import Run
+from ncib.runs import Run, array_runs
 from ncib.similarity import EncoderStats, pair_intervals
 from ncib.simplex import simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, class_means, nearest_class_mean
