@@ -21,10 +21,10 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 from .core import (InputError, check_features, check_labels, deprecated, generator, resolve_device, short_names,
                        to_bits, tqdm)
-from .gib import (CornerShortfall, GaussianIB, Relevance, class_means, fit_bottleneck, gaussian_ib_curve,
-                      normal_scores, relevances)
+from .gib import (CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussian_ib_curve, normal_scores,
+                      relevances)
 from .ib import DiscreteIB
-from .simplex import modes_shown, simplex_projection, simplex_vertices, stratified_rows
+from .simplex import class_plane, modes_shown, stratified_rows
 from .timeline import Timeline, find_runs, timeline_runs
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00001
@@ -54,15 +54,6 @@ class BetaFrames(ABC):
     def __repr__(self):
         e = 10**self.log_excess
         return f"BetaFrames({self.kind}, {len(e)} β from 1 + {float(e[0]):.3g} to 1 + {float(e[-1]):.3g})"
-
-# %% ../nbs/api/52_beta_frames.ipynb #53f00003
-def _plane(v: Tensor, labels: Tensor, k: int)->Tensor: # (m, 2) axes for variates v (n, m)
-    "Two classes lie on its first axis; without classes it is that of the first two modes."
-    eye = torch.eye(v.shape[1], 2, dtype=torch.float64)
-    if k < 2: return eye
-    corners = simplex_vertices(k)
-    if k == 2: corners = np.c_[corners, np.zeros(2)]
-    return torch.as_tensor(simplex_projection(class_means(v, labels).means, corners, eye)[0])
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00005
 @dataclass(frozen=True)
@@ -235,7 +226,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     corners = [_corner(g, None if samples.rows is None else x, samples.known) for g, x in zip(gs, xs)]
     return GaussianFrames(
         grid, ixt, iyt, excess, enter_ixt, enter_iyt, variates, noise, y,
-        torch.stack([_plane(v, y, k) for v in variates]), _corners(corners, grid, ixt), epochs,
+        torch.stack([class_plane(v, y) for v in variates]), _corners(corners, grid, ixt), epochs,
         list(classes or samples.classes or map(str, range(k))), gs[0].relevance, total=max(map(len, es)),
         simulated=samples.rows is None, k1=max(0, k - 1))
 

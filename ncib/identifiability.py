@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, centred, check_pair, invert_spike
 from .core import InputError, check_features, check_labels, generator, same_kind
-from .stats import JointStats, class_means
+from .stats import JointStats, means_by_label
 
 # %% ../nbs/api/21_identifiability.ipynb #a7392b21
 def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # training, held out
@@ -288,15 +288,17 @@ def linear_cka(x, # (n, d_x) features, any float dtype
     return float(norm(f.T@g)**2/(norm(f.T@f)*norm(g.T@g)))
 
 # %% ../nbs/api/21_identifiability.ipynb #7925caa5
+def _distance_ranks(f: Tensor, rows: int, seed: int)->np.ndarray: # f: (n, d) checked
+    from scipy.stats import rankdata                                             # takes a second to load
+    some = torch.randperm(len(f), generator=generator(seed))[:rows]
+    return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))
+
 def distance_ranks(x, # (n, d) features, any float dtype
                    rows: int = 1000, # at most so many images, drawn without replacement
                    seed: int = 0, # of the draw
                    )->np.ndarray: # (m(m − 1)/2,) float64 of the m images, equal distances sharing their mean rank
     "Ranks of the Euclidean distances between images."
-    from scipy.stats import rankdata                                             # takes a second to load
-    f = check_features(x, "x")
-    some = torch.randperm(len(f), generator=generator(seed))[:rows]
-    return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))
+    return _distance_ranks(check_features(x, "x"), rows, seed)
 
 # %% ../nbs/api/21_identifiability.ipynb #590a49d7
 def rank_correlation(ranks_x, # what `distance_ranks` gave
@@ -315,8 +317,7 @@ def rsa(x, # (n, d_x) features, any float dtype
         )->float: # in [−1, 1]
     """Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et
     al. 2008)."""
-    f, g = check_pair(x, y)
-    return rank_correlation(*(distance_ranks(v, rows, seed) for v in (f, g)))
+    return rank_correlation(*(_distance_ranks(f, rows, seed) for f in check_pair(x, y)))
 
 # %% ../nbs/api/21_identifiability.ipynb #f6220d31
 def class_mean_features(x, # (n, d) features, any float dtype
@@ -325,4 +326,4 @@ def class_mean_features(x, # (n, d) features, any float dtype
     "Every row replaced by the mean of its class: all that the label tells of it."
     f = check_features(x, "x")
     y = check_labels(labels, len(f), device=f.device).unique(return_inverse=True)[1]
-    return same_kind(class_means(f, y).means.to(f)[y], like=x)
+    return same_kind(means_by_label(f, y).means.to(f)[y], like=x)

@@ -121,7 +121,7 @@ class EncoderStats(_OfAnEncoder):
         total = sums.reshape(folds*k, -1).sum(0)
         sigma = grams.sum(0)/n - total[:, None]*total/n**2
         return cls(counts, sums, grams, squares, origin, ranks, of_labels,
-                   cca_from_covariance(sigma, sigma, sigma, n).leverages_x(x))
+                   cca_from_covariance(sigma, sigma, sigma, n).white_x.squared_lengths(x)/n)
 
     def label_only(self)->"EncoderStats":
         """The encoder whose rows are the class means of this one, in an orthonormal basis of their span. `InputError`
