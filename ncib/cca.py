@@ -522,13 +522,15 @@ class _Joint:
     rows: "Callable[[], tuple[_Rows, _Rows]]|None" = None   # centred x and y, whose covariance this is
     given: bool = False                                     # by the caller: it may not be positive semi-definite
 
+    def kind(self, v: Tensor)->Any: return same_kind(v, like=self.like)
+
 # %% ../nbs/api/20_cca.ipynb #deb291a1
 def _result(joint: _Joint, x: Whitening, y: Whitening, cross: Tensor, alpha: float,
             rho: Tensor)->CanonicalCorrelations:
     "Correlations of two whitened sides beside their noise; a population has none but rounding."
     rounding = 64*torch.finfo(torch.float64).eps*max(len(x.alive), len(y.alive))
     edge, critical = (0., rounding) if joint.n is None else noise_edge(x.shares, y.shares, joint.n)
-    kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=joint.like)
+    kind = joint.kind
     return CanonicalCorrelations(rho=kind(rho), one_minus_rho2=kind((1 - rho)*(1 + rho)), n=joint.n, shrinkage=alpha,
                                  rank_x=x.w.shape[1], rank_y=y.w.shape[1],
                                  dof_x=float(x.shares.sum()), dof_y=float(y.shares.sum()),
@@ -546,8 +548,7 @@ def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalC
     u = torch.cat([data*of_x.along(cc.white_x, a), ridge*a, torch.zeros_like(b)])
     v = torch.cat([data*of_y.along(cc.white_y, b), torch.zeros_like(a), ridge*b])
     complement = torch.cat([_squared_sines(u, v), ((1 - rho)*(1 + rho))[near:]])
-    kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=joint.like)
-    return replace(cc, rho=kind((1 - complement).sqrt()), one_minus_rho2=kind(complement))
+    return replace(cc, rho=joint.kind((1 - complement).sqrt()), one_minus_rho2=joint.kind(complement))
 
 # %% ../nbs/api/20_cca.ipynb #9614fa06
 def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->CanonicalCorrelations:

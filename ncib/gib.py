@@ -453,6 +453,11 @@ class _Spectrum:
     rows: "tuple|None" = field(default=None, repr=False) # x and y as they were fitted, for resampling
     _paired: "_Paired|None" = field(default=None, repr=False)
 
+    def _kind(self, v: Tensor)->Any: return same_kind(v, like=self.rho)
+
+    @property
+    def _e(self)->Tensor: return torch.as_tensor(self.excess)
+
     @property
     def critical_betas(self)->"Tensor|np.ndarray":
         "(m,) 1/ρ², smallest first: mode i enters the code when β exceeds it; ∞ for ρ = 0."
@@ -471,7 +476,7 @@ class _Spectrum:
     @property
     def information(self)->float:
         "I(X;Y) = −½ Σ log(1 − ρ²), nats; ∞ if some ρ = 1."
-        return _all_information(torch.as_tensor(self.excess))
+        return _all_information(self._e)
 
     def _directions(self)->CanonicalCorrelations:
         if self.cca is None:
@@ -574,8 +579,7 @@ class _FromClasses(_FromFeatures):
         rho = torch.linalg.svdvals(a.T@b)[:len(self.rho)].clamp(max=1)
         left, exact = (1 - rho)*(1 + rho), torch.as_tensor(self._directions().one_minus_rho2)[:len(rho)]
         left = torch.where(exact < 1e-12, exact, left)      # the rows know 1 − ρ² better than the product does
-        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
-        return replace(self, rho=kind((1 - left).sqrt()), excess=kind(_excess(left)), debiased=True,
+        return replace(self, rho=self._kind((1 - left).sqrt()), excess=self._kind(_excess(left)), debiased=True,
                        floor=1/(seen_a*seen_b) - 1, _paired=_Paired(factor_x, b, len(factor_x) - 1))
 
 # %% ../nbs/api/24_gib.ipynb #4321490a
@@ -630,15 +634,12 @@ class _Curves(_FromNumbers):
         elif excess is None: excess = self._grid()
         excess = as_tensor(excess).double().reshape(-1)
         if not torch.isfinite(excess).all(): raise InputError("betas must be finite")
-        e = torch.as_tensor(self.excess).sort().values
-        ixt, iyt = (v[0] for v in _curve(e[None], excess.to(e.device)))
+        ixt, iyt = (v[0] for v in _curve(self._e.sort().values[None], excess.to(self._e.device)))
         beta = 1 + excess if betas is None else as_tensor(betas).double().reshape(-1)
-        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
-        return IBCurve(kind(beta), kind(ixt), kind(iyt), kind(excess))
+        return IBCurve(*map(self._kind, (beta, ixt, iyt, excess)))
 
     def _grid(self)->Tensor: # of β − 1
-        e = torch.as_tensor(self.excess)
-        e = e[torch.isfinite(e) & (e > 0)]
+        e = self._e[torch.isfinite(self._e) & (self._e > 0)]
         lo, hi = (float(e.min()), float(e.max())) if len(e) else (1., 1.)
         grid = torch.logspace(math.log10(lo/3), math.log10(hi*100), 200, dtype=torch.float64, device=e.device)
         return torch.cat([grid, e]).sort().values
@@ -646,23 +647,22 @@ class _Curves(_FromNumbers):
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
         "The information curve as a function of the rate: with k modes active, log(β − 1) = (2 rate + Σ log e_i)/k."
-        e = torch.as_tensor(self.excess)
-        r = as_tensor(rate).to(e.device, torch.float64)
+        r = as_tensor(rate).to(self._e.device, torch.float64)
         if (r < 0).any() or torch.isnan(r).any(): raise InputError("rate must be at least 0")
-        return same_kind(_optimal_information(e, r), like=self.rho)
+        return self._kind(_optimal_information(self._e, r))
 
     def encoder(self, beta: float, # trade-off β
                 )->"Tensor|np.ndarray": # (k, d_x) rows α_i v_iᵀ of the k active modes
         """A(β) of the optimal code T = A x + ξ, ξ ~ N(0, I): α² = (β(1 − λ) − 1)/(λ r) (Chechik et al. 2005, eq. 16),
         here (e − e_i)/e_i with unit-variance directions."""
-        cc, c = self._directions(), torch.as_tensor(self.excess)
+        cc, c = self._directions(), self._e
         if not math.isfinite(beta): raise InputError(f"beta must be finite, got {beta!r}")
         active = c < beta - 1
         if (c[active] == 0).any():
             raise InputError("beta must be below every perfectly correlated mode: with ρ = 1 the optimal encoder is "
                              "infinite")
         a = ((beta - 1 - c[active])/c[active]).sqrt()
-        return same_kind((torch.as_tensor(cc.weights_x)[:, :len(c)][:, active]*a).T, like=self.rho)
+        return self._kind((torch.as_tensor(cc.weights_x)[:, :len(c)][:, active]*a).T)
 
     def transform(self, x, # (n, d_x) features
                   beta: float, # trade-off β
@@ -695,7 +695,7 @@ class _Counts(_Curves):
         return self._with_intervals(t, [f.excess for f in self._resampled(groups, seed)])
 
     def _counted(self)->Transitions:
-        e = torch.as_tensor(self.excess)[torch.as_tensor(self.significant)].cpu().numpy()
+        e = self._e[torch.as_tensor(self.significant)].cpu().numpy()
         return _count_modes(e, self.noise_edge, self.floor, self.n is None)
 
     def _with_intervals(self, t: Transitions, spectra: list[np.ndarray])->Transitions: # without each group of rows
@@ -746,7 +746,7 @@ class _Codes(_Counts):
         return self._gap(check_features(code, "code").double())
 
     def _gap(self, code: Tensor)->IBGap: # (m, d_x) float64
-        rate, iyt, best, scale = _largest_shortfall(torch.as_tensor(self.excess), *self._code_spectra(code))
+        rate, iyt, best, scale = _largest_shortfall(self._e, *self._code_spectra(code))
         nats, total = max(0., best - iyt), self.information
         return IBGap(nats/total if 0 < total < math.inf else 0., nats, rate, iyt, best, scale)
 
@@ -759,7 +759,7 @@ class _Codes(_Counts):
 
     def _as_fitted(self, x, labels): # rows that have labels as a tensor, of a copula their normal scores
         if labels is None: return x
-        return check_features(x if self.reference is None else normal_scores(x, self.reference), "x")
+        return check_features(x, "x") if self.reference is None else as_tensor(normal_scores(x, self.reference))
 
     def _code_spectra(self, m: Tensor, chance=None)->tuple[Tensor, Tensor]: # m: (m, d_x) float64, the code
         cc = self._directions()
@@ -975,7 +975,7 @@ def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of
     "Class means along every mode of a bottleneck, centred on the samples' mean."
     if bottleneck.cca is None: raise InputError("bottleneck must have directions, got one made by from_rho")
     if side not in ("x", "y"): raise InputError(f"side must be x or y, got {side!r}")
-    x = check_features(features if bottleneck.reference is None else normal_scores(features))
+    x = check_features(features) if bottleneck.reference is None else as_tensor(normal_scores(features))
     y = check_labels(labels, len(x), device=x.device)
     means = means_by_label(x, y).means
     transform = bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y

@@ -38,10 +38,10 @@ def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, 
     return out
 
 # %% ../nbs/api/21_identifiability.ipynb #8a71f1b8
-def mean_over_folds(scores: Iterable[Tensor], # (m_f,) correlations of each fold
+def mean_over_folds(scores: Iterable, # (m_f,) correlations of each fold
                     )->Tensor: # (m,), m the smallest over the folds
     "Mean held-out correlation of each mode that every fold has."
-    scores = list(scores)
+    scores = [torch.as_tensor(s) for s in scores]
     m = min(len(s) for s in scores)
     return torch.stack([s[:m] for s in scores]).mean(0)
 
@@ -54,7 +54,7 @@ def held_out_correlations(x, # (n, d_x) features, any float dtype
                           )->"Tensor|np.ndarray": # (m,) mean over the folds, in [−1, 1]; see `mean_over_folds`
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
     f, g = check_pair(x, y)
-    scores = (torch.as_tensor(canonical_correlations(train, shrinkage=shrinkage).score(held))
+    scores = (canonical_correlations(train, shrinkage=shrinkage).score(held)
               for train, held in _folds(f, g, folds, seed))
     return same_kind(mean_over_folds(scores), like=x)
 
@@ -215,7 +215,7 @@ def _cross_fitted(folds: list[tuple[JointStats, JointStats]], shrinkage)->tuple[
     errors, scores = torch.zeros(2, 2, dtype=torch.float64), []
     for train, held in folds:
         cc = canonical_correlations(train, shrinkage=shrinkage)
-        scores.append(torch.as_tensor(cc.score(held)))
+        scores.append(cc.score(held))
         (sx, sxy, sy), cross = held.covariance(), cc.covariance[1]
         shift_x, shift_y = held.mean_x - train.mean_x, held.mean_y - train.mean_y
         to_y, to_x = cc.weights_x@(cc.weights_x.T@cross), cc.weights_y@(cc.weights_y.T@cross.T)

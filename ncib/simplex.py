@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
-from .stats import means_by_label
+from .stats import class_means, means_by_label
 
 # %% ../nbs/api/50_simplex.ipynb #bf13cdfd
 def simplex_vertices(k: int, # number of classes, at least 2
@@ -103,12 +103,12 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     return SimplexView(points, means, axes, unit or 1., certainty)
 
 # %% ../nbs/api/50_simplex.ipynb #50f00002
-def class_plane(points: Tensor, # (n, d) float64, d at least 2
-                labels: Tensor, # (n,) int64
-                )->Tensor: # (d, 2) orthonormal columns
+def class_plane(features, # (n, d) NumPy or torch, any float dtype; d at least 2
+                labels, # (n,) integers
+                )->Tensor: # (d, 2) float64, orthonormal columns
     "The plane in which class means come nearest to the corners of a regular polygon."
-    means, eye = means_by_label(points, labels).means, torch.eye(points.shape[1], 2, dtype=torch.float64)
-    k = len(means)
+    means = class_means(features, labels).means
+    k, eye = len(means), torch.eye(means.shape[1], 2, dtype=torch.float64)
     if k < 2: return eye
     corners = simplex_vertices(k)
     return simplex_projection(means, np.c_[corners, np.zeros(2)] if k == 2 else corners, eye)[0]
