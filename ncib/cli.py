@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .base import InputError, did_you_mean
-from .config import TrainConfig, read_analysis, read_config, recipe, recipes
+from .base import InputError, did_you_mean, read_analysis, read_config
+from .config import TrainConfig, recipe, recipes
 
 # %% ../nbs/api/59_cli.ipynb #9fababbd
 class _Parser(argparse.ArgumentParser):

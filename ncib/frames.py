@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['colours', 'parts', 'sides', 'schema', 'key_of', 'ViewFrames', 'SimplexFrames', 'simplex_frames', 'ModeFrames',
-           'mode_frames', 'closest_classes', 'separation_series', 'CheckpointFrames', 'checkpoint_frames']
+           'numbers_per_epoch', 'mode_frames', 'closest_classes', 'CheckpointFrames', 'checkpoint_frames']
 
 # %% ../nbs/api/51_frames.ipynb #659cf6fb
 import hashlib
@@ -132,6 +132,12 @@ def _modes(g: GaussianIB, features, labels, own: str, k: int)->ModeFrames: # of 
     return ModeFrames(_filled(g.excess, m, torch.inf), _filled(mode_means(g, features, labels, own), m),
                       one(g.chance_excess), one(t.count), one(t.gap_after(k - 1)))
 
+# %% ../nbs/api/51_frames.ipynb #51f00031
+def numbers_per_epoch(k: int, # K
+                      )->int: # of one encoder, in one part and layer, beside the samples
+    "How many numbers frames hold for a checkpoint."
+    return k*(k + modes_shown(k) + 2*(k - 1))
+
 # %% ../nbs/api/51_frames.ipynb #51f0000f
 def _modes_of_pair(a, b, labels, k: int, copula: bool)->dict[tuple[str, str], ModeFrames]: # by encoder, relevance
     fits, own_b = fit_bottlenecks(a, b, labels, copula), GaussianIB.fit_labels(b, labels, copula=copula)
@@ -170,23 +176,6 @@ def closest_classes(cosines, # (K, K) between centred class means
         near[chosen] = -np.inf
         chosen.append(near.argmax())
     return sorted(int(i) for i in chosen)
-
-# %% ../nbs/api/51_frames.ipynb #c0ffee02
-_estimates = {"": ("default", "blue", "o-", "invariant, inflation taken out (judged)"),
-              "_ridge": ("ridge", "vermillion", "^--", "with a ridge"),
-              "_unshrunk": ("unshrunk", "grey", "s:", "unshrunk, with its inflation"),
-              "_held_out": ("held out", "green", "D-.", "held out")}
-
-def separation_series(table, # of a timeline: columns by name, `None` or NaN where there is no value
-                      )->dict[str, dict]: # by suffix: name, label, colour, style, values (c,); of the judged low, high
-    """The separation behind K − 1 on test images over the checkpoints, by those of the four estimates that the table
-    has."""
-    column = lambda end: np.array(table[f"test_twin_separation{end}"],
-                                  dtype=np.float64) if f"test_twin_separation{end}" in table else None
-    out = {s: {"name": name, "label": label, "colour": colours[colour], "style": style, "values": column(s)}
-           for s, (name, colour, style, label) in _estimates.items() if column(s) is not None}
-    if "" in out and column("_low") is not None: out[""] |= {"low": column("_low"), "high": column("_high")}
-    return out
 
 # %% ../nbs/api/51_frames.ipynb #51f00014
 def _named(values, **words)->dict[str, Tensor]: # the fields of a dataclass by key

@@ -27,8 +27,8 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from torch import Tensor
 from .beta_frames import BetaFrames, DiscreteFrames, GaussianFrames, corner_words, frame_code, noise_ellipse
 from .core import InputError, atomic_write, to_bits
-from .frames import CheckpointFrames, colours, schema, separation_series
-from .timeline import Timeline, chance_level
+from .frames import CheckpointFrames, colours, schema
+from .timeline import Timeline, chance_level, separation_series
 
 # %% ../nbs/api/53_plots.ipynb #d4badfa8
 class _NotebookFigure(Figure):
@@ -482,13 +482,14 @@ def plot_shortfall(timeline: Timeline, # of a pair of runs
 # %% ../nbs/api/53_plots.ipynb #53f1001c
 def _draw_separation(ax, epochs, series: dict)->None: # one of `separation_series`
     judged = "low" in series
-    if judged: _interval(ax, epochs, series["low"], series["high"], series["colour"])
-    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=series["colour"], label=series["label"],
+    if judged: _interval(ax, epochs, series["low"], series["high"], colours[series["colour"]])
+    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=colours[series["colour"]], label=series["label"],
             linewidth=1.6 if judged else 1)
 
 def _draw_spectrum(ax, x: np.ndarray, series: dict)->None: # (m,) β_c − 1
     ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan),
-            series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=series["colour"], linewidth=1)
+            series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=colours[series["colour"]],
+            linewidth=1)
 
 # %% ../nbs/api/53_plots.ipynb #53f1001d
 def plot_sensitivity(timeline: Timeline, # of a pair of runs
@@ -685,7 +686,7 @@ def _draw_estimate(ax, f: _Frame, series: dict, default: "dict|None")->None:
         ax.plot(f.frames.epochs, default["values"], color=default["colour"], linewidth=.8, linestyle="--")
     _draw_separation(ax, f.frames.epochs, series)
     ax.axvline(f.epoch, color="black", linewidth=1)
-    ax.plot(f.epoch, now, "o", ms=6, color=series["colour"], mec="black", mew=.8)
+    ax.plot(f.epoch, now, "o", ms=6, color=colours[series["colour"]], mec="black", mew=.8)
     ax.set_yscale("log")
     _tidy(ax, "epoch", "" if default else "separation, test")
     ax.set_title(f"{series['name']}: " + (f"×{now:.3g}" if np.isfinite(now) else "none"), fontsize="small", loc="left")
