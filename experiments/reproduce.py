@@ -24,10 +24,10 @@ from measures import IDENTIFIABILITY, identifiability, measure, rounded, rows
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
-from ncib.runs import Run, record_features
+from ncib.runs import Run
 from ncib.sweep import conditions, plan_sweep, quantities, quantities_of, ring_pairs, summarise, sweep
 from ncib.timeline import Timeline, analyze
-from ncib.train import TrainConfig, recipe, recipes
+from ncib.train import TrainConfig, recipe, recipes, record_features
 from tasks import Task, run_tasks
 
 

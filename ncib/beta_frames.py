@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['BetaFrames', 'CornerFrames', 'SweptPair', 'GaussianFrames', 'gaussian_frames', 'frame_code', 'noise_ellipse',
-           'corner_words', 'timeline_frames', 'track_clusters', 'merge_clusters', 'DiscreteFrames', 'discrete_frames']
+           'corner_words', 'timeline_frames', 'track_clusters', 'merge_clusters', 'DiscreteFrames', 'discrete_frames',
+           'bottleneck_frames']
 
 # %% ../nbs/api/52_beta_frames.ipynb #5faa99ff
 import math, warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 from .core import (InputError, check_features, check_labels, deprecated, generator, resolve_device, short_names,
                        to_bits, tqdm)
-from .gib import (CornerShortfall, GaussianIB, Relevance, class_means, fit_bottleneck, gaussian_ib_curve,
-                      normal_scores, relevances)
+from .gib import (CornerShortfall, GaussianIB, Relevance, fit_bottleneck, gaussian_ib_curve, normal_scores,
+                      relevances)
 from .ib import DiscreteIB
-from .simplex import modes_shown, simplex_projection, simplex_vertices, stratified_rows
+from .simplex import class_plane, modes_shown, stratified_rows
 from .timeline import Timeline, find_runs, timeline_runs
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00001
@@ -45,6 +46,11 @@ class BetaFrames(ABC):
         "All arrays by name."
         return {name: v for name, v in vars(self).items() if isinstance(v, Tensor)}
 
+    def sample(self, limit: int, # most samples
+               )->Self:
+        "The same with fewer samples, where a page would be too large with all."
+        return self
+
     def at(self, log_excess: float, # log₁₀(β − 1)
            )->int:
         "Position of the nearest value of log₁₀(β − 1)."
@@ -53,15 +59,6 @@ class BetaFrames(ABC):
     def __repr__(self):
         e = 10**self.log_excess
         return f"BetaFrames({self.kind}, {len(e)} β from 1 + {float(e[0]):.3g} to 1 + {float(e[-1]):.3g})"
-
-# %% ../nbs/api/52_beta_frames.ipynb #53f00003
-def _plane(v: Tensor, labels: Tensor, k: int)->Tensor: # (m, 2) axes for variates v (n, m)
-    "Two classes lie on its first axis; without classes it is that of the first two modes."
-    eye = torch.eye(v.shape[1], 2, dtype=torch.float64)
-    if k < 2: return eye
-    corners = simplex_vertices(k)
-    if k == 2: corners = np.c_[corners, np.zeros(2)]
-    return torch.as_tensor(simplex_projection(class_means(v, labels).means, corners, eye)[0])
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00005
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class GaussianFrames(BetaFrames):
         return super().arrays | corners
 
     def sample(self, limit: int, # most samples
-               )->"GaussianFrames":
+               )->Self:
         "The same with fewer samples, each class in its proportion."
         rows = stratified_rows(self.labels, limit)
         return replace(self, labels=self.labels[rows], variates=self.variates[:, rows], noise=self.noise[rows])
@@ -234,7 +231,7 @@ def gaussian_frames(bottlenecks: "GaussianIB|list[GaussianIB]", # one, or one pe
     corners = [_corner(g, None if samples.rows is None else x, samples.known) for g, x in zip(gs, xs)]
     return GaussianFrames(
         grid, ixt, iyt, excess, enter_ixt, enter_iyt, variates, noise, y,
-        torch.stack([_plane(v, y, k) for v in variates]), _corners(corners, grid, ixt), epochs,
+        torch.stack([class_plane(v, y) for v in variates]), _corners(corners, grid, ixt), epochs,
         list(classes or samples.classes or map(str, range(k))), gs[0].relevance, total=max(map(len, es)),
         simulated=samples.rows is None, k1=max(0, k - 1))
 
@@ -423,6 +420,23 @@ def discrete_frames(pxy, # (x, y) joint distribution, or a `DiscreteIB`
     return DiscreteFrames(grid, tensor(curve.ixt)[None], tensor(curve.iyt)[None], enc[:, order], dec,
                           (enc*px[:, None]).sum(1), hard[:, order], order, rows, columns, ib.mutual_information, notes,
                           int(torch.as_tensor(curve.converged).sum()), ib.critical_beta)
+
+# %% ../nbs/api/52_beta_frames.ipynb #53f00024
+def bottleneck_frames(source, # a `GaussianIB`, a `DiscreteIB` or a joint distribution (x, y)
+                      features=None, # of a `GaussianIB`: its (n, d) X; `None`: samples of the Gaussian model
+                      labels=None, # (n,) integers of these samples
+                      names_x: "list[str]|None" = None, # of a distribution: what its rows are called
+                      names_y: "list[str]|None" = None, # and its columns
+                      device: "str|torch.device|None" = None, # as for `discrete_frames`
+                      progress: bool = False, # show a progress bar, where it takes time
+                      **options, # steps, limit: as for `gaussian_frames` and `discrete_frames`
+                      )->BetaFrames:
+    "A sweep over a bottleneck that belongs to no checkpoint."
+    if isinstance(source, GaussianIB): return gaussian_frames(source, features, labels, **options)
+    if isinstance(source, (DiscreteIB, Tensor, list, tuple)) or hasattr(source, "__array__"):
+        return discrete_frames(source, names_x, names_y, device=device, progress=progress, **options)
+    raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
+                     f"{type(source).__name__}")
 
 # %% ../nbs/api/52_beta_frames.ipynb #53f00022
 __getattr__ = deprecated(__name__, {"plot_sweep": "plots.plot_sweep"})

@@ -114,6 +114,11 @@ class Whitening(NamedTuple):
         "The varying columns of rows, in their unit."
         return v[:, self.alive]/self.scale
 
+    def squared_lengths(self, x: Tensor, # (n, d) rows, checked
+                        )->Tensor: # (n,) float64
+        "‖z‖² of the rows less their mean, whitened, block by block where there are many."
+        return torch.cat([(self.scaled(part)@self.w).square().sum(1) for part in _Rows.of(x, _large(x))])
+
     def directions(self, w: Tensor, # (d', k) on the scaled, varying columns
                    )->Tensor: # (d, k)
         "Directions on all columns, in the caller's units."
@@ -295,16 +300,18 @@ def check_pair(x, # (n, d_x) features, any float dtype
     return x, y.to(x.device)
 
 # %% ../nbs/api/20_cca.ipynb #c7bbbcf1
+def _along(f: Tensor, mean, weights, name: str)->Tensor: # (n, m) float64; f: checked rows
+    if f.shape[1] != len(mean): raise InputError(f"{name} must be (n, {len(mean)}), got shape {tuple(f.shape)}")
+    f = as_float64(f, f.device)
+    return (f - torch.as_tensor(mean, device=f.device))@torch.as_tensor(weights, device=f.device)
+
 def project(x, # (n, d) features
             mean, # (d,) taken off
             weights, # (d, m) directions
             name: str = "x", # what an error calls the features
             )->"Tensor|np.ndarray": # (n, m) float64, of the kind of x
     "Rows along given directions: (x − mean) @ weights."
-    f = check_features(x, name)
-    if f.shape[1] != len(mean): raise InputError(f"{name} must be (n, {len(mean)}), got shape {tuple(f.shape)}")
-    f = as_float64(f, f.device)
-    return same_kind((f - torch.as_tensor(mean, device=f.device))@torch.as_tensor(weights, device=f.device), like=x)
+    return same_kind(_along(check_features(x, name), mean, weights, name), like=x)
 
 # %% ../nbs/api/20_cca.ipynb #6eaa7171
 @dataclass(frozen=True)
@@ -404,8 +411,7 @@ class _OfRows(_BesideNoise):
 
     def _leverages(self, rows: Tensor, side: Whitening)->Tensor:
         if self.n is None: raise InputError("leverages need rows that were fitted, got a population")
-        return torch.cat([(side.scaled(part)@side.w).square().sum(1)
-                          for part in _Rows.of(rows, _large(rows))])/self.n
+        return side.squared_lengths(rows)/self.n
 
     def with_tails(self, x, # (n, d_x) the rows that were fitted
                    y, # (n, d_y) their partners
@@ -507,7 +513,8 @@ class CanonicalCorrelations(_Covariance):
             (sx, sxy, sy), a, b = x.covariance(), torch.as_tensor(self.weights_x), torch.as_tensor(self.weights_y)
             return same_kind(_correlation((a*(sxy@b)).sum(0), (a*(sx@a)).sum(0), (b*(sy@b)).sum(0)), like=x.mean_x)
         x_, y_ = check_pair(x, y)
-        u, v = (centred(torch.as_tensor(t))[1] for t in (self.transform_x(x_), self.transform_y(y_)))
+        u, v = (centred(_along(*side))[1] for side in ((x_, self.mean_x, self.weights_x, "x"),
+                                                       (y_, self.mean_y, self.weights_y, "y")))
         return same_kind(_correlation((u*v).sum(0), u.square().sum(0), v.square().sum(0)), like=x)
 
     def __repr__(self):
@@ -533,13 +540,15 @@ class _Joint:
     rows: "Callable[[], tuple[_Rows, _Rows]]|None" = None   # centred x and y, whose covariance this is
     given: bool = False                                     # by the caller: it may not be positive semi-definite
 
+    def kind(self, v: Tensor)->Any: return same_kind(v, like=self.like)
+
 # %% ../nbs/api/20_cca.ipynb #deb291a1
 def _result(joint: _Joint, x: Whitening, y: Whitening, cross: Tensor, alpha: float,
             rho: Tensor)->CanonicalCorrelations:
     "Correlations of two whitened sides beside their noise; a population has none but rounding."
     rounding = 64*torch.finfo(torch.float64).eps*max(len(x.alive), len(y.alive))
     edge, critical = (0., rounding) if joint.n is None else noise_edge(x.shares, y.shares, joint.n)
-    kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=joint.like)
+    kind = joint.kind
     return CanonicalCorrelations(rho=kind(rho), one_minus_rho2=kind((1 - rho)*(1 + rho)), n=joint.n, shrinkage=alpha,
                                  rank_x=x.w.shape[1], rank_y=y.w.shape[1],
                                  dof_x=float(x.shares.sum()), dof_y=float(y.shares.sum()),
@@ -557,8 +566,7 @@ def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalC
     u = torch.cat([data*of_x.along(cc.white_x, a), ridge*a, torch.zeros_like(b)])
     v = torch.cat([data*of_y.along(cc.white_y, b), torch.zeros_like(a), ridge*b])
     complement = torch.cat([_squared_sines(u, v), ((1 - rho)*(1 + rho))[near:]])
-    kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=joint.like)
-    return replace(cc, rho=kind((1 - complement).sqrt()), one_minus_rho2=kind(complement))
+    return replace(cc, rho=joint.kind((1 - complement).sqrt()), one_minus_rho2=joint.kind(complement))
 
 # %% ../nbs/api/20_cca.ipynb #9614fa06
 def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->CanonicalCorrelations:

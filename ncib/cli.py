@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .base import InputError, did_you_mean
-from .config import TrainConfig, read_analysis, read_config, recipe, recipes
+from .base import InputError, did_you_mean, read_analysis, read_config
+from .config import TrainConfig, recipe, recipes
 
 # %% ../nbs/api/59_cli.ipynb #9fababbd
 class _Parser(argparse.ArgumentParser):
@@ -160,7 +160,8 @@ def _features(args):
 # %% ../nbs/api/59_cli.ipynb #fbd072a6
 def _features_of_run(args, run: str, reading: dict):
     from ncib.data import load_images
-    from ncib.runs import Run, record_features
+    from ncib.runs import Run
+    from ncib.train import record_features
     print(record_features(Run(run), load_images(args.data, **reading), args.out, args.device, args.feature_dtype,
                           not args.quiet, args.backbone))
 
@@ -269,7 +270,7 @@ def _pair(args): # two runs, or what `read_runs` gives
     if args.features and args.run_a: args.parser.error("give two runs or --features, not both")
     if arrays and not args.features: args.parser.error(f"{_flag(arrays[0])} goes with --features")
     if args.features:
-        from ncib.arrays import read_runs
+        from ncib.runs import read_runs
         return read_runs(args.features, args.labels, args.train_features, args.train_labels, args.epochs)
     for path in (args.run_a, args.run_b): read_config(path)
     return args.run_a, args.run_b

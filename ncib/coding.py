@@ -16,7 +16,7 @@ from scipy import stats as _stats
 from torch import Tensor
 
 from .core import InputError, as_tensor, check_features, check_labels, generator, same_kind
-from .stats import class_means, span, within_is_known
+from .stats import means_by_label, span, within_is_known
 
 # %% ../nbs/api/27_coding.ipynb #1cc3e975
 def _water_fill(var, distortion):
@@ -67,7 +67,7 @@ def rate_distortion(variances, # (d,) spectrum of the covariance: non-negative, 
 # %% ../nbs/api/27_coding.ipynb #d1d93e85
 def _class_means(x, y, name="labels"):
     "Means (k, d) and proportions (k,) of the classes that occur; an `InputError` if none has two samples."
-    means, n, classes = class_means(x, y)
+    means, n, classes = means_by_label(x, y)
     if len(classes) < 2: raise InputError(f"{name} must hold at least 2 classes, got {len(classes)}")
     within_is_known(n, classes, required=True)
     return means, n/n.sum()

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .core import (InputError, as_float64, as_tensor, check_features, check_labels, count_classes, named_classes,
                        same_kind)
-from .stats import (ClassStats, class_sums, counted_rows, nearest_class_mean, row_blocks, span, sum_over_ranks,
-                        within_is_known)
+from .stats import (ClassStats, class_sums, counted_rows, nearest_class_mean, nearest_mean, row_blocks, span,
+                        sum_over_ranks, within_is_known)
 
 # %% ../nbs/api/10_collapse.ipynb #b46a24ca
 @dataclass(frozen=True, eq=False)
@@ -341,7 +341,7 @@ class SecondPass:
         x = as_float64(x, y.device)
         if len(unknown := y[~torch.isin(y, self.classes)]):
             raise InputError(f"batches must hold only classes that were measured, got class {int(unknown[0])}")
-        nearest = decided = torch.as_tensor(self.metrics.nearest_class_mean(x))
+        nearest = decided = self.classes[nearest_mean(x, as_tensor(self.metrics.class_means))]
         if self.classifier is not None:
             weight, bias = self.classifier
             decided = self.classes[(x@weight.T + bias).argmax(1)]

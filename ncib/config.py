@@ -10,7 +10,7 @@ import dataclasses, math
 from dataclasses import dataclass
 from typing import Any
 
-from .base import InputError, OrOwn, read_analysis, read_config  # the readers are to be had here too
+from .base import InputError, OrOwn
 
 # %% ../nbs/api/33_config.ipynb #77ba71e6
 def _opt(default, help, choices=None)->Any: # a field's text and choices travel with it

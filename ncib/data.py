@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['augmentations', 'ImageData', 'stratified_split', 'class_folders', 'image_files', 'read_image', 'of_one_format',
-           'load_images', 'stratified_choice', 'subset', 'noisy_labels', 'augment']
+           'load_images', 'about_images', 'stratified_choice', 'subset', 'noisy_labels', 'augment']
 
 # %% ../nbs/api/30_data.ipynb #d0b185ac
 import functools, hashlib, math, warnings
@@ -320,6 +320,13 @@ def load_images(spec: "str|Path" = "digits", # `digits`, `cifar10`, `cifar100`, 
     else:
         raise InputError(f"data {str(spec)!r} is neither one of {', '.join(named)} nor an existing folder or .npz file")
     return data.to(device)
+
+# %% ../nbs/api/30_data.ipynb #30f00002
+def about_images(data: ImageData, # as loaded
+                 )->dict: # plain values
+    "Name, shape, kind, numbers of images, and the fingerprint."
+    return {"name": data.name, "shape": list(data.shape), "kind": data.kind, "train": len(data.train),
+            "test": len(data.test), "fingerprint": data.fingerprint()}
 
 # %% ../nbs/api/30_data.ipynb #2eca0e35
 def _class_sizes(available, size, imbalance, name)->np.ndarray: # (K,) how many of each class are kept

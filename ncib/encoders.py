@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from .core import InputError, one_line, read_json, resolve_device, tqdm, write_json
-from .data import ImageData, class_folders, image_files, load_images, of_one_format, read_image
+from .data import ImageData, about_images, class_folders, image_files, load_images, of_one_format, read_image
 from .layers import pooled, tapped
 from .models import (LoadedModel, find_checkpoints, fit_weights, layer_table, load_model, penultimate_layer,
                          preprocessing, read_weights, weights_hash)
-from .runs import Run, about_images, environment, load_tensors
+from .runs import Run, environment, load_tensors
 
 # %% ../nbs/api/36_encoders.ipynb #153b2a6f
 @dataclass(frozen=True)

@@ -18,16 +18,13 @@ import pandas as pd
 import torch
 import traitlets as tr
 from matplotlib.figure import Figure
-from .beta_frames import BetaFrames, GaussianFrames, discrete_frames, gaussian_frames, timeline_frames
+from .beta_frames import BetaFrames, GaussianFrames, bottleneck_frames, timeline_frames
 from .core import InputError, resolve_device, write_text
 from .frames import CheckpointFrames, checkpoint_frames
-from .gib import GaussianIB
-from .ib import DiscreteIB
 from .pages import (checkpoint_payload, explorer_style, joined_modules, layer_data, page_document, page_fragment,
                         sweep_payload)
 from .plots import plot_frame, plot_sweep, small_png
-from .runs import Run
-from .timeline import Timeline, find_runs, recorded_layers, timeline_runs
+from .timeline import Timeline, find_runs, is_run, recorded_layers, timeline_runs
 
 # %% ../nbs/api/56_explore.ipynb #786fda15
 def _told(e: Exception)->str: # one sentence for the reader
@@ -174,18 +171,16 @@ class _Pair:
         return checkpoint_frames(None, self.runs if t is None else timeline_runs(t), layer, copula, **options)
 
 # %% ../nbs/api/56_explore.ipynb #5031a674
-def _is_run(source)->bool: return isinstance(source, (Run, str, Path))
-
 def _is_pair(source)->bool: # of runs
-    return isinstance(source, (list, tuple)) and len(source) == 2 and all(map(_is_run, source))
+    return isinstance(source, (list, tuple)) and len(source) == 2 and all(map(is_run, source))
 
 def _pairs(source, run_b=None)->list[_Pair]:
     if run_b is not None: return [_Pair(runs=(source, run_b))]
     if isinstance(source, Timeline): return [_Pair(source)]
     if _is_pair(source): return [_Pair(runs=tuple(source))]
-    if isinstance(source, (list, tuple)) and source and not any(map(_is_run, source)):
+    if isinstance(source, (list, tuple)) and source and not any(map(is_run, source)):
         return [pair for s in source for pair in _pairs(s)]
-    got = "one run" if _is_run(source) else type(source).__name__
+    got = "one run" if is_run(source) else type(source).__name__
     raise InputError(f"an explorer needs a Timeline, two runs, or a list of timelines or pairs of runs, got {got}")
 
 # %% ../nbs/api/56_explore.ipynb #0aaf67b2
@@ -336,17 +331,6 @@ def compare(*pairs, # timelines, or pairs of runs
     "Two or more pairs of runs side by side, sharing the sliders."
     return CheckpointExplorer(list(pairs), names=names, **options)
 
-# %% ../nbs/api/56_explore.ipynb #a1f6344f
-def _one_bottleneck(source, samples: tuple, names: tuple, where: torch.device, options: "dict[str, Any]")->BetaFrames:
-    """Frames of a bottleneck that belongs to no checkpoint; samples: X and labels of a Gaussian one, names: those of x
-    and y."""
-    if isinstance(source, GaussianIB):
-        return gaussian_frames(source, *samples, **{k: v for k, v in options.items() if k != "progress"})
-    if isinstance(source, (DiscreteIB, torch.Tensor, list, tuple)) or hasattr(source, "__array__"):
-        return discrete_frames(source, names[0], names[1], device=where, **options)
-    raise InputError(f"a sweep needs a GaussianIB, a Timeline, two runs or a joint distribution, got "
-                     f"{type(source).__name__}")
-
 # %% ../nbs/api/56_explore.ipynb #865c10cb
 class _Sweep(_Explorer):
     "The controls of a sweep, and the frames behind them."
@@ -451,8 +435,8 @@ class BetaSweep(_SweepValues):
             elif layer is not None:
                 raise InputError(f"only a pair of runs has layers, got layer={layer!r} with a {type(source).__name__}")
             else:
-                self._make = lambda _: _one_bottleneck(source, (features, labels), (names_x, names_y), where,
-                                                       options | {"progress": progress})
+                self._make = lambda _: bottleneck_frames(source, features, labels, names_x, names_y, where, progress,
+                                                         **options)
             self._begin()
         super().__init__(build, page, page_layers, kind="sweep")
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['relevances', 'IBCurve', 'gaussian_ib_curve', 'Relevance', 'IBGap', 'CornerShortfall', 'rank_correlations',
-           'NC1Identity', 'GaussianIB', 'fit_bottleneck', 'fit_bottlenecks', 'class_alignment']
+           'NC1Identity', 'GaussianIB', 'fit_bottleneck', 'fit_bottlenecks', 'class_alignment', 'mode_means']
 
 # %% ../nbs/api/24_gib.ipynb #4e635adf
 import math, warnings
@@ -22,7 +22,7 @@ from .cca import (CanonicalCorrelations, canonical_correlations, cca_from_covari
 from .copula import copula_correlation, normal_scores
 from .core import (InputError, as_tensor, check_features, check_labels, deprecated_attribute, generator,
                        same_kind)
-from .stats import JointStats, class_means, class_sums, span, within_is_known
+from .stats import JointStats, class_sums, means_by_label, span, within_is_known
 from .transitions import (Estimate, Transitions, count_shares, jackknife_estimate, level_behind, mode_level,
                               separation)
 
@@ -132,11 +132,15 @@ def _others(n: int, out)->Tensor: # (n − len(out),)
     return torch.tensor(sorted(set(range(n)) - set(out)))
 
 # %% ../nbs/api/24_gib.ipynb #2b270702
+def _leverages(cc: CanonicalCorrelations, rows: tuple)->tuple[Tensor, Tensor]: # (n,) of each side; rows: as fitted
+    x, y = (side.squared_lengths(as_tensor(v).to(side.mean.device))/len(v)
+            for side, v in zip((cc.white_x, cc.white_y), rows))
+    return x, y
+
 def _without_lone_rows(cc, rows, rank, correlations)->tuple: # correlations with tails, rows that stay, the others
     "Rows whose leverage is above .9 on both sides are left out, as often as there are any."
     out, whole = (), rows
-    while len(lone := (torch.minimum(*(leverages := (cc.leverages_x(rows[0]), cc.leverages_y(rows[1]))))
-                       > .9).nonzero()[:, 0].cpu()):
+    while len(lone := (torch.minimum(*(leverages := _leverages(cc, rows))) > .9).nonzero()[:, 0].cpu()):
         there = _others(len(whole[0]), out)
         out = tuple(sorted({*out, *there[lone].tolist()}))
         if 2*len(out) > len(whole[0]):
@@ -449,6 +453,11 @@ class _Spectrum:
     rows: "tuple|None" = field(default=None, repr=False) # x and y as they were fitted, for resampling
     _paired: "_Paired|None" = field(default=None, repr=False)
 
+    def _kind(self, v: Tensor)->Any: return same_kind(v, like=self.rho)
+
+    @property
+    def _e(self)->Tensor: return torch.as_tensor(self.excess)
+
     @property
     def critical_betas(self)->"Tensor|np.ndarray":
         "(m,) 1/ρ², smallest first: mode i enters the code when β exceeds it; ∞ for ρ = 0."
@@ -467,7 +476,7 @@ class _Spectrum:
     @property
     def information(self)->float:
         "I(X;Y) = −½ Σ log(1 − ρ²), nats; ∞ if some ρ = 1."
-        return _all_information(torch.as_tensor(self.excess))
+        return _all_information(self._e)
 
     def _directions(self)->CanonicalCorrelations:
         if self.cca is None:
@@ -551,7 +560,8 @@ class _FromClasses(_FromFeatures):
             _no_rows(labels, copula)
             return cls._of(canonical_correlations(x.with_labels(), shrinkage=shrinkage), Relevance.labels)
         reference, x = (x, normal_scores(x)) if copula else (None, x)
-        y, _ = classes_with_samples(labels, check_features(x, "x"), within=True)
+        # the values of x are looked at where correlations are taken
+        y, _ = classes_with_samples(labels, check_features(x, "x", finite=False), within=True)
         one_hot = same_kind(torch.nn.functional.one_hot(y).double(), like=x)
         return cls._of(canonical_correlations(x, one_hot, shrinkage=shrinkage), Relevance.labels, reference=reference)
 
@@ -578,8 +588,7 @@ class _FromClasses(_FromFeatures):
         rho = torch.linalg.svdvals(a.T@b)[:len(self.rho)].clamp(max=1)
         left, exact = (1 - rho)*(1 + rho), torch.as_tensor(self._directions().one_minus_rho2)[:len(rho)]
         left = torch.where(exact < 1e-12, exact, left)      # the rows know 1 − ρ² better than the product does
-        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
-        return replace(self, rho=kind((1 - left).sqrt()), excess=kind(_excess(left)), debiased=True,
+        return replace(self, rho=self._kind((1 - left).sqrt()), excess=self._kind(_excess(left)), debiased=True,
                        floor=1/(seen_a*seen_b) - 1, _paired=_Paired(factor_x, b, len(factor_x) - 1))
 
 # %% ../nbs/api/24_gib.ipynb #4321490a
@@ -634,14 +643,12 @@ class _Curves(_FromNumbers):
         elif excess is None: excess = self._grid()
         excess = as_tensor(excess).double().reshape(-1)
         if not torch.isfinite(excess).all(): raise InputError("betas must be finite")
-        ixt, iyt = gaussian_ib_curve(torch.as_tensor(self.excess), excess)
+        ixt, iyt = (v[0] for v in _curve(self._e.sort().values[None], excess.to(self._e.device)))
         beta = 1 + excess if betas is None else as_tensor(betas).double().reshape(-1)
-        kind: Callable[[Tensor], Any] = lambda v: same_kind(v, like=self.rho)
-        return IBCurve(kind(beta), kind(ixt), kind(iyt), kind(excess))
+        return IBCurve(*map(self._kind, (beta, ixt, iyt, excess)))
 
     def _grid(self)->Tensor: # of β − 1
-        e = torch.as_tensor(self.excess)
-        e = e[torch.isfinite(e) & (e > 0)]
+        e = self._e[torch.isfinite(self._e) & (self._e > 0)]
         lo, hi = (float(e.min()), float(e.max())) if len(e) else (1., 1.)
         grid = torch.logspace(math.log10(lo/3), math.log10(hi*100), 200, dtype=torch.float64, device=e.device)
         return torch.cat([grid, e]).sort().values
@@ -649,23 +656,22 @@ class _Curves(_FromNumbers):
     def optimal_information(self, rate, # (...,) I(X;T), nats, at least 0
                             )->"Tensor|np.ndarray": # (...,) I(T;Y) of the optimal code at that rate, nats
         "The information curve as a function of the rate: with k modes active, log(β − 1) = (2 rate + Σ log e_i)/k."
-        e = torch.as_tensor(self.excess)
-        r = as_tensor(rate).to(e.device, torch.float64)
+        r = as_tensor(rate).to(self._e.device, torch.float64)
         if (r < 0).any() or torch.isnan(r).any(): raise InputError("rate must be at least 0")
-        return same_kind(_optimal_information(e, r), like=self.rho)
+        return self._kind(_optimal_information(self._e, r))
 
     def encoder(self, beta: float, # trade-off β
                 )->"Tensor|np.ndarray": # (k, d_x) rows α_i v_iᵀ of the k active modes
         """A(β) of the optimal code T = A x + ξ, ξ ~ N(0, I): α² = (β(1 − λ) − 1)/(λ r) (Chechik et al. 2005, eq. 16),
         here (e − e_i)/e_i with unit-variance directions."""
-        cc, c = self._directions(), torch.as_tensor(self.excess)
+        cc, c = self._directions(), self._e
         if not math.isfinite(beta): raise InputError(f"beta must be finite, got {beta!r}")
         active = c < beta - 1
         if (c[active] == 0).any():
             raise InputError("beta must be below every perfectly correlated mode: with ρ = 1 the optimal encoder is "
                              "infinite")
         a = ((beta - 1 - c[active])/c[active]).sqrt()
-        return same_kind((torch.as_tensor(cc.weights_x)[:, :len(c)][:, active]*a).T, like=self.rho)
+        return self._kind((torch.as_tensor(cc.weights_x)[:, :len(c)][:, active]*a).T)
 
     def transform(self, x, # (n, d_x) features
                   beta: float, # trade-off β
@@ -698,7 +704,7 @@ class _Counts(_Curves):
         return self._with_intervals(t, [f.excess for f in self._resampled(groups, seed)])
 
     def _counted(self)->Transitions:
-        e = torch.as_tensor(self.excess)[torch.as_tensor(self.significant)].cpu().numpy()
+        e = self._e[torch.as_tensor(self.significant)].cpu().numpy()
         return _count_modes(e, self.noise_edge, self.floor, self.n is None)
 
     def _with_intervals(self, t: Transitions, spectra: list[np.ndarray])->Transitions: # without each group of rows
@@ -720,13 +726,23 @@ class _Counts(_Curves):
     def _resampled(self, groups: int, seed: int, labels=None)->Iterator[_Fold]:
         "The fit without each group of rows in turn."
         cc = self._directions()
-        zx, zy = cc.whitened(*(check_features(v, name) for v, name in zip(self.rows or (), "xy")))
+        zx, zy = cc.whitened(*map(as_tensor, self.rows or ()))
         if int(groups) != groups or not 2 <= groups <= len(zx):
             raise InputError(f"groups must be an integer in [2, {len(zx)}], got {groups!r}")
         order = torch.randperm(len(zx), generator=generator(seed)).to(zx.device)
         labels = None if labels is None else classes_with_samples(self._fitted(labels), zx)[0]
         return _Groups(zx, zy, labels, list(order.tensor_split(groups)),
                        float(torch.as_tensor(cc.rho).square().sum()), cc.tails > 1).folds()
+
+# %% ../nbs/api/24_gib.ipynb #24f00001
+def _class_means(x, labels)->Tensor: # (K, d_x) float64, less their mean
+    "Of checked rows with labels; without labels x is class means, or a `JointStats` with classes."
+    if labels is not None: means = means_by_label(x, classes_with_samples(labels, x)[0]).means
+    elif isinstance(x, JointStats):
+        if x.num_classes == 1: raise InputError("x must be a JointStats with classes (num_classes), got one without")
+        means = x.stats.means[x.stats.counts > 0, :x.dim_x]
+    else: means = check_features(x, "means").double()
+    return means - means.mean(0)
 
 # %% ../nbs/api/24_gib.ipynb #bbb2a71e
 @dataclass(frozen=True)
@@ -736,7 +752,10 @@ class _Codes(_Counts):
                )->IBGap:
         """Shortfall of T = s M x + ξ below the optimal curve at the same rate, maximised over the scale s (under the
         Gaussian model)."""
-        rate, iyt, best, scale = _largest_shortfall(torch.as_tensor(self.excess), *self._code_spectra(code))
+        return self._gap(check_features(code, "code").double())
+
+    def _gap(self, code: Tensor)->IBGap: # (m, d_x) float64
+        rate, iyt, best, scale = _largest_shortfall(self._e, *self._code_spectra(code))
         nats, total = max(0., best - iyt), self.information
         return IBGap(nats/total if 0 < total < math.inf else 0., nats, rate, iyt, best, scale)
 
@@ -745,22 +764,14 @@ class _Codes(_Counts):
                        )->IBGap:
         """The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is
         IB-optimal."""
-        return self.ib_gap(self._class_means(x, labels))
+        return self._gap(_class_means(self._as_fitted(x, labels), labels))
 
-    def _class_means(self, x, labels)->Tensor: # (K, d_x), less their mean
-        if labels is not None:
-            f = check_features(x if self.reference is None else normal_scores(x, self.reference), "x")
-            classes_with_samples(labels, f)
-            x = class_means(f, labels).means
-        if isinstance(x, JointStats):
-            if x.num_classes == 1:
-                raise InputError("x must be a JointStats with classes (num_classes), got one without")
-            x = x.stats.means[x.stats.counts > 0, :x.dim_x]
-        means = check_features(x, "means").double()
-        return means - means.mean(0)
+    def _as_fitted(self, x, labels): # rows that have labels as a tensor, of a copula their normal scores
+        if labels is None: return x
+        return check_features(x, "x") if self.reference is None else as_tensor(normal_scores(x, self.reference))
 
-    def _code_spectra(self, code, chance=None)->tuple[Tensor, Tensor]: # see the function of this name
-        cc, m = self._directions(), check_features(code, "code").double()
+    def _code_spectra(self, m: Tensor, chance=None)->tuple[Tensor, Tensor]: # m: (m, d_x) float64, the code
+        cc = self._directions()
         if m.shape[1] != len(cc.mean_x):
             raise InputError(f"code must be (m, {len(cc.mean_x)}), got shape {tuple(m.shape)}")
         x, alpha = cc.white_x, cc.shrinkage
@@ -775,10 +786,10 @@ class _Codes(_Counts):
 @dataclass(frozen=True)
 class _ChanceInMeans(_Codes):
     "What chance adds to class means."
-    def _chance_in_rows(self, f, labels)->"list[Tensor]|None": # f: (n, d_x)
+    def _chance_in_rows(self, f: Tensor, labels)->"list[Tensor]|None": # f: (n, d_x), checked
         if not self._resamples or self.rows is None or self.cut is not None: return None
         cc, x, y = self._directions(), self._directions().white_x, self._directions().white_y
-        rows = [check_features(v, name) for v, name in ((self._fitted(f), "x"), (self.rows[1], "y"))]
+        rows = self._fitted(f), as_tensor(self.rows[1])
         labels, counts = classes_with_samples(self._fitted(labels), rows[0], within=True)
         n, k = len(rows[0]), len(counts)
         if len(rows[1]) != n or k >= n: return None
@@ -815,12 +826,14 @@ class _Corners(_ChanceInMeans):
         R = ½ Σ log(e_K/e_i) over the first K − 1 modes (Chechik et al. 2005, eq. 21), where e_K is the level of the
         modes behind (`level_behind`), or the excess from which noise hides them if that is smaller. The interval needs
         the fitted rows and their labels, and every class in two groups."""
-        f = x if self.reference is None or labels is None else normal_scores(x, self.reference)
-        means = replace(self, reference=None)._class_means(f, labels)
+        return self._shortfall(self._as_fitted(x, labels), labels, modes, groups, seed)
+
+    def _shortfall(self, x, labels, modes, groups: int, seed: int = 0)->CornerShortfall: # x: see `_class_means`
+        means = _class_means(x, labels)
         k = len(means) - 1 if modes is None else modes
         if int(k) != k or k < 1: raise InputError(f"modes must be a positive integer, got {modes!r}")
         chance = (self._chance_in_moments(x) if isinstance(x, JointStats) else None if labels is None
-                  else self._chance_in_rows(f, labels))
+                  else self._chance_in_rows(x, labels))
         t = self._counted()
         out = _corner(t.excess, k, self.floor, *self._code_spectra(means, chance))
         if labels is None or not groups or not self._resamples or math.isnan(out.share): return out.at_least_zero()
@@ -853,7 +866,7 @@ class _PairStory(_Corners):
         labels = self._fitted(check_labels(labels, None))
         k = len(labels.unique()) - 1
         if not groups or not self.debiased:
-            a, b = (replace(g, reference=None).corner_shortfall(rows[0], labels, groups=0)
+            a, b = (g._shortfall(as_tensor(rows[0]), labels, None, 0)
                     for g, rows in ((self, self.rows), (other, other.rows)))
             return self.transitions(k, 0), a, b
         t = replace(self._counted(), modes=k)
@@ -872,9 +885,9 @@ class _PairStory(_Corners):
     def _corner_of_rows(self, e: np.ndarray, k: int, labels)->"tuple[list[Tensor]|None, CornerShortfall, Tensor]":
         "What chance adds to the class means, the corner before intervals, and the way back from whitened x."
         assert self.rows is not None
-        rows, plain = self.rows[0], replace(self, reference=None)                  # normal scores already
+        rows = as_tensor(self.rows[0])                                             # normal scores already
         chance = self._chance_in_rows(rows, labels)
-        spectra = self._code_spectra(plain._class_means(rows, self._fitted(labels)), chance)
+        spectra = self._code_spectra(_class_means(rows, self._fitted(labels)), chance)
         return chance, _corner(e, k, self.floor, *spectra), _back(self._directions().white_x.w)
 
 # %% ../nbs/api/24_gib.ipynb #889d42cc
@@ -909,7 +922,7 @@ class GaussianIB(_PairStory):
         bound fails."""
         f = check_features(x, "x")
         (y, counts), (centre, f) = classes_with_samples(labels, f, within=True), centred(f)
-        p, means = counts/len(f), class_means(f, y).means
+        p, means = counts/len(f), means_by_label(f, y).means
         basis, s = span(means*p.sqrt()[:, None], most=len(p) - 1, size=float((means + centre).norm(dim=1).max()))
         if not len(s): raise InputError("x must have class means that differ")
         trace = float((((f - means[y])@basis).square().mean(0)/s.square()).sum())
@@ -961,3 +974,20 @@ def class_alignment(bottleneck: GaussianIB, # of (X, anything)
         return w @ (vectors[:, keep]/values[keep].sqrt())
     a, b = leading(bottleneck), leading(labels)
     return float(torch.linalg.svdvals(a.T @ sigma @ b).square().sum()/max(a.shape[1], b.shape[1]))
+
+# %% ../nbs/api/24_gib.ipynb #aac1d136
+def mode_means(bottleneck: GaussianIB, # of (X, anything) or, for `side="y"`, of (anything, Y)
+               features, # (n, d) the X or the Y that it was fitted to
+               labels, # (n,) integers in [0, K)
+               side: str = "x", # `x` or `y`
+               )->"Tensor|np.ndarray": # (m, K) in standard deviations of the mode; absent classes are left out
+    "Class means along every mode of a bottleneck, centred on the samples' mean."
+    if bottleneck.cca is None: raise InputError("bottleneck must have directions, got one made by from_rho")
+    if side not in ("x", "y"): raise InputError(f"side must be x or y, got {side!r}")
+    x = check_features(features) if bottleneck.reference is None else as_tensor(normal_scores(features))
+    y = check_labels(labels, len(x), device=x.device)
+    means = means_by_label(x, y).means
+    transform = bottleneck.cca.transform_x if side == "x" else bottleneck.cca.transform_y
+    v = torch.as_tensor(transform(same_kind(means, like=bottleneck.rho)))[:, :len(bottleneck.rho)].T
+    largest = v.gather(1, v.abs().argmax(1, keepdim=True))
+    return same_kind(torch.where(largest < 0, -v, v), like=features)

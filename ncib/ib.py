@@ -67,25 +67,23 @@ class _Joint:
         p = _check_matrix(pxy, "pxy", device)
         if abs(float(p.sum()) - 1) > 1e-6:
             raise InputError(f"pxy must sum to 1, got {float(p.sum()):.6g} (for counts use DiscreteIB.from_counts)")
-        p = p/p.sum()
+        self._begin(p, pxy)
+
+    def _begin(self, p: Tensor, like): # p: (x, y) float64, checked; arrays are given as `like` is: NumPy or torch
+        p, self._like = p/p.sum(), like
         pyx = _conditional(p)
         joint, self._row, self._used = _distinct(p, pyx)
         self._source = s = _source(joint)
-        self._set_kind(pxy, p.sum(1), p.sum(0), pyx)
+        self.px, self.py, self.p_y_given_x = (same_kind(a, like) for a in (p.sum(1), p.sum(0), pyx))
         self.deterministic = bool((s.pyx.max(1).values > 1 - 1e-12).all()) and int(self._used.sum()) > 1
         self.mutual_information = _mutual_information(joint, s)      # nats
         self.maximal_correlation = float(correlations(s)[1])
         self.critical_beta = _critical_beta(self.maximal_correlation)
 
-    def _set_kind(self, like, px, py, p_y_given_x):
-        "Arrays are given as `like` is: NumPy or torch."
-        self._like = like
-        self.px, self.py, self.p_y_given_x = (same_kind(a, like) for a in (px, py, p_y_given_x))
-
     @classmethod
-    def _of(cls, p, like): # (x, y) float64, with the kind of `like`
-        out = cls(p)
-        out._set_kind(like, *(torch.as_tensor(a) for a in (out.px, out.py, out.p_y_given_x)))
+    def _of(cls, p: Tensor, like): # as for `_begin`
+        out = cls.__new__(cls)
+        out._begin(p, like)
         return out
 
 # %% ../nbs/api/26_ib.ipynb #5d831480

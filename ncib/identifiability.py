@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 from .cca import CanonicalCorrelations, canonical_correlations, cca_from_covariance, centred, check_pair, invert_spike
 from .core import InputError, check_features, check_labels, generator, same_kind
-from .stats import JointStats, class_means
+from .stats import JointStats, means_by_label
 
 # %% ../nbs/api/21_identifiability.ipynb #a7392b21
 def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # training, held out
@@ -38,10 +38,10 @@ def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, 
     return out
 
 # %% ../nbs/api/21_identifiability.ipynb #8a71f1b8
-def mean_over_folds(scores: Iterable[Tensor], # (m_f,) correlations of each fold
+def mean_over_folds(scores: Iterable, # (m_f,) correlations of each fold
                     )->Tensor: # (m,), m the smallest over the folds
     "Mean held-out correlation of each mode that every fold has."
-    scores = list(scores)
+    scores = [torch.as_tensor(s) for s in scores]
     m = min(len(s) for s in scores)
     return torch.stack([s[:m] for s in scores]).mean(0)
 
@@ -54,7 +54,7 @@ def held_out_correlations(x, # (n, d_x) features, any float dtype
                           )->"Tensor|np.ndarray": # (m,) mean over the folds, in [−1, 1]; see `mean_over_folds`
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
     f, g = check_pair(x, y)
-    scores = (torch.as_tensor(canonical_correlations(train, shrinkage=shrinkage).score(held))
+    scores = (canonical_correlations(train, shrinkage=shrinkage).score(held)
               for train, held in _folds(f, g, folds, seed))
     return same_kind(mean_over_folds(scores), like=x)
 
@@ -215,7 +215,7 @@ def _cross_fitted(folds: list[tuple[JointStats, JointStats]], shrinkage)->tuple[
     errors, scores = torch.zeros(2, 2, dtype=torch.float64), []
     for train, held in folds:
         cc = canonical_correlations(train, shrinkage=shrinkage)
-        scores.append(torch.as_tensor(cc.score(held)))
+        scores.append(cc.score(held))
         (sx, sxy, sy), cross = held.covariance(), cc.covariance[1]
         shift_x, shift_y = held.mean_x - train.mean_x, held.mean_y - train.mean_y
         to_y, to_x = cc.weights_x@(cc.weights_x.T@cross), cc.weights_y@(cc.weights_y.T@cross.T)
@@ -288,15 +288,17 @@ def linear_cka(x, # (n, d_x) features, any float dtype
     return float(norm(f.T@g)**2/(norm(f.T@f)*norm(g.T@g)))
 
 # %% ../nbs/api/21_identifiability.ipynb #7925caa5
+def _distance_ranks(f: Tensor, rows: int, seed: int)->np.ndarray: # f: (n, d) checked
+    from scipy.stats import rankdata                                             # takes a second to load
+    some = torch.randperm(len(f), generator=generator(seed))[:rows]
+    return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))
+
 def distance_ranks(x, # (n, d) features, any float dtype
                    rows: int = 1000, # at most so many images, drawn without replacement
                    seed: int = 0, # of the draw
                    )->np.ndarray: # (m(m − 1)/2,) float64 of the m images, equal distances sharing their mean rank
     "Ranks of the Euclidean distances between images."
-    from scipy.stats import rankdata                                             # takes a second to load
-    f = check_features(x, "x")
-    some = torch.randperm(len(f), generator=generator(seed))[:rows]
-    return rankdata(pdist(f[some.to(f.device)].double().cpu().numpy()))
+    return _distance_ranks(check_features(x, "x"), rows, seed)
 
 # %% ../nbs/api/21_identifiability.ipynb #590a49d7
 def rank_correlation(ranks_x, # what `distance_ranks` gave
@@ -315,8 +317,7 @@ def rsa(x, # (n, d_x) features, any float dtype
         )->float: # in [−1, 1]
     """Representational similarity: Spearman's correlation of the Euclidean distances between images (Kriegeskorte et
     al. 2008)."""
-    f, g = check_pair(x, y)
-    return rank_correlation(*(distance_ranks(v, rows, seed) for v in (f, g)))
+    return rank_correlation(*(_distance_ranks(f, rows, seed) for f in check_pair(x, y)))
 
 # %% ../nbs/api/21_identifiability.ipynb #f6220d31
 def class_mean_features(x, # (n, d) features, any float dtype
@@ -325,4 +326,4 @@ def class_mean_features(x, # (n, d) features, any float dtype
     "Every row replaced by the mean of its class: all that the label tells of it."
     f = check_features(x, "x")
     y = check_labels(labels, len(f), device=f.device).unique(return_inverse=True)[1]
-    return same_kind(class_means(f, y).means.to(f)[y], like=x)
+    return same_kind(means_by_label(f, y).means.to(f)[y], like=x)

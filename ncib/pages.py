@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['checkpoint_state', 'largest_page', 'pack_arrays', 'unpack_arrays', 'check_schema', 'checkpoint_payload',
-           'sweep_payload', 'static_text', 'static_json', 'joined_modules', 'explorer_style', 'page_fragment',
-           'page_document', 'layer_data', 'timeline_fragment']
+           'SweepFrames', 'sweep_payload', 'static_text', 'static_json', 'joined_modules', 'explorer_style',
+           'page_fragment', 'page_document', 'layer_data', 'timeline_fragment']
 
 # %% ../nbs/api/54_pages.ipynb #4fa9d1be
 import base64, gzip, hashlib, html, json, re, struct
@@ -15,14 +15,13 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
-from .beta_frames import BetaFrames, GaussianFrames
+from torch import Tensor
 from .core import InputError, deprecated, short_names
-from .frames import (CheckpointFrames, SimplexFrames, checkpoint_frames, modes_shown, schema,
-                         separation_series)
-from .timeline import Timeline
+from .frames import CheckpointFrames, SimplexFrames, checkpoint_frames, colours, numbers_per_epoch, schema
+from .timeline import Timeline, separation_series
 
 # %% ../nbs/api/54_pages.ipynb #77093059
 def _integers(name: str, v: np.ndarray)->tuple[dict, bytes]:
@@ -90,8 +89,8 @@ def check_schema(kind: str, # `checkpoints` or `sweep`
 
 # %% ../nbs/api/54_pages.ipynb #54f0000a
 def _fields(f: CheckpointFrames, name: str)->dict:
-    estimates = [{"column": f"test_twin_separation{suffix}"} | {k: s[k] for k in ("name", "label", "colour")}
-                 for suffix, s in separation_series(f.table).items()]
+    estimates = [{"column": f"test_twin_separation{suffix}", "name": s["name"], "label": s["label"],
+                  "colour": colours[s["colour"]]} for suffix, s in separation_series(f.table).items()]
     about = {k: v for k, v in f.info.items() if k != "runs"}
     return about | {"encoders": short_names(f.paths), "name": name, "estimates": estimates}
 
@@ -115,11 +114,23 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
     return pack_arrays(bundles)
 
 # %% ../nbs/api/54_pages.ipynb #e2ea3f14
-def sweep_payload(frames: BetaFrames, # of either kind
+class SweepFrames(Protocol):
+    "What a page needs of a sweep over β: `BetaFrames` of either kind have it."
+    @property
+    def info(self)->dict[str, Any]:
+        "What is not an array, by name."
+    @property
+    def arrays(self)->dict[str, Tensor]:
+        "All arrays by name."
+    def sample(self, limit: int, # most samples
+               )->Self:
+        "The same with fewer samples."
+
+def sweep_payload(frames: SweepFrames, # of either kind
                   limit: int = 600, # most samples
                   )->bytes:
     "What the page needs to sweep β. Names of the bottleneck's arrays as in `BetaFrames`."
-    if isinstance(frames, GaussianFrames): frames = frames.sample(limit)
+    frames = frames.sample(limit)
     check_schema("sweep", frames.info, frames.arrays)
     return pack_arrays([(frames.info, frames.arrays)])
 
@@ -219,11 +230,9 @@ def layer_data(position: int, # of the layer in `layers`: its name may be anythi
 # %% ../nbs/api/54_pages.ipynb #54f0000e
 largest_page = 32*2**20 # bytes of an explorer in a page, before compression
 
-def _page_bytes(k: int, epochs: int)->int: # of one layer: cosines, and the class means along every mode
-    return 8*epochs*k*(k + modes_shown(k) + 2*(k - 1))                  # 2 bytes each, both parts and both encoders
-
 def _check_size(timeline: Timeline)->None:
-    size = len(timeline.layers)*_page_bytes(timeline.num_classes, len(timeline.epochs))
+    # 2 bytes each, both parts and both encoders
+    size = 8*len(timeline.layers)*len(timeline.epochs)*numbers_per_epoch(timeline.num_classes)
     if size > largest_page:
         raise InputError(f"with {timeline.num_classes} classes at {len(timeline.epochs)} checkpoints it would take "
                          f"{size/2**20:.0f} MB; the figures below show them by quantiles and densities")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['dense', 'small_png', 'save_figure', 'themed_svg', 'percent', 'place_labels', 'plot_accuracy', 'plot_collapse',
-           'plot_cosines', 'chance_level', 'plot_transitions', 'plot_information', 'plot_gap', 'plot_shortfall',
-           'plot_sensitivity', 'plot_frame', 'plot_sweep', 'plot_matrices', 'plot_dendrogram']
+           'plot_cosines', 'plot_transitions', 'plot_information', 'plot_gap', 'plot_shortfall', 'plot_sensitivity',
+           'plot_frame', 'plot_sweep', 'plot_matrices', 'plot_dendrogram']
 
 # %% ../nbs/api/53_plots.ipynb #e34d29e6
 import io, itertools, math, textwrap
@@ -27,9 +27,8 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from torch import Tensor
 from .beta_frames import BetaFrames, DiscreteFrames, GaussianFrames, corner_words, frame_code, noise_ellipse
 from .core import InputError, atomic_write, to_bits
-from .frames import CheckpointFrames, colours, schema, separation_series
-from .gib import gaussian_ib_curve
-from .timeline import Timeline
+from .frames import CheckpointFrames, colours, schema
+from .timeline import Timeline, chance_level, separation_series
 
 # %% ../nbs/api/53_plots.ipynb #d4badfa8
 class _NotebookFigure(Figure):
@@ -298,17 +297,6 @@ def plot_cosines(timeline: Timeline, # of a pair of runs
     fig.colorbar(image, ax=fig.axes, shrink=.8, label="cosine")
     return fig
 
-# %% ../nbs/api/53_plots.ipynb #b6a3b848
-def chance_level(arrays: dict, # of one checkpoint, as a `Timeline` has them
-                 part: str, # `train` or `test`
-                 relevance: str, # `twin`, `paired` or `labels`
-                 )->float: # β_c − 1; infinite where there is none
-    "Where modes can no longer be told from chance."
-    if f"{part}_{relevance}_floor" in arrays: return float(arrays[f"{part}_{relevance}_floor"])
-    # an analysis that was saved before the floor was
-    threshold = float(arrays[f"{part}_{relevance}_threshold"])
-    return 1/threshold**2 - 1 if threshold > 0 else np.inf
-
 # %% ../nbs/api/53_plots.ipynb #53f10014
 def _log_excess(each: "list[np.ndarray]")->np.ndarray: # (c, m) log₁₀(β_c − 1), NaN for a mode that is not there
     grid = np.full((len(each), max(map(len, each))), np.nan)
@@ -400,19 +388,15 @@ def _corner_legend(ax)->tuple[list, list[str]]:
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
 # %% ../nbs/api/53_plots.ipynb #53f10019
-def _seen_excess(arrays: dict, part: str, relevance: str)->np.ndarray: # (m,) β_c − 1 of the modes above chance level
-    x = np.asarray(arrays[f"{part}_{relevance}_excess"])
-    return x[np.isfinite(x) & (x > 0) & (x < chance_level(arrays, part, relevance))]
-
-def _draw_curve(axes, x: np.ndarray, k1: int, colour: str, label: str)->float: # I(X;T) with the first K − 1 modes in
-    ixt, iyt = (np.asarray(v) for v in gaussian_ib_curve(x, x))
-    curve = [np.asarray(v) for v in gaussian_ib_curve(x, np.geomspace(x[0], x[-1]*10, 400))]
-    first, rest = (_some(np.arange(len(x))[those]) for those in (slice(k1), slice(k1, None)))
+def _draw_curve(axes, bottleneck, k1: int, colour: str, label: str)->float: # I(X;T) with the first K − 1 modes in
+    e = bottleneck.excess
+    entry, curve = (bottleneck.curve(excess=v) for v in (e, np.geomspace(e[0], e[-1]*10, 400)))
+    first, rest = (_some(np.arange(len(e))[those]) for those in (slice(k1), slice(k1, None)))
     for ax in axes:
-        ax.plot(*curve, color=colour, label=label)
-        ax.plot(ixt[first], iyt[first], "o", ms=4 if k1 <= dense else 2, color=colour)
-        ax.plot(ixt[rest], iyt[rest], "o", ms=3 if k1 <= dense else 2, mfc="white", color=colour)
-    return ixt[min(k1, len(x)) - 1]
+        ax.plot(curve.ixt, curve.iyt, color=colour, label=label)
+        ax.plot(entry.ixt[first], entry.iyt[first], "o", ms=4 if k1 <= dense else 2, color=colour)
+        ax.plot(entry.ixt[rest], entry.iyt[rest], "o", ms=3 if k1 <= dense else 2, mfc="white", color=colour)
+    return entry.ixt[min(k1, len(e)) - 1]
 
 # %% ../nbs/api/53_plots.ipynb #53f1001a
 def plot_information(timeline: Timeline, # of a pair of runs
@@ -428,9 +412,10 @@ def plot_information(timeline: Timeline, # of a pair of runs
     ax, ax_near = fig.subplots(1, 2)
     entered = 0.
     for i, colour in zip(rows, itertools.cycle(("grey", "purple", "blue", "green", "vermillion"))):
-        x = _seen_excess(timeline.arrays[i], part, relevance)
-        if len(x):
-            entered = max(entered, _draw_curve((ax, ax_near), x, k1, colours[colour], f"epoch {timeline.epochs[i]}"))
+        found = timeline.bottleneck(i, part, relevance)
+        if len(found.rho):
+            entered = max(entered, _draw_curve((ax, ax_near), found, k1, colours[colour],
+                                               f"epoch {timeline.epochs[i]}"))
     corner = _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part) if relevance == "twin" else 0.
     limit = ax.get_xlim()[1]
     for a, title in ((ax, "whole curve"), (ax_near, "where the first modes enter")):
@@ -497,13 +482,14 @@ def plot_shortfall(timeline: Timeline, # of a pair of runs
 # %% ../nbs/api/53_plots.ipynb #53f1001c
 def _draw_separation(ax, epochs, series: dict)->None: # one of `separation_series`
     judged = "low" in series
-    if judged: _interval(ax, epochs, series["low"], series["high"], series["colour"])
-    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=series["colour"], label=series["label"],
+    if judged: _interval(ax, epochs, series["low"], series["high"], colours[series["colour"]])
+    ax.plot(epochs, series["values"], series["style"], ms=3.5, color=colours[series["colour"]], label=series["label"],
             linewidth=1.6 if judged else 1)
 
 def _draw_spectrum(ax, x: np.ndarray, series: dict)->None: # (m,) β_c − 1
     ax.plot(np.arange(1, len(x) + 1), np.where(np.isfinite(x) & (x > 0), x, np.nan),
-            series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=series["colour"], linewidth=1)
+            series["style"] if len(x) <= dense else series["style"][1:], ms=3, color=colours[series["colour"]],
+            linewidth=1)
 
 # %% ../nbs/api/53_plots.ipynb #53f1001d
 def plot_sensitivity(timeline: Timeline, # of a pair of runs
@@ -700,7 +686,7 @@ def _draw_estimate(ax, f: _Frame, series: dict, default: "dict|None")->None:
         ax.plot(f.frames.epochs, default["values"], color=default["colour"], linewidth=.8, linestyle="--")
     _draw_separation(ax, f.frames.epochs, series)
     ax.axvline(f.epoch, color="black", linewidth=1)
-    ax.plot(f.epoch, now, "o", ms=6, color=series["colour"], mec="black", mew=.8)
+    ax.plot(f.epoch, now, "o", ms=6, color=colours[series["colour"]], mec="black", mew=.8)
     ax.set_yscale("log")
     _tidy(ax, "epoch", "" if default else "separation, test")
     ax.set_title(f"{series['name']}: " + (f"×{now:.3g}" if np.isfinite(now) else "none"), fontsize="small", loc="left")

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from .core import InputError, deprecated, short_names, write_text
 from .pages import page_document, static_json, timeline_fragment
 from .plots import (plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information, plot_sensitivity,
-                        plot_shortfall, plot_transitions, separation_series, themed_svg, chance_level, percent)
-from .timeline import Timeline
+                        plot_shortfall, plot_transitions, themed_svg, percent)
+from .timeline import Timeline, chance_level, separation_series
 
 # %% ../nbs/api/55_report.ipynb #532752f2
 documentation = "https://ncib.github.io/ncib" # where formulas and their sources stand

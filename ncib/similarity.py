@@ -204,7 +204,7 @@ def _held_out_sum(a: EncoderStats, b: EncoderStats, cross: Tensor)->tuple[float,
     folds, scores = range(len(a.counts)), []
     for f in folds:
         train = canonical_correlations(joint_stats(a, b, cross, [g for g in folds if g != f]), shrinkage="auto")
-        scores.append(torch.as_tensor(train.score(joint_stats(a, b, cross, [f]))))
+        scores.append(train.score(joint_stats(a, b, cross, [f])))
     mean = mean_over_folds(scores)
     return float(mean.sum()), len(mean)
 

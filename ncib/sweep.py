@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 from .core import InputError, atomic_write, tqdm
-from .data import ImageData, load_images
 from .timeline import analyze, current_name
-from .train import TrainConfig, train
+from .train import TrainConfig, images_of, train
 
 # %% ../nbs/api/42_sweep.ipynb #371d252b
 def ring_pairs(seeds: Iterable[int], # S of them, different
@@ -209,14 +208,15 @@ def on_ray(tasks: Sequence[Task], # the plan
 
 # %% ../nbs/api/42_sweep.ipynb #3512eb7e
 @functools.lru_cache(maxsize=1)
-def _images(data: str, reading: tuple, sweep_id: int)->ImageData: return load_images(data, **dict(reading))
+def _images(reading: TrainConfig, sweep_id: int): return images_of(reading)
 
-def _images_of(config: TrainConfig, sweep_id: int)->ImageData:
-    return _images(config.data, tuple(config.reading().items()), sweep_id)
+def _reading(config: TrainConfig)->TrainConfig:
+    "What its images hang on, and nothing else."
+    return TrainConfig(data=config.data, **config.reading())
 
 # %% ../nbs/api/42_sweep.ipynb #dd5b1278
 def _train(config: TrainConfig, folder: Path, sweep_id: int)->str: # the run directory
-    return str(train(config, folder, progress=False, data=_images_of(config, sweep_id)).path)
+    return str(train(config, folder, progress=False, data=_images(_reading(config), sweep_id)).path)
 
 def _analyze(folder: Path, layer: str, copula: bool, device: str, a: str, b: str)->dict: # the summary
     return analyze(a, b, layer=layer, copula=copula, device=device, progress=False, out=folder).summary()
@@ -306,7 +306,7 @@ def sweep(grid: dict[str, list], # values by field of `TrainConfig`: every combi
     tasks = plan_sweep(planned, list(seeds), out.resolve() if ray else out, layer, copula, sweep_id)
     file, address = out/"sweep.csv", ray if isinstance(ray, str) else None
     try:
-        for c in {(c.data, *c.reading().values()): c for _, c in planned.values()}.values(): _images_of(c, sweep_id)
+        for reading in dict.fromkeys(_reading(c) for _, c in planned.values()): _images(reading, sweep_id)
         _begin_table(file)
         with tqdm(total=len(tasks), desc="sweep", unit="task", disable=not progress) as bar:
             done = (on_ray(tasks, address, ray_options, config.device != "cpu") if ray

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from ncib import explore, plots
-from ncib.arrays import ArrayRun, array_runs, read_arrays, read_runs
 from ncib.cli import main
 from ncib.core import InputError, as_tensor
 from ncib.pages import unpack_arrays
 from ncib.report import report_html, write_report
-from ncib.runs import Run
+from ncib.runs import ArrayRun, Run, array_runs, read_arrays, read_runs
 from ncib.timeline import Timeline, analyze
 from sync import ROOT
 

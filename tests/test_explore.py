@@ -19,7 +19,7 @@ from ncib.beta_frames import (
     track_clusters,
 )
 from ncib.core import InputError
-from ncib.frames import checkpoint_frames, closest_classes, mode_means, separation_series
+from ncib.frames import checkpoint_frames, closest_classes, mode_means
 from ncib.gib import GaussianIB
 from ncib.ib import DiscreteIB
 from ncib.pages import (
@@ -32,7 +32,7 @@ from ncib.pages import (
 from ncib.plots import plot_frame, plot_sweep
 from ncib.runs import Run
 from ncib.simplex import simplex_projection, simplex_vertices, simplex_view, stratified_rows
-from ncib.timeline import Timeline, analyze, recorded_layers
+from ncib.timeline import Timeline, analyze, recorded_layers, separation_series
 
 explore = pytest.importorskip("ncib.explore")
 RNG = np.random.default_rng(0)

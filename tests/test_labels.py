@@ -19,25 +19,23 @@ from torchmetrics import MeanSquaredError, MetricCollection
 
 import ncib
 from ncib import core
-from ncib.arrays import array_runs
-from ncib.beta_frames import gaussian_frames
+from ncib.beta_frames import bottleneck_frames, gaussian_frames
 from ncib.cca import canonical_correlations, class_pair_correlations, classes_with_samples
 from ncib.coding import excess_rate, packing
 from ncib.collapse import NeuralCollapse, SecondPass, collapse_metrics, collapse_metrics_from_stats
 from ncib.copula import normal_scores
 from ncib.core import InputError, as_tensor, check_features, check_labels
 from ncib.data import noisy_labels, stratified_choice, stratified_split
-from ncib.frames import mode_means
 from ncib.geometry import optimal_geometry
-from ncib.gib import GaussianIB, fit_bottleneck, fit_bottlenecks
+from ncib.gib import GaussianIB, fit_bottleneck, fit_bottlenecks, mode_means
 from ncib.ib import ib_curve
 from ncib.identifiability import class_mean_features
 from ncib.layers import measure
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 from ncib.probe import linear_probe
-from ncib.runs import Run
+from ncib.runs import Run, array_runs
 from ncib.similarity import EncoderStats, pair_intervals
-from ncib.simplex import simplex_view, stratified_rows
+from ncib.simplex import class_plane, simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, class_means, nearest_class_mean
 from ncib.timeline import analyze
 from ncib.train import nearest_mean_accuracy
@@ -92,15 +90,17 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "coding.excess_rate": lambda x, y, p: excess_rate(x, y).excess,
     "coding.packing": lambda x, y, p: packing(x, y).rho2,
     "simplex.simplex_view": lambda x, y, p: simplex_view(x, y).points,
+    "simplex.class_plane": lambda x, y, p: class_plane(x, y),
     "simplex.stratified_rows": lambda x, y, p: stratified_rows(y, 10),
-    "frames.mode_means": lambda x, y, p: mode_means(FITTED, x, y),
+    "gib.mode_means": lambda x, y, p: mode_means(FITTED, x, y),
     "beta_frames.gaussian_frames": lambda x, y, p: gaussian_frames(FITTED, x, y, steps=5).arrays["labels"],
+    "beta_frames.bottleneck_frames": lambda x, y, p: bottleneck_frames(FITTED, x, y, steps=5).arrays["labels"],
     "data.stratified_split": lambda x, y, p: stratified_split(y),
     "data.stratified_choice": lambda x, y, p: stratified_choice(y, tuple("abc"), 10),
     "data.noisy_labels": lambda x, y, p: noisy_labels(y, .5, K),
     "train.nearest_mean_accuracy": lambda x, y, p: nearest_mean_accuracy(as_tensor(x), y, as_tensor(x), y, K),
     "runs.Run.save_features": saved,
-    "arrays.array_runs": lambda x, y, p: array_runs(x, TWIN, y)[0].features(1).part("test", "features")[1],
+    "runs.array_runs": lambda x, y, p: array_runs(x, TWIN, y)[0].features(1).part("test", "features")[1],
     "identifiability.class_mean_features": lambda x, y, p: class_mean_features(x, y),
     "similarity.EncoderStats.of": lambda x, y, p: EncoderStats.of(x, y).counts.sum(0),
     "similarity.pair_intervals": lambda x, y, p: pair_intervals(x, TWIN, y, groups=4)["shortfall_a"],
@@ -135,7 +135,7 @@ def test_no_function_that_takes_labels_is_left_out():
                     if p.name.endswith("labels") and p.annotation is not GaussianIB: seen.add(f"{m.name}.{name}")
     through_batches = {"collapse.collapse_metrics_from_stats", "layers.measure"}
     # through array_runs and EncoderStats.of
-    seen -= {"timeline.analyze", "arrays.read_runs", "compare.compare"}
+    seen -= {"timeline.analyze", "runs.read_runs", "compare.compare"}
     assert seen - {"core.as_labels", "core.check_labels", "core.count_classes"} == set(TAKE) - through_batches
 
 

@@ -5,7 +5,7 @@ import torch
 from matplotlib.collections import PathCollection
 
 from ncib import pages, plots
-from ncib.frames import checkpoint_frames
+from ncib.frames import checkpoint_frames, numbers_per_epoch
 from ncib.report import report_html
 from ncib.runs import Run
 from ncib.timeline import analyze
@@ -108,4 +108,4 @@ def test_the_page_keeps_its_size(timeline, monkeypatch):
 
 def test_the_size_is_told_truly(timeline):
     payload = pages.checkpoint_payload([checkpoint_frames(timeline)], limit=300)
-    assert .5 < len(payload)/pages._page_bytes(K, 2) < 2
+    assert .5 < len(payload)/(16*numbers_per_epoch(K)) < 2

@@ -240,7 +240,7 @@ def test_doctor(monkeypatch):
     ("demo --out {d}", "ncib.train.train", "{d} keeps what was saved; the same command goes on"),
     ("sweep --out {d}", "ncib.sweep.sweep", "{d} keeps every finished run"),
     ("analyze {run} {run} --out {d}", "ncib.timeline.analyze", "no result was written"),
-    ("features {run} --data digits --out {d}", "ncib.runs.record_features",
+    ("features {run} --data digits --out {d}", "ncib.train.record_features",
      "{d} keeps what is finished; the same command does the rest"),
     ("features --model torchvision:resnet18 --data digits --out {d}", "ncib.encoders.encode_images",
      "{d} keeps what is finished; the same command does the rest"),

@@ -15,11 +15,10 @@ from scipy import stats
 import ncib.sweep
 import ncib.timeline
 from ncib.core import InputError, read_json, write_json
-from ncib.data import load_images
 from ncib.runs import Run, load_tensors
 from ncib.sweep import conditions, quantities, ring_interval, ring_pairs, summarise, sweep
 from ncib.timeline import Timeline, analyze
-from ncib.train import TrainConfig, train
+from ncib.train import TrainConfig, images_of, train
 
 GRID = {"temperature": [0.1, 0.5], "label_noise": [0.0, 0.2]}
 
@@ -49,14 +48,14 @@ def swept(tiny, tmp_path_factory):
 @pytest.fixture
 def calls(monkeypatch):
     "How often an encoder was analysed, an epoch trained, and a data set loaded."
-    count = {"analyze": 0, "epochs": 0, "load_images": 0}
+    count = {"analyze": 0, "epochs": 0, "images": 0}
     def counted(name, function):
         def wrapper(*args, **kwargs):
             count[name] += 1
             return function(*args, **kwargs)
         return wrapper
     monkeypatch.setattr(Timeline, "save", counted("analyze", Timeline.save))
-    monkeypatch.setattr(ncib.sweep, "load_images", counted("load_images", load_images))
+    monkeypatch.setattr(ncib.sweep, "images_of", counted("images", images_of))
     monkeypatch.setattr(Run, "write_log", counted("epochs", Run.write_log))
     return count
 
@@ -101,15 +100,15 @@ def test_nothing_is_done_twice(swept, tiny, calls):
     out, table = swept
     before = files(out)
     pd.testing.assert_frame_equal(sweep(GRID, out, tiny, progress=False), table)
-    assert files(out) == before and calls == {"analyze": 0, "epochs": 0, "load_images": 1}
+    assert files(out) == before and calls == {"analyze": 0, "epochs": 0, "images": 1}
 
 
 def test_a_grown_sweep_does_only_what_is_new(tiny, tmp_path, calls):
     first = sweep({"temperature": [0.1]}, tmp_path, tiny, progress=False)
-    assert calls == {"analyze": 1, "epochs": 2*3, "load_images": 1}                  # epochs 0 to 2 of two encoders
+    assert calls == {"analyze": 1, "epochs": 2*3, "images": 1}                  # epochs 0 to 2 of two encoders
     grown = sweep({"temperature": [0.1, 0.5]}, tmp_path, tiny, seeds=(0, 1, 2), progress=False)
     # pair 0-1 of the first condition was there
-    assert calls == {"analyze": 1 + 5, "epochs": 6*3, "load_images": 2}
+    assert calls == {"analyze": 1 + 5, "epochs": 6*3, "images": 2}
     pd.testing.assert_series_equal(grown.iloc[0], first.iloc[0])
     assert grown[["seed_a", "seed_b"]].values.tolist() == [[0, 1], [1, 2], [2, 0]]*2
 

@@ -20,9 +20,9 @@ from ncib.core import InputError, read_json, write_json
 from ncib.data import ImageData, load_images
 from ncib.losses import supcon_loss
 from ncib.probe import linear_probe
-from ncib.runs import Run, load_tensors, record_features
+from ncib.runs import Run, load_tensors
 from ncib.timeline import analyze
-from ncib.train import TrainConfig, checkpoint_epochs, learning_rate, recipe, recipes, train
+from ncib.train import TrainConfig, checkpoint_epochs, learning_rate, recipe, recipes, record_features, train
 
 
 def same_tensors(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
