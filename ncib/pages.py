@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['checkpoint_state', 'largest_page', 'pack_arrays', 'unpack_arrays', 'check_schema', 'checkpoint_payload',
-           'SweepFrames', 'sweep_payload', 'static_text', 'static_json', 'joined_modules', 'explorer_style',
-           'page_fragment', 'page_document', 'layer_data', 'timeline_fragment']
+           'sweep_payload', 'static_text', 'static_json', 'joined_modules', 'explorer_style', 'page_fragment',
+           'page_document', 'layer_data', 'timeline_fragment']
 
 # %% ../nbs/api/54_pages.ipynb #4fa9d1be
 import base64, gzip, hashlib, html, json, re, struct
@@ -114,8 +114,8 @@ def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, 
     return pack_arrays(bundles)
 
 # %% ../nbs/api/54_pages.ipynb #e2ea3f14
-class SweepFrames(Protocol):
-    "What a page needs of a sweep over β: `BetaFrames` of either kind have it."
+class _Sweep(Protocol):
+    "What a page needs of a sweep over β."
     @property
     def info(self)->dict[str, Any]:
         "What is not an array, by name."
@@ -126,7 +126,7 @@ class SweepFrames(Protocol):
                )->Self:
         "The same with fewer samples."
 
-def sweep_payload(frames: SweepFrames, # of either kind
+def sweep_payload(frames: _Sweep, # `BetaFrames` of either kind
                   limit: int = 600, # most samples
                   )->bytes:
     "What the page needs to sweep β. Names of the bottleneck's arrays as in `BetaFrames`."
