@@ -16,6 +16,8 @@ from scipy.stats import linregress, rankdata, spearmanr
 from scipy.stats import t as student
 
 from ncib.coding import gaussianity, packing
+from ncib.data import load_images
+from ncib.train import recipe, train
 from sync import ROOT
 
 sys.path.insert(0, str(ROOT/"experiments"))
@@ -24,6 +26,7 @@ import claims_first
 import decide
 import figures
 import measures
+import mirrored
 import power
 import reproduce
 from claims import HOLDS, IN_PART, NOT, UNTOLD
@@ -554,3 +557,21 @@ def test_the_digits_are_there_in_full_and_all_results_are_small():
         assert config["groups"] == json.loads(json.dumps(groups)) and config["decides"] == list(decide.PLANS)
     assert sum(p.stat().st_size for p in (ROOT/"results").rglob("*") if p.is_file()) < 12e6
     assert not any(json.loads((p/"config.json").read_text(encoding="utf-8"))["quick"] for p in COMMITTED)
+
+
+# ---- probes of mirrored images
+
+def test_mirrored_probes(tmp_path, capsys):
+    "The plain probe is the log's, to the rounding of one image; a mirror image has the features of its image."
+    config = recipe("digits", backbone="conv-narrow", epochs=1, train_size=None, checkpoints=1)
+    run = train(config, tmp_path/"run", progress=False)
+    assert mirrored.main([str(tmp_path/"run"), "--data", "digits", "--out", str(tmp_path/"m.csv")]) == 0
+    found = pd.read_csv(tmp_path/"m.csv")
+    assert found.encoder.tolist() == ["run"] and found.mirrored_probe_accuracy[0] > .5
+    assert found.probe_accuracy[0] == pytest.approx(run.log_rows()[-1]["test_linear_probe_accuracy"], abs=1.1/450)
+    images = load_images("digits").test[:20]
+    a, b = (mirrored.mirrored(run.encoder(), x) for x in (images, images.flip(-1)))
+    assert torch.allclose(a[1], b[1], atol=1e-6) and not torch.allclose(a[0], b[0], atol=1e-3)
+    other = train(dataclasses.replace(config, train_size=400), tmp_path/"part", progress=False)
+    assert mirrored.main([str(other.path), "--data", "digits", "--out", str(tmp_path/"n.csv")]) == 1
+    assert "or on a part of them" in capsys.readouterr().err and not (tmp_path/"n.csv").exists()
