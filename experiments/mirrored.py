@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Linear probes of finished encoders on the test images, plain and with every image seen together with its mirror image.
+"""Linear probes of finished encoders on the test images, plain and with every image beside its mirror image.
 
     python experiments/mirrored.py runs/reproduce/cifar10-cpu/main/base/encoder-* --data cifar10 --out mirrored.csv
 
