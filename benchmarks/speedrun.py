@@ -6,14 +6,10 @@ allow.
     python benchmarks/speedrun.py --recipe cifar10-2core --data /data/cifar10 --minutes 90
 
 A recipe is trained as `ncib train` does it; every option of `ncib train` can be given. The probe is fitted afterwards,
-on the
-features that each kept checkpoint has of training images. The clock is the sum of the epochs' own times: torch.compile
-is in
-it, features and files are not; "wall" has everything. The share counts the multiply-adds of convolutions and linear
-maps, three
-times for a step (forward, gradient of the input, gradient of the weights), against a large matrix product in the same
-precision,
-in the epochs that see images in their own size.
+on the features that each kept checkpoint has of training images. The clock is the sum of the epochs' own times:
+torch.compile is in it, features and files are not; "wall" has everything. The share counts the multiply-adds of
+convolutions and linear maps, three times for a step (forward, gradient of the input, gradient of the weights), against
+a large matrix product in the same precision, in the epochs that see images in their own size.
 With --minutes the number of epochs is what a few steps at each size, measured first, let expect to fit.
 """
 import argparse, dataclasses, json, statistics, tempfile, time
