@@ -32,13 +32,12 @@ from ncib.ib import ib_curve
 from ncib.identifiability import class_mean_features
 from ncib.layers import measure
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
-from ncib.probe import linear_probe
+from ncib.probe import linear_probe, nearest_mean_accuracy
 from ncib.runs import Run, array_runs
 from ncib.similarity import EncoderStats, pair_intervals
 from ncib.simplex import class_plane, simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, class_means, nearest_class_mean
 from ncib.timeline import analyze
-from ncib.train import nearest_mean_accuracy
 from show_api import public_members
 
 K, D, N = 3, 6, 60
@@ -98,7 +97,7 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "data.stratified_split": lambda x, y, p: stratified_split(y),
     "data.stratified_choice": lambda x, y, p: stratified_choice(y, tuple("abc"), 10),
     "data.noisy_labels": lambda x, y, p: noisy_labels(y, .5, K),
-    "train.nearest_mean_accuracy": lambda x, y, p: nearest_mean_accuracy(as_tensor(x), y, as_tensor(x), y, K),
+    "probe.nearest_mean_accuracy": lambda x, y, p: nearest_mean_accuracy(as_tensor(x), y, as_tensor(x), y, K),
     "runs.Run.save_features": saved,
     "runs.array_runs": lambda x, y, p: array_runs(x, TWIN, y)[0].features(1).part("test", "features")[1],
     "identifiability.class_mean_features": lambda x, y, p: class_mean_features(x, y),

@@ -417,7 +417,7 @@ def test_the_fast_path_learns(tmp_path, channels):
     assert rows[-1]["loss"] < rows[1]["loss"] and rows[-1]["test_linear_probe_accuracy"] > .9
     assert f.train.shape == (40, 256) and torch.bincount(f.train_labels).tolist() == [10]*4
     encoder = run.encoder(3)
-    assert torch.allclose(encoder(data.test), f.test, atol=1e-5)
+    assert torch.allclose(encoder(data.test), f.test, rtol=1e-5, atol=1e-4)        # of features up to 28
     start, stem = weights(run, 0), "backbone.stem.weight"
     # whitening is not trained
     assert torch.equal(start[stem], weights(run)[stem]) and torch.equal(encoder.backbone.stem.weight, start[stem])
