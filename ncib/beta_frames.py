@@ -120,7 +120,7 @@ class GaussianFrames(BetaFrames):
     relevance: str # what the code tells about
     total: int # number of modes, shown or not
     simulated: bool # the samples are drawn from the Gaussian model
-    k1: int # K − 1 of the samples shown, 0 without classes
+    k1: int # K − 1, 0 without classes
     pair: "SweptPair|None" = None # `None`: not of two runs
 
     @property
@@ -152,7 +152,9 @@ class _Samples:
     known: "Tensor|None" # (N,) labels that tell classes apart; `None`: there are none
 
     @property
-    def k(self)->int: return int(self.labels.max()) + 1 # number of classes
+    def k(self)->int: # number of classes, also of those that no sample shows
+        if self.rows is None or self.known is None: return int(self.labels.max()) + 1
+        return int(self.known.max()) + 1 if self.classes is None else len(self.known.unique())
 
 def _samples(x, labels, classes, limit: int, seed: int)->_Samples: # x None: there are no features
     if x is None: return _Samples(torch.zeros(limit, dtype=torch.int64), None, None, labels)

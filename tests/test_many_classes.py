@@ -5,7 +5,9 @@ import torch
 from matplotlib.collections import PathCollection
 
 from ncib import pages, plots
+from ncib.beta_frames import gaussian_frames
 from ncib.frames import checkpoint_frames, numbers_per_epoch
+from ncib.gib import GaussianIB
 from ncib.report import report_html
 from ncib.runs import Run
 from ncib.timeline import analyze
@@ -109,3 +111,13 @@ def test_the_page_keeps_its_size(timeline, monkeypatch):
 def test_the_size_is_told_truly(timeline):
     payload = pages.checkpoint_payload([checkpoint_frames(timeline)], limit=300)
     assert .5 < len(payload)/(16*numbers_per_epoch(K)) < 2
+
+
+def test_a_sweep_counts_classes_that_no_sample_shows():
+    g, y = np.random.default_rng(0), np.repeat(np.arange(40), 10)
+    x = g.normal(size=(40, 6))[y] + g.normal(size=(400, 6))
+    bottleneck = GaussianIB.fit(x, x + g.normal(size=x.shape))
+    for classes in (None, [f"species {i}" for i in range(40)]):
+        f = gaussian_frames(bottleneck, x, y, classes, limit=25)
+        assert len(f.labels.unique()) < 40 and f.k1 == 39
+    assert gaussian_frames(bottleneck, x, 3*y, limit=25).k1 == 39 and gaussian_frames(bottleneck, x).k1 == 0
