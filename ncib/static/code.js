@@ -2,7 +2,7 @@
 import "./d3.js";
 import { quantile } from "./data.js";
 import { draw, h, show } from "./elements.js";
-import { colour, shape, sprite, symbol } from "./marks.js";
+import { meanMark, sprite } from "./marks.js";
 import { Panel } from "./panel.js";
 import { number } from "./words.js";
 
@@ -56,7 +56,7 @@ export class Code extends Panel {
     this.ellipse = draw(this.svg, "path", { class: "ncib-ideal" });
     this.marks = classes.map((_, c) => {
       const mark = draw(this.svg, "g", { class: "ncib-mean" });
-      draw(mark, "path", { d: symbol(shape(c), 80), fill: colour(c) });
+      meanMark(mark, c, classes.length, 80);
       return mark;
     });
     this.name(this.marks, classes.map((name) => classes.length > 1 && classes.length < 27 ? name : null));

@@ -16,6 +16,12 @@ export const colour = (c) => COLOURS[c % 7], shape = (c) => SHAPES[Math.floor(c 
 /** The outline of a symbol of so many square pixels. */
 export const symbol = (kind, area) => d3.symbol(kind, area)();
 
+/** Draws the marker of a class mean among so many: with hundreds they are small and have hardly an outline. */
+export function meanMark(mark, c, count, area) {
+  const share = Math.min(1, 60 / count), d = symbol(shape(c), area * share);
+  mark.append("path").attr("d", d).attr("fill", colour(c)).style("stroke-width", share < 1 ? 1.2 * share : null);
+}
+
 /** 256 colours from −1 to 1, as numbers: purple, white, brown. */
 export const PUOR = d3.range(256).map((i) => d3.interpolatePuOr(1 - i / 255).match(/\d+/g).map(Number));
 

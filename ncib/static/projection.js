@@ -2,7 +2,7 @@
 import "./d3.js";
 import { at, keyOf, quantile } from "./data.js";
 import { draw, h } from "./elements.js";
-import { colour, shape, sprite, symbol } from "./marks.js";
+import { meanMark, sprite } from "./marks.js";
 import { Panel } from "./panel.js";
 import { number } from "./words.js";
 
@@ -88,7 +88,7 @@ export class Projection extends Panel {
     const g = this.svg.append("g");
     this.marks = this.shown.map((c) => {
       const mark = draw(g, "g", { class: "ncib-mean" });
-      draw(mark, "path", { d: symbol(shape(c), 90), fill: colour(c) });
+      meanMark(mark, c, this.shown.length, 90);
       return mark;
     });
     this.name(this.marks, this.shown.map((c) => this.shown.length <= 26 ? names[c] : null));
