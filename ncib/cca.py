@@ -437,18 +437,12 @@ class _OfRows(_BesideNoise):
 # %% ../nbs/api/20_cca.ipynb #3252ae12
 def row_leverages(x, # (n, d) features, any float dtype
                   sigma: Tensor, # (d, d) float64: their covariance (ddof 0)
+                  mean: Tensor, # (d,) float64
                   )->Tensor: # (n,) in [0, 1], float64
     "`CanonicalCorrelations.leverages_x` of any pair that x is fitted in, without its partner."
-    f = check_features(x, "x")
-    rows = _Rows.of(f, _large(f))
-    alive, unit = _varying(sigma, rows.mean, "x")
-    w, _ = _whiten(_scaled(sigma, (alive, unit), (alive, unit)), 0., None, 1e-10)
-    triangular = w.shape[0] == w.shape[1] and not w.tril(-1).any()
-    factor = torch.linalg.inv(w).T.contiguous() if triangular else w    # half the work where nothing is cut
-    def along(part):
-        part = (part if alive.all() else part[:, alive])/unit
-        return torch.linalg.solve_triangular(factor, part.T, upper=False).T if triangular else part@w
-    return torch.cat([along(part).square().sum(1) for part in rows])/len(f)
+    f, varying = check_features(x, "x"), _varying(sigma, mean, "x")
+    scaled = _scaled(sigma, varying, varying)
+    return Whitening(scaled, mean, *varying, *_whiten(scaled, 0., None, 1e-10)).squared_lengths(f)/len(f)
 
 # %% ../nbs/api/20_cca.ipynb #3252ae13
 @dataclass(frozen=True)

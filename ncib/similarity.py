@@ -128,7 +128,7 @@ class EncoderStats(_OfAnEncoder):
         ranks, of_labels = (torch.as_tensor(distance_ranks(v)).float() for v in (x[some], means[y[some]]))
         total = sums.reshape(folds*k, -1).sum(0)
         sigma = grams.sum(0)/n - total[:, None]*total/n**2
-        return cls(counts, sums, grams, squares, origin, ranks, of_labels, row_leverages(x, sigma))
+        return cls(counts, sums, grams, squares, origin, ranks, of_labels, row_leverages(x, sigma, origin + total/n))
 
     def label_only(self)->"EncoderStats":
         """The encoder whose rows are the class means of this one, in an orthonormal basis of their span. `InputError`

@@ -158,7 +158,7 @@ def test_refusals(joint, call, message):
 def test_leverages_of_one_side(pair, case):
     x, y, _ = (v.clone() for v in pair)
     if case != "full": x[:, 2], x[:, 3] = 5., x[:, 4]
-    found = row_leverages(x.numpy(), torch.cov(x.T, correction=0))
+    found = row_leverages(x.numpy(), torch.cov(x.T, correction=0), x.mean(0))
     assert torch.allclose(found, torch.as_tensor(canonical_correlations(x, y, shrinkage=None).leverages_x(x)),
                           rtol=1e-8)
     assert float(found.sum()) == pytest.approx(8 if case == "full" else 6, rel=1e-8)
