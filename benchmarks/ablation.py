@@ -36,6 +36,7 @@ VARIANTS = { # options that differ; a learning rate as a multiple of the recipe'
     "no blanked squares": {"cutout": 0.},
     "float32": {"precision": "float32"},
     "cosine": {"schedule": "cosine"},
+    "no average of the weights": {"ema_epochs": 0.},
     "decay to the end": {"decay_until": 1., "final_lr": 0.},
     "batches of 250": {"batch_size": 250},
     "batches of 1000": {"batch_size": 1000},

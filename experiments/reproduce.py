@@ -55,7 +55,7 @@ COLLAPSED = {"collapsed": Group({"label_noise": [0., .05, .1, .2], "train_size":
                                 {"augmentation": "none", "views": 1, "epochs": 250, "batch_size": 64, "lr": .2,
                                  "weight_decay": 1e-3, "checkpoints": 2}, seeds=3)}
 SMALL = {"backbone": "light", "batch_size": 512, "epochs": 24, "warmup": .2, "decay_until": 1., "final_lr": 0.,
-         "cutout": 0., "start_scale": 1., "grow_until": .5, "precision": "auto"}
+         "ema_epochs": 0., "cutout": 0., "start_scale": 1., "grow_until": .5, "precision": "auto", "checkpoints": 16}
 SPEED = { # how fast an encoder learns, and nothing else
     "learning rate": Group({"lr": [round(.5/3, 4), 1.5]}, seeds=3, light=True),
     "fewer images": Group({"lr": [round(.5/3, 4), .5, 1.5], "train_size": [6250, 12_500, 25_000]}, seeds=3, light=True),

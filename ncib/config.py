@@ -45,6 +45,8 @@ class _Optimiser(_Images):
     final_lr: float = _opt(0.0, "learning rate at the end, as a share of the peak")
     decay_until: float = _opt(1.0, "share of the steps after which the learning rate has come down to final_lr, where "
                               "it then stays")
+    ema_epochs: float = _opt(0.0, "keep an exponential moving average of the weights over about so many epochs instead "
+                             "of the weights of the last step; 0: do not")
 
 # %% ../nbs/api/33_config.ipynb #9e30cd6f
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ _ranges = (
     ("at least 2", lambda v: v >= 2, ("batch_size",)),
     ("positive and finite", lambda v: 0 < v < math.inf, ("lr", "temperature", "base_temperature")),
     ("at least 0 and finite", lambda v: 0 <= v < math.inf,
-     ("seed", "label_noise_seed", "weight_decay", "augment_strength")),
+     ("seed", "label_noise_seed", "weight_decay", "augment_strength", "ema_epochs")),
     ("in (0, 1]", lambda v: 0 < v <= 1, ("start_scale", "grow_until")),
     ("in [0, 1)", lambda v: 0 <= v < 1, ("cutout", "momentum")),
     ("in [0, 1]", lambda v: 0 <= v <= 1, ("warmup", "label_noise", "final_lr")))
@@ -166,7 +168,8 @@ recipes: dict[str, dict[str, Any]] = {
 # %% ../nbs/api/33_config.ipynb #8d8fa6d1
 _fast = dict(views=1, augmentation="shift", schedule="linear", warmup=.2, feature_train_size=10_000)
 _two_cores = dict(_fast, backbone="conv-narrow", batch_size=500, epochs=60, lr=.5, warmup=.1, decay_until=.5,
-                  final_lr=.02, cutout=.25, start_scale=.5, grow_until=.4, precision="fast")
+                  final_lr=.1, ema_epochs=3., cutout=.25, start_scale=.5, grow_until=.4, precision="fast",
+                  checkpoints=20)
 _gpu = dict(_fast, backbone="conv", batch_size=1000, epochs=60, lr=.7, cutout=.25)
 recipes |= {f"{data}-{machine}": dict(options, data=data) for machine, options in (("2core", _two_cores), ("gpu", _gpu))
             for data in ("cifar10", "cifar100")}

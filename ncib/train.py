@@ -16,6 +16,7 @@ import numpy as np
 import torch, torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from .config import TrainConfig, recipe, recipes
 from .core import (InputError, check_labels, fixed_seed, generator, on_first_rank, one_line, process_device,
                        rank_and_size, resolve_device, tqdm)
@@ -140,6 +141,16 @@ def _step(config, net, optimizer, views, y, batch, rate, half)->Tensor: # (), na
     optimizer.step()
     return loss.detach()
 
+# %% ../nbs/api/39_train.ipynb #e3a5c071
+class _Average(AveragedModel):
+    """A network's weights and running statistics, averaged over the last steps with weights that fall off by a factor
+    of e in `steps` of them; near the beginning in a ninth of the steps done, so that the first weights are forgotten."""
+    def __init__(self, net, steps):
+        def towards(kept, now, _):
+            share = max(1/max(steps, 1.), 9/(10 + int(self.n_averaged)))   # its own number, which is on the CPU
+            for k, v in zip(kept, now): k.lerp_(v, share) if k.is_floating_point() else k.copy_(v)
+        super().__init__(net, multi_avg_fn=towards, use_buffers=True)
+
 # %% ../nbs/api/39_train.ipynb #26463428
 def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float:
     "One pass in epoch 1, 2, …; the mean loss in nats."
@@ -159,14 +170,18 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     return float(total/len(labels))
 
 # %% ../nbs/api/39_train.ipynb #265c6fcc
-def _state(net, optimizer)->dict[str, Tensor]:
+def _state(net, optimizer, average)->dict[str, Tensor]:
     out = {f"model.{k}": v for k, v in net.state_dict().items()}
+    if average is not None: out |= {f"average.{k}": v for k, v in average.state_dict().items()}
     for i, s in optimizer.state_dict()["state"].items():
         out |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items() if v is not None}
     return out
 
-def _restore(net, optimizer, tensors, path):
-    try: net.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+def _restore(net, optimizer, average, tensors, path):
+    part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+    try:
+        net.load_state_dict(part("model."))
+        if average is not None: average.load_state_dict(part("average."))
     except RuntimeError as e: raise InputError(f"{path} does not fit this configuration: {e}") from None
     state = optimizer.state_dict()
     for k, v in tensors.items():
@@ -230,16 +245,26 @@ class _Training:
         self.kind = data.kind if config.augmentation == "auto" else config.augmentation
         self.half = half_precision(config, device)
         net = _network(config, data, device)
-        self.encoder, self.classifier = net.encoder, net.classifier
         self.net = self.step = nn.SyncBatchNorm.convert_sync_batchnorm(net) if config.sync_bn else net
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=config.lr, momentum=config.momentum,
                                          weight_decay=config.weight_decay, nesterov=config.nesterov)
+        self.average: Any = None
+        if config.ema_epochs:
+            self.average = _Average(self.net, config.ema_epochs*_steps(config, len(labels))/config.epochs)
+            self.optimizer.register_step_post_hook(lambda *_: self.average.update_parameters(self.net))
+
+    def kept(self)->_Objective: # what a checkpoint is of
+        return self.net if self.average is None else self.average.module
 
     def weights(self)->dict[str, Tensor]: # what a checkpoint holds
-        of = self.classifier.state_dict() if self.classifier else {}
-        return {**self.encoder.state_dict(), **{f"classifier.{k}": v for k, v in of.items()}}
+        of = self.kept().classifier
+        of = of.state_dict() if of else {}
+        return {**self.kept().encoder.state_dict(), **{f"classifier.{k}": v for k, v in of.items()}}
 
-    def restore(self, file): _restore(self.net, self.optimizer, load_tensors(file, self.device)[0], file)
+    def state(self)->dict[str, Tensor]: return _state(self.net, self.optimizer, self.average)
+
+    def restore(self, file):
+        _restore(self.net, self.optimizer, self.average, load_tensors(file, self.device)[0], file)
 
     def prepare(self):
         "Spreads the net over the processes, and compiles it."
@@ -249,7 +274,9 @@ class _Training:
         if _compiles(self.config, len(self.labels), self.device): self.step = torch.compile(self.step, dynamic=False)
 
     def epoch(self, epoch)->float: # mean loss, nats
-        return _train_epoch(self.config, self.data, self.labels, self.kind, self.step, self.optimizer, epoch, self.half)
+        loss = _train_epoch(self.config, self.data, self.labels, self.kind, self.step, self.optimizer, epoch, self.half)
+        if self.average is not None: _average_running_statistics(self.average)
+        return loss
 
     def first_epoch(self, epoch, file)->float: # file: the state of the epoch before
         "As `epoch`; where the compiler fails, the epoch begins again without it."
@@ -307,12 +334,12 @@ class _Record:
         self.state = run.file("state", "last")
 
     def checkpoint(self, epoch)->dict: # what the log says of it, on rank 0
-        shown, training = self.shown, self.training
-        train, test = [extract_features_together(training.encoder, x) for x in (shown.train, shown.test)]
+        shown, training, encoder = self.shown, self.training, self.training.kept().encoder
+        train, test = [extract_features_together(encoder, x) for x in (shown.train, shown.test)]
         row: Any = on_first_rank(lambda: _write_checkpoint(self.run, training.config, epoch, shown, (train, test),
                                                            training.weights()))
         if epoch < training.config.epochs: return row
-        learned = train if shown.learned is shown.train else extract_features_together(training.encoder, shown.learned)
+        learned = train if shown.learned is shown.train else extract_features_together(encoder, shown.learned)
         probed: Any = on_first_rank(lambda: _probe(self.run, shown, learned, test))
         return row | probed
 
@@ -323,7 +350,7 @@ class _Record:
     def _write(self, epoch):
         self.run.write_log(self.log)
         if epoch not in self.keep and time.monotonic() - self.saved < _state_seconds: return
-        save_tensors(self.state, _state(self.training.net, self.training.optimizer), epoch=epoch)
+        save_tensors(self.state, self.training.state(), epoch=epoch)
         self.saved = time.monotonic()
 
     def start(self)->int: # the epoch that training goes on from

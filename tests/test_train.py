@@ -239,6 +239,7 @@ def test_checkpoints_are_logarithmic():
     (dict(feature_train_size=0), r"feature_train_size must be in \[1, 1347\], got 0"),
     (dict(schedule="step"), "schedule must be one of cosine, linear"),
     (dict(start_scale=0.), r"start_scale must be in \(0, 1\], got 0.0"),
+    (dict(ema_epochs=-1.), "ema_epochs must be at least 0 and finite, got -1.0"),
     (dict(grow_until=1.5), r"grow_until must be in \(0, 1\]"),
     (dict(decay_until=.05), r"decay_until must be in \[warmup, 1\], got 0.05 with a warmup of 0.1")])
 def test_bad_options(tmp_path, change, message):
@@ -270,6 +271,39 @@ def test_small_images_and_then_the_same_training(tmp_path):
     assert same_tensors(weights(whole), weights(train(config, tmp_path/"stopped", progress=False)))
     rates = [r["lr"] for r in whole.log_rows()[1:]]
     assert abs(rates[-1] - .1*config.lr) < 1e-12 and rates[1] > rates[2] > rates[3]
+
+
+def test_an_average_of_the_weights_is_kept(tmp_path, short_pair):
+    """The recursion by hand, over the states that the same training without an average goes through; that training is
+    not touched by it. Stopped on the way, the same average bit for bit."""
+    config, steps = dataclasses.replace(SHORT, ema_epochs=.7, loss="cross-entropy"), []
+    real = ncib.train._step
+    def seen(config, net, *args):
+        loss = real(config, net, *args)
+        steps.append({k: v.clone() for k, v in net.state_dict().items()})
+        return loss
+    with patch.object(ncib.train, "_step", seen):
+        plain = train(dataclasses.replace(config, ema_epochs=0.), tmp_path/"plain", progress=False)
+    run = train(config, tmp_path/"run", progress=False)
+    horizon = .7*len(steps)/config.epochs
+    kept = {k: v.double() for k, v in steps[0].items()}
+    for n, now in enumerate(steps[1:], 1):
+        for k, v in now.items():
+            kept[k] += max(1/horizon, 9/(10 + n))*(v - kept[k]) if v.is_floating_point() else v - kept[k]
+    got = {k if k.startswith("classifier.") else f"encoder.{k}": v for k, v in weights(run).items()}
+    assert got.keys() == kept.keys()
+    for k, v in kept.items(): torch.testing.assert_close(got[k].double(), v, rtol=1e-5, atol=1e-6)
+    state, without = (load_tensors(r.file("state", "last"))[0] for r in (run, plain))
+    assert without and all(torch.equal(state[k], v) for k, v in without.items())
+    assert not same_tensors(weights(run), weights(plain))
+
+    step = ncib.train._train_epoch
+    def stops(config, *args):
+        if args[-2] == 2: raise KeyboardInterrupt
+        return step(config, *args)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path/"stopped", progress=False)
+    assert same_tensors(weights(run), weights(train(config, tmp_path/"stopped", progress=False)))
 
 
 def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
