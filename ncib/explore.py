@@ -299,8 +299,9 @@ class CheckpointExplorer(_CheckpointValues):
                  progress: bool = True, # show progress bars
                  layer: "str|None" = None, # shown first; `None`: the timeline's first, or the runs' first
                  page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all
+                 superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
                  ):
-        self._options: dict[str, Any] = {"limit": limit, "progress": progress}
+        self._options: dict[str, Any] = {"limit": limit, "progress": progress, "superclasses": superclasses}
         self._frames: "dict[tuple[str, bool], list[CheckpointFrames]]" = {}
         self._ready = False                                         # until then controls set each other in peace
         def build()->None:

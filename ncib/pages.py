@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from torch import Tensor
 from .core import InputError, deprecated, short_names
-from .frames import CheckpointFrames, SimplexFrames, checkpoint_frames, colours, numbers_per_epoch, schema
+from .frames import CheckpointFrames, SimplexFrames, checkpoint_frames, colours, key_of, numbers_per_epoch, schema
 from .timeline import Timeline, separation_series
 
 # %% ../nbs/api/54_pages.ipynb #77093059
@@ -91,15 +91,25 @@ def check_schema(kind: str, # `checkpoints` or `sweep`
 def _fields(f: CheckpointFrames, name: str)->dict:
     estimates = [{"column": f"test_twin_separation{suffix}", "name": s["name"], "label": s["label"],
                   "colour": colours[s["colour"]]} for suffix, s in separation_series(f.table).items()]
-    about = {k: v for k, v in f.info.items() if k != "runs"}
-    return about | {"encoders": short_names(f.paths), "name": name, "estimates": estimates}
+    about, groups = {k: v for k, v in f.info.items() if k != "runs"}, f.superclasses
+    grouped = {"superclasses": groups.names if groups else [], "superclass_of": groups.of.tolist() if groups else []}
+    return about | grouped | {"encoders": short_names(f.paths), "name": name, "estimates": estimates}
+
+def _by_superclass(f: CheckpointFrames)->"tuple[CheckpointFrames, dict]": # with further arrays by key
+    "What is about pairs and modes of classes, of superclasses where there are."
+    if not (groups := f.superclasses): return f, {}
+    cosines = {key: groups.cosines(c) for key, c in f.cosines.items()}
+    modes = {key: replace(m, mode_means=groups.mean(m.mode_means)) for key, m in f.modes.items()}
+    spread = {key_of("mode_spread", part=p, side=s, relevance=r): groups.spread(m.mode_means)
+              for (p, s, r), m in f.modes.items()}
+    return replace(f, cosines=cosines, modes=modes), spread
 
 def _packed(f: CheckpointFrames, limit: int, only_modes: bool, only_chosen: bool)->dict: # arrays by key
-    nothing = SimplexFrames({}, {})
-    if only_modes: return replace(f, views=nothing, few=None, cosines={}).arrays
-    few = f.few.in_units(limit) if f.few else None
+    nothing, few = SimplexFrames({}, {}), f.few.in_units(limit) if f.few else None
     if only_chosen: return replace(f, views=nothing, few=few, cosines={}, modes={}).arrays
-    return replace(f, views=f.views.in_units(limit), few=few).arrays
+    f, further = _by_superclass(f)
+    if only_modes: return replace(f, views=nothing, few=None, cosines={}).arrays | further
+    return replace(f, views=f.views.in_units(limit), few=few).arrays | further
 
 # %% ../nbs/api/54_pages.ipynb #e97d2ad6
 def checkpoint_payload(frames: "list[CheckpointFrames]", # of one pair of runs, or of several to be compared
@@ -235,7 +245,7 @@ def _check_size(timeline: Timeline)->None:
     size = 8*len(timeline.layers)*len(timeline.epochs)*numbers_per_epoch(timeline.num_classes)
     if size > largest_page:
         raise InputError(f"with {timeline.num_classes} classes at {len(timeline.epochs)} checkpoints it would take "
-                         f"{size/2**20:.0f} MB; the figures below show them by quantiles and densities")
+                         f"{size/2**20:.2g} MB; the figures below show them by quantiles and densities")
 
 # %% ../nbs/api/54_pages.ipynb #54f0000f
 def timeline_fragment(timeline: Timeline, # of one pair of runs

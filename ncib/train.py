@@ -143,8 +143,9 @@ def _step(config, net, optimizer, views, y, batch, rate, half)->Tensor: # (), na
 
 # %% ../nbs/api/39_train.ipynb #e3a5c071
 class _Average(AveragedModel):
-    """A network's weights and running statistics, averaged over the last steps with weights that fall off by a factor
-    of e in `steps` of them; near the beginning in a ninth of the steps done, so that the first weights are forgotten."""
+    """Weights and running statistics of a network, averaged over its last steps, of which each counts less the longer
+    ago it is: by a factor of e in `steps` of them. Near the beginning it is a ninth of the steps done, so that the
+    first weights are forgotten."""
     def __init__(self, net, steps):
         def towards(kept, now, _):
             share = max(1/max(steps, 1.), 9/(10 + int(self.n_averaged)))   # its own number, which is on the CPU
@@ -239,6 +240,7 @@ def _network(config, data, device)->_Objective:
     net: _Objective = _Objective(encoder, classifier).to(device)
     return net.to(memory_format=torch.channels_last)
 
+# %% ../nbs/api/39_train.ipynb #7ccd3a33
 class _Training:
     def __init__(self, config, data, labels, device):
         self.config, self.data, self.labels, self.device = config, data, labels, device

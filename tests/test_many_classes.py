@@ -6,7 +6,8 @@ from matplotlib.collections import PathCollection
 
 from ncib import pages, plots
 from ncib.beta_frames import gaussian_frames
-from ncib.frames import checkpoint_frames, numbers_per_epoch
+from ncib.core import InputError
+from ncib.frames import checkpoint_frames, dense, find_superclasses, key_of, numbers_per_epoch
 from ncib.gib import GaussianIB
 from ncib.report import report_html
 from ncib.runs import Run
@@ -101,16 +102,70 @@ def test_the_page_keeps_its_size(timeline, monkeypatch):
     def no_frames(*args): raise AssertionError("frames were made for nothing")
     page = report_html(timeline)
     assert "<canvas" in page or "mountPage" in page
-    monkeypatch.setattr(pages, "largest_page", 2**20)
+    size = 16*numbers_per_epoch(K)
+    monkeypatch.setattr(pages, "largest_page", size - 1)
     monkeypatch.setattr(pages, "checkpoint_frames", no_frames)
     page = report_html(timeline)
-    assert ("The explorer is left out: with 150 classes at 2 checkpoints it would take 1 MB" in page
+    assert (f"The explorer is left out: with 150 classes at 2 checkpoints it would take {size/2**20:.2g} MB" in page
             and "mountPage" not in page)
+
+
+def test_a_thousand_classes_at_twenty_checkpoints_have_a_page():
+    assert 8*20*numbers_per_epoch(1000) < pages.largest_page < 8*20*1000*1000
 
 
 def test_the_size_is_told_truly(timeline):
     payload = pages.checkpoint_payload([checkpoint_frames(timeline)], limit=300)
     assert .5 < len(payload)/(16*numbers_per_epoch(K)) < 2
+
+
+def test_superclasses_are_found():
+    "Planted ones, in any order of the classes; a group is called after the class in its middle."
+    g = np.random.default_rng(0)
+    planted = g.permutation(np.repeat(np.arange(8), 10))
+    m = 3*g.normal(size=(8, 40))[planted] + g.normal(size=(80, 40))
+    m /= np.linalg.norm(m, axis=1, keepdims=True)
+    found = find_superclasses(m @ m.T, [f"c{i}" for i in range(80)], most=8)
+    assert len({*zip(planted.tolist(), found.of.tolist())}) == 8 == len(found.names)
+    for name, members in ((n, np.flatnonzero(found.of == i)) for i, n in enumerate(found.names)):
+        middle = members[(m[members] @ m[members].T).sum(0).argmax()]
+        assert name == f"c{middle} +9"
+    alone = find_superclasses(np.eye(2), ["a", "b"])
+    assert alone.names == ["a", "b"] and alone.of.tolist() == [0, 1]
+
+
+def test_a_page_shows_superclasses(timeline):
+    "What is packed is what loops over pairs and members of the groups give."
+    f = checkpoint_frames(timeline)
+    of, k1 = f.superclasses.of.numpy(), K - 1
+    (info, arrays), = pages.unpack_arrays(pages.checkpoint_payload([f], limit=50))
+    assert info["superclass_of"] == of.tolist() and 10 < len(info["superclasses"]) <= 30
+    c, packed = f.cosines["test", "b"][1].numpy(), arrays[key_of("cosines", part="test", side="b")][1]
+    for a in range(len(packed)):
+        for b in range(len(packed)):
+            pairs = [c[i, j] for i in np.flatnonzero(of == a) for j in np.flatnonzero(of == b) if i != j]
+            assert packed[a, b] == pytest.approx(np.mean(pairs) if pairs else 1, abs=1e-4)
+    words = dict(part="train", side="a", relevance="labels")
+    v = f.modes["train", "a", "labels"].mode_means[1].numpy()
+    largest = f.modes["train", "a", "labels"].mode_means.abs().max().item()
+    for name, told in (("mode_means", np.mean), ("mode_spread", np.std)):
+        by_hand = np.stack([told(v[:, of == g], axis=1) for g in range(len(info["superclasses"]))], 1)
+        assert by_hand.shape == (k1, len(packed))
+        assert np.allclose(arrays[key_of(name, **words)][1], by_hand, atol=1e-4*largest)
+    (_, modes), = pages.unpack_arrays(pages.checkpoint_payload([f], only_modes=True))
+    assert key_of("mode_spread", **words) in modes
+
+
+def test_superclasses_of_ones_own(timeline):
+    given = ["even" if i % 2 == 0 else "odd" for i in range(K)]
+    f = checkpoint_frames(timeline, superclasses=given)
+    assert f.superclasses.names == ["even", "odd"] and f.superclasses.of.tolist() == [i % 2 for i in range(K)]
+    assert f.choose([0, 1]).superclasses is f.superclasses
+    axes = [ax for sub in plots.plot_frame(f, 5).subfigs for ax in sub.axes]
+    assert any([t.get_text() for t in ax.get_yticklabels()] == ["even", "odd"] for ax in axes)
+    with pytest.raises(InputError, match="superclasses must be one name for each of the 150 classes, got 2"):
+        checkpoint_frames(timeline, superclasses=["even", "odd"])
+    assert K > dense
 
 
 def test_a_sweep_counts_classes_that_no_sample_shows():

@@ -1,10 +1,12 @@
 "One schema: what Python packs for the explorers, and the names that their JavaScript uses, are in it and nothing else."
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ncib import frames, pages, plots
 from ncib.beta_frames import discrete_frames, gaussian_frames
@@ -45,8 +47,11 @@ def test_what_python_packs_is_in_the_schema_and_all_of_it(short_timeline):
     "Every array and field of the schema is written by some explorer."
     f = checkpoint_frames(short_timeline.of("backbone"))
     (info, arrays), = unpack_arrays(checkpoint_payload([f], limit=20))
-    fields = schema()["checkpoints"]["info"]
-    assert templates("checkpoints", arrays) == keys("checkpoints", "") and set(info) == set(fields)
+    fields, groups = schema()["checkpoints"]["info"], frames.Superclasses(["x", "y"], torch.arange(10) % 2)
+    (_, grouped), = unpack_arrays(checkpoint_payload([replace(f, superclasses=groups)], limit=20))
+    assert templates("checkpoints", grouped) == keys("checkpoints", "") and set(info) == set(fields)
+    assert set(grouped) - set(arrays) == {key_of("mode_spread", part=p, side=s, relevance=r)
+                                          for p in frames.parts for s in frames.sides for r in relevances}
     assert all(set(e) == set(fields["estimates"]["of"]) for e in info["estimates"])
     for c in schema()["checkpoints"]["columns"].values():
         assert c["key"].format(part="train", side="b") in info["table"]

@@ -101,6 +101,15 @@ export class Checkpoints extends App {
     if (view === "chosen") return (this.chosenOf(c) || this.frames[c]).info.chosen;
     return this.info(c).classes.map((_, i) => i);
   }
+  /** What cosines and modes are shown of: superclasses where there are, with their classes, else the classes. */
+  groups(c) {
+    const { classes, superclasses, superclass_of } = this.info(c);
+    if (!superclasses.length) return classes.map((name) => ({ name, members: [name] }));
+    return superclasses.map((name, g) => ({ name, members: classes.filter((_, i) => superclass_of[i] === g) }));
+  }
+  grouped(c) {
+    return this.info(c).superclasses.length > 0;
+  }
   /** What the controls say about the arrays that are shown; view: "" for all classes, "chosen/" for some. */
   words(view = "") {
     return { view, part: this.get("part"), side: this.get("encoder"), relevance: this.get("relevance") };

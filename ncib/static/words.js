@@ -12,6 +12,12 @@ export function number(v, digits = 3) {
 
 export const percent = (v) => missing(v) ? "none" : `${(100 * v).toFixed(1)} %`;
 
+/** A group of classes by its name, several classes with the first of them. */
+export function called({ name, members }) {
+  const [n, more] = [members.length, members.length > 5 ? ", …" : ""];
+  return n < 2 ? name : `${name} (${n} classes: ${members.slice(0, 5).join(", ")}${more})`;
+}
+
 /** What the code should tell about: the choices of Y, and what they are called. */
 export const RELEVANCES = Object.entries(schema.relevances);
 
