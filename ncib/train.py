@@ -242,6 +242,8 @@ def _network(config, data, device)->_Objective:
 
 # %% ../nbs/api/39_train.ipynb #7ccd3a33
 class _Training:
+    average: Any = None # of the weights, if one is kept
+
     def __init__(self, config, data, labels, device):
         self.config, self.data, self.labels, self.device = config, data, labels, device
         self.kind = data.kind if config.augmentation == "auto" else config.augmentation
@@ -250,7 +252,6 @@ class _Training:
         self.net = self.step = nn.SyncBatchNorm.convert_sync_batchnorm(net) if config.sync_bn else net
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=config.lr, momentum=config.momentum,
                                          weight_decay=config.weight_decay, nesterov=config.nesterov)
-        self.average: Any = None
         if config.ema_epochs:
             self.average = _Average(self.net, config.ema_epochs*_steps(config, len(labels))/config.epochs)
             self.optimizer.register_step_post_hook(lambda *_: self.average.update_parameters(self.net))

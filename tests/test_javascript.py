@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ncib.explore import CheckpointExplorer
 from ncib.pages import joined_modules, pack_arrays, static_json, static_text
 from ncib.plots import place_labels
 from test_browser import ARGUMENTS, CHROMIUM, sync_api
@@ -189,3 +190,24 @@ def test_an_explorer_that_cannot_be_drawn_says_so(run):
     out = run("explorer.js", """async (m) => { const el = document.querySelector("main");
         await m.mountPage(el, {kind: "sweep", error: "Wrong input."}, {}); return el.textContent; }""")
     assert out == "Wrong input."
+
+
+def test_superclasses_are_shown(page, tmp_path, short_pair):
+    "Matrix and modes are of the two groups that were given; what is said of them is what the classes give."
+    groups = ["small"]*4 + ["large"]*6
+    explorer = CheckpointExplorer(*short_pair, superclasses=groups, progress=False)
+    page.goto(explorer.save_html(tmp_path/"page.html", limit=50).as_uri())
+    page.get_by_text("Superclasses separated by").wait_for()
+    frames, = explorer._load(explorer.layer, False)
+    c, of = frames.cosines["test", "a"][-1].numpy(), np.array([g == "large" for g in groups])
+    same, other = (of[:, None] == of) & ~np.eye(10, dtype=bool), of[:, None] != of
+    told = re.search(r"within a superclass (\S+), between superclasses (\S+); ideal −1/\(K−1\) = (\S+)\.",
+                     page.locator("body").inner_text().replace("\n", " "))
+    assert [float(v.replace("−", "-")) for v in told.groups()] == pytest.approx(
+        [c[same].mean(), c[other].mean(), -1/9], abs=2e-3)
+    assert page.locator("line.ncib-span").count() == 2
+    means = frames.modes["test", "a", "twin"].mode_means[-1, 0].numpy()
+    spread = [means[of == g].std() for g in (False, True)]
+    inside = max(spread) > max(abs(means[of == g].mean()) for g in (False, True))
+    words = f"within {['small', 'large'][int(np.argmax(spread))]}" if inside else "from"
+    assert page.get_by_text(re.compile(f"Mode 1 separates .*{words}")).count() == 1
