@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .base import InputError, did_you_mean, read_analysis, read_config
+from .base import InputError, did_you_mean, one_line, read_analysis, read_config
 from .config import TrainConfig, recipe, recipes
 
 # %% ../nbs/api/59_cli.ipynb #9fababbd
@@ -339,17 +339,26 @@ _analyze_command = _Command(
     "       ncib analyze --features A B --labels FILE [--out DIR] [options]")
 
 # %% ../nbs/api/59_cli.ipynb #957baac6
+def _lines_of(file)->list[str]: # those that are not empty
+    try: return [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as e: raise InputError(f"{file} cannot be read ({one_line(e)})") from None
+
 def _report(args):
     read_analysis(args.analysis)
     from ncib.report import write_report
     from ncib.timeline import Timeline
     out = Path(args.out or args.analysis)
-    print(f"written: {write_report(Timeline.load(args.analysis), out if out.suffix == '.html' else out/'report.html')}")
+    file = out if out.suffix == ".html" else out/"report.html"
+    groups = _lines_of(args.superclasses) if args.superclasses else None
+    print(f"written: {write_report(Timeline.load(args.analysis), file, groups)}")
 
 def _report_options(p: _Parser):
     p.add_argument("analysis", metavar="DIR", help="folder that ncib analyze wrote")
     p.add_argument("--out", metavar="DIR",
                    help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
+    p.add_argument("--superclasses", metavar="FILE",
+                   help="text file with the name of the superclass of every class, one a line, by which the explorer "
+                        "shows them (default: of more than sixty classes those that their means suggest)")
 
 _report_command = _Command(
     "report", "write report.html from the results of ncib analyze", _report, _report_options,
@@ -604,6 +613,8 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
     return 0
 
 # %% ../nbs/api/59_cli.ipynb #5911dbff
+#| eval: false
+#| eval: false
 #| eval: false
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules: sys.exit(main())

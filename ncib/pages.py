@@ -250,12 +250,13 @@ def _check_size(timeline: Timeline)->None:
 # %% ../nbs/api/54_pages.ipynb #54f0000f
 def timeline_fragment(timeline: Timeline, # of one pair of runs
                       limit: int = 300, # most samples per part
+                      superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
                       )->str:
     """The checkpoint explorer of a timeline as HTML, at its last checkpoint, in every layer that was analysed.
     `InputError` if the runs' features are gone, or if there are so many classes that the page would be larger than
     `largest_page`."""
     _check_size(timeline)
-    frames = [checkpoint_frames(timeline, layer=layer) for layer in timeline.layers]
+    frames = [checkpoint_frames(timeline, layer=layer, superclasses=superclasses) for layer in timeline.layers]
     f = frames[0]
     state = checkpoint_state | {"epoch": f.epochs[-1], "layer": f.layer, "layers": timeline.layers, "copula": f.copula,
                                 "classes": f.chosen}

@@ -337,11 +337,15 @@ _how_to_step = ("Move the slider, press play, or use the arrow keys. Point at an
                 "to see which classes it separates. The Tab key leads to the pictures, too: there the arrow keys go "
                 "from mode to mode, or from checkpoint to checkpoint.")
 
-def _explorer(t: Timeline)->str: # HTML
+def _explorer(t: Timeline, superclasses: "list[str]|None")->str: # HTML
+    if superclasses is not None and len(superclasses) != t.num_classes:
+        raise InputError(f"superclasses must be one name for each of the {t.num_classes} classes, got "
+                         f"{len(superclasses)}")
     head = '<section class="stepping"><h2>Step through training</h2>'
-    try: return f'{head}<p class="screen">{_how_to_step}</p>{timeline_fragment(t)}</section>'
+    try: fragment = timeline_fragment(t, superclasses=superclasses)
     except InputError as err:
         return f'{head}<p class="small">The explorer is left out: {html.escape(str(err))}.</p></section>'
+    return f'{head}<p class="screen">{_how_to_step}</p>{fragment}</section>'
 
 # %% ../nbs/api/55_report.ipynb #cf2857a2
 _means = ("Accuracy, NC1, distance from an ETF (training images) and shortfall are means of both encoders; "
@@ -385,22 +389,26 @@ def write_page(path: "str|Path", # file to write
 # %% ../nbs/api/55_report.ipynb #3051efb3
 def report_html(timeline: Timeline, # with the runs it was made of
                 title: str = "Neural collapse and the information bottleneck", # of the page
+                superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
                 )->str: # the document
-    "The report as one HTML document that needs no network; its only script draws the explorer."
+    """The report as one HTML document that needs no network; its only script draws the explorer.
+
+    Raises `InputError` for superclasses that are not one for each class."""
     t = timeline
     central, *others = [_section(c, t) for c in _captions(t)]
     switch = layer_switch(t.layers, _about_layers if {*t.layers} == {"backbone", "head"} else "")
     terms = [term.entry for term in glossary() if term.term != "IB gap at any rate" or not t.info["copula"]]
     return report_page(title, "\n".join([
-        _opening(t), _findings(t), switch, central, _explorer(t), "".join(others), _tables(t),
+        _opening(t), _findings(t), switch, central, _explorer(t, superclasses), "".join(others), _tables(t),
         f'<section><h2 id="terms">Terms</h2>{terms_list(terms)}</section>', _settings(t)]))
 
 # %% ../nbs/api/55_report.ipynb #9e13d3bb
 def write_report(timeline: Timeline, # as for `report_html`
                  path: "str|Path" = "report.html", # file to write
+                 superclasses: "list[str]|None" = None, # as for `report_html`
                  )->Path: # `path`
     "Writes the report atomically and returns its path."
-    return write_page(path, report_html(timeline))
+    return write_page(path, report_html(timeline, superclasses=superclasses))
 
 # %% ../nbs/api/55_report.ipynb #eed33f70
 __getattr__ = deprecated(__name__, {"site": "documentation"})

@@ -2,10 +2,12 @@
 import json
 import subprocess
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from ncib import pages
 from ncib.cli import main, parser
 
 
@@ -94,6 +96,24 @@ def test_analyze_and_report(capsys, short_pair, tmp_path):
     assert status == 0 and "What was found" in (tmp_path/"page.html").read_text()
     status, _, err = run(capsys, "report", tmp_path/"pair", "--out", "/proc/nope/page.html")
     assert status == 1 and "cannot write" in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_report_by_superclasses(capsys, short_pair, tmp_path):
+    run(capsys, "analyze", *(r.path for r in short_pair), "--out", tmp_path/"pair", "--quiet")
+    seen, real = [], pages.checkpoint_frames
+    def frames(*args, **options): seen.append(real(*args, **options)); return seen[-1]
+    (tmp_path/"groups.txt").write_text("round\nstraight\n\n" + "round\n"*8)
+    with patch.object(pages, "checkpoint_frames", frames):
+        status, _, _ = run(capsys, "report", tmp_path/"pair", "--superclasses", tmp_path/"groups.txt")
+    assert status == 0 and all(f.superclasses.names == ["round", "straight"] for f in seen) and seen
+    assert seen[0].superclasses.of.tolist() == [0, 1] + 8*[0]
+    before = (tmp_path/"pair/report.html").read_bytes()
+    (tmp_path/"few.txt").write_text("round\n")
+    for file, words in (("few.txt", "superclasses must be one name for each of the 10 classes, got 1"),
+                        ("none.txt", "none.txt cannot be read")):
+        status, _, err = run(capsys, "report", tmp_path/"pair", "--superclasses", tmp_path/file)
+        assert status == 1 and words in err and len(err.strip().splitlines()) == 1
+    assert (tmp_path/"pair/report.html").read_bytes() == before
 
 
 def test_every_option_of_train_is_a_field():
