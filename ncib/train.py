@@ -6,7 +6,7 @@
 __all__ = ['checkpoint_epochs', 'learning_rate', 'seen_size', 'images_of', 'half_precision', 'train', 'record_features']
 
 # %% ../nbs/api/39_train.ipynb #d0089359
-import contextlib, math, os, shutil, time, warnings
+import contextlib, ctypes, math, os, platform, shutil, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -439,6 +439,23 @@ def _shown(data, labels, recorded)->_Shown:
     if recorded is not None: train, y = (t[recorded.to(t.device)] for t in learned)
     return _Shown(train, y, data.test, data.test_labels, *learned)
 
+# %% ../nbs/api/39_train.ipynb #5e3e3b90
+_malloc = {-1: (2**31 - 1, 2**17), -2: (2**28, 2**17), -4: (0, 2**16)} # trim threshold, top pad, maps: kept, usual
+
+@contextlib.contextmanager
+def _memory_kept(device):
+    """Large tensors of a step on the CPU take over the memory of the step before. The C library would give it back to
+    the system each time, and get pages that have to be cleared. Nothing happens on a GPU, without glibc, or where the
+    environment says how to allocate."""
+    own = any(k.startswith("MALLOC_") or k == "GLIBC_TUNABLES" for k in os.environ)
+    if device.type != "cpu" or own or platform.libc_ver()[0] != "glibc": yield; return
+    library = ctypes.CDLL(None)
+    for option, (kept, _) in _malloc.items(): library.mallopt(option, kept)
+    try: yield
+    finally:
+        for option, (_, usual) in _malloc.items(): library.mallopt(option, usual)
+        library.malloc_trim(0)
+
 # %% ../nbs/api/39_train.ipynb #99fd479b
 def _claim(config, out, data, about, device)->contextlib.AbstractContextManager: # holds the run
     precision = "bfloat16" if half_precision(config, device) else "float32"
@@ -469,6 +486,7 @@ def train(config: TrainConfig, # what to train
         data = data.to(device if _resident(config, data, device) else "cpu")
         def claim(): held.enter_context(_claim(config, out, data, about, device))
         on_first_rank(claim)
+        held.enter_context(_memory_kept(device))
         held.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
         torch.backends.cudnn.benchmark = True
         run, labels = Run(out), labels.to(device)

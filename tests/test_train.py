@@ -2,7 +2,9 @@
 import dataclasses
 import os
 import pickle
+import platform
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -304,6 +306,24 @@ def test_an_average_of_the_weights_is_kept(tmp_path, short_pair):
     with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
         train(config, tmp_path/"stopped", progress=False)
     assert same_tensors(weights(run), weights(train(config, tmp_path/"stopped", progress=False)))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_is_kept_during_a_training_alone(monkeypatch):
+    "Pages of a large tensor that is made again and again: new ones each time, or the same."
+    for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES"): monkeypatch.delenv(name, raising=False)
+    def new_pages(): # of 32 tensors of 64 MB, one after the other
+        start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(32): torch.ones(2**24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+    before = new_pages()
+    with ncib.train._memory_kept(torch.device("cpu")):
+        torch.ones(2**24)
+        assert new_pages() < before/4
+    assert new_pages() > before/2
+    with ncib.train._memory_kept(torch.device("cuda")): assert new_pages() > before/2
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    with ncib.train._memory_kept(torch.device("cpu")): assert new_pages() > before/2
 
 
 def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
