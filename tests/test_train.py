@@ -4,7 +4,6 @@ import os
 import pickle
 import platform
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -308,22 +307,37 @@ def test_an_average_of_the_weights_is_kept(tmp_path, short_pair):
     assert same_tensors(weights(run), weights(train(config, tmp_path/"stopped", progress=False)))
 
 
+PAGES = """
+import resource, torch
+from ncib.train import _memory_kept
+torch.set_num_threads(1)
+def new_pages(): # of 32 tensors of 64 MB, one after the other
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(32): torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+print(new_pages())
+with _memory_kept(torch.device("cpu")): print(new_pages())
+"""
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_is_kept_during_a_training_alone(monkeypatch):
-    "Pages of a large tensor that is made again and again: new ones each time, or the same."
-    for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES"): monkeypatch.delenv(name, raising=False)
-    def new_pages(): # of 32 tensors of 64 MB, one after the other
-        start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(32): torch.ones(2**24)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
-    before = new_pages()
-    with ncib.train._memory_kept(torch.device("cpu")):
-        torch.ones(2**24)
-        assert new_pages() < before/4
-    assert new_pages() > before/2
-    with ncib.train._memory_kept(torch.device("cuda")): assert new_pages() > before/2
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
-    with ncib.train._memory_kept(torch.device("cpu")): assert new_pages() > before/2
+    """Pages of a large tensor that is made again and again, in a process of its own: new ones each time, or the same.
+    What is asked of the C library is taken back at the end, and nothing is asked on a GPU or against the environment's
+    own settings."""
+    for name in [k for k in os.environ if k.startswith("MALLOC_") or k == "GLIBC_TUNABLES"]: monkeypatch.delenv(name)
+    before, kept = map(int, subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True,
+                                           check=True).stdout.split())
+    assert kept < before/4
+    with patch.object(ncib.train.ctypes, "CDLL") as library:
+        with pytest.raises(KeyboardInterrupt), ncib.train._memory_kept(torch.device("cpu")): raise KeyboardInterrupt
+        asked = [c.args for c in library.return_value.mallopt.call_args_list]
+        assert [option for option, _ in asked] == 2*[-1, -2, -4] and dict(asked) == {-1: 2**17, -2: 2**17, -4: 2**16}
+        library.return_value.malloc_trim.assert_called_once_with(0)
+        library.reset_mock()
+        with ncib.train._memory_kept(torch.device("cuda")): pass
+        monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+        with ncib.train._memory_kept(torch.device("cpu")): pass
+        library.assert_not_called()
 
 
 def test_where_the_images_live_changes_nothing(tmp_path, short_pair):
