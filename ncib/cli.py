@@ -614,7 +614,4 @@ def main(argv: "list[str]|None" = None, # arguments; `None`: those of the proces
 
 # %% ../nbs/api/59_cli.ipynb #5911dbff
 #| eval: false
-#| eval: false
-#| eval: false
-#| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules: sys.exit(main())

@@ -29,6 +29,17 @@ from ncib.train import TrainConfig, checkpoint_epochs, learning_rate, recipe, re
 def same_tensors(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def stopped_before(epoch, config, path):
+    "The training, interrupted as this epoch begins and then taken up again."
+    step = ncib.train._train_epoch
+    def stops(config, *args):
+        if args[-2] == epoch: raise KeyboardInterrupt
+        return step(config, *args)
+    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
+        train(config, path, progress=False)
+    return train(config, path, progress=False)
+
+
 def weights(run, epoch="last"): return load_tensors(run.file("checkpoints", epoch))[0]
 
 
@@ -261,15 +272,10 @@ def test_a_network_of_one_size_takes_no_small_images(tmp_path):
 def test_small_images_and_then_the_same_training(tmp_path):
     "Stopped where they grow, the same end bit for bit."
     config = dataclasses.replace(SHORT, epochs=4, start_scale=.5, grow_until=.5, decay_until=.75, final_lr=.1)
-    whole, step = train(config, tmp_path/"whole", progress=False), ncib.train._train_epoch
+    whole = train(config, tmp_path/"whole", progress=False)
     assert not same_tensors(weights(whole), weights(train(dataclasses.replace(config, start_scale=1.), tmp_path/"large",
                                                           progress=False)))
-    def stops(config, *args):
-        if args[-2] == 3: raise KeyboardInterrupt
-        return step(config, *args)
-    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path/"stopped", progress=False)
-    assert same_tensors(weights(whole), weights(train(config, tmp_path/"stopped", progress=False)))
+    assert same_tensors(weights(whole), weights(stopped_before(3, config, tmp_path/"stopped")))
     rates = [r["lr"] for r in whole.log_rows()[1:]]
     assert abs(rates[-1] - .1*config.lr) < 1e-12 and rates[1] > rates[2] > rates[3]
 
@@ -297,14 +303,7 @@ def test_an_average_of_the_weights_is_kept(tmp_path, short_pair):
     state, without = (load_tensors(r.file("state", "last"))[0] for r in (run, plain))
     assert without and all(torch.equal(state[k], v) for k, v in without.items())
     assert not same_tensors(weights(run), weights(plain))
-
-    step = ncib.train._train_epoch
-    def stops(config, *args):
-        if args[-2] == 2: raise KeyboardInterrupt
-        return step(config, *args)
-    with patch.object(ncib.train, "_train_epoch", stops), pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path/"stopped", progress=False)
-    assert same_tensors(weights(run), weights(train(config, tmp_path/"stopped", progress=False)))
+    assert same_tensors(weights(run), weights(stopped_before(2, config, tmp_path/"stopped")))
 
 
 PAGES = """
