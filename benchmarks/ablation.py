@@ -6,12 +6,9 @@ clock.
     python benchmarks/ablation.py --quick                      # seconds on the digits, to see that all works
 
 A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the
-images
-(a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear probe
-on the
-test images at the end, fitted on the features that the run has of training images; "seconds" is what the epochs took. A
-line is
-written as soon as a variant is done, and the same command again does the rest.
+images (a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear
+probe on the test images at the end, fitted on the features that the run has of training images; "seconds" is what the
+epochs took. A line is written as soon as a variant is done, and the same command again does the rest.
 """
 import argparse, dataclasses, math, os, platform, tempfile
 from pathlib import Path

@@ -9,7 +9,7 @@
 
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
 """
-import argparse, contextlib, dataclasses, functools, importlib.util, json, os, platform, sys, time
+import argparse, contextlib, dataclasses, functools, importlib.util, json, os, platform, signal, sys, time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,8 +95,7 @@ EXPERIMENTS = {
                          "45 minutes of 2 cores", tuple(decide.PLANS)),
     "cifar10-16": Experiment("cifar10-2core", SMALL, (0, 1, 2, 3, 4), SPEED,
                              "CIFAR-10 averaged down to 16 × 16 pixels, conditions that learn fast and slowly; 2 "
-                             "cores, "
-                             "an hour or two", ("views", "nats", "similarity")),
+                             "cores, an hour or two", ("views", "nats", "similarity")),
     "cifar10-16-constant": Experiment("cifar10-2core", SMALL | {"final_lr": 1., "warmup": .05}, (0, 1, 2, 3, 4), SPEED,
                                       "the same at a learning rate that stays: when accuracy comes to rest is then the "
                                       "encoder's doing; 2 cores, an hour or two"),
@@ -535,4 +534,6 @@ def main(argv: "list[str]|None" = None)->int: # exit status
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)         # as Ctrl-C: wall.json is written, processes end
+    sys.exit(main())

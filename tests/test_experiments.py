@@ -496,6 +496,18 @@ def test_quick_goes_the_whole_way(tmp_path):
         assert (tmp_path/"again"/name).read_bytes() == (tmp_path/"results"/name).read_bytes()
 
 
+def test_being_ended_is_like_ctrl_c(tmp_path):
+    out = tmp_path/"run"
+    with subprocess.Popen([sys.executable, str(ROOT/"experiments"/"reproduce.py"), "digits", "--quick", "--ray", "no",
+                           "--groups", "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}) as running:
+        assert running.stdout.readline()                                         # trainings begin
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130 and "the same command goes on" in said
+    assert len(json.loads((out/"wall.json").read_text(encoding="utf-8"))) == 1
+
+
 # ---- committed results
 
 def check_results(folder):
