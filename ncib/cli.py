@@ -358,7 +358,7 @@ def _report_options(p: _Parser):
                    help="folder for report.html, or the name of an .html file (default: the folder of the analysis)")
     p.add_argument("--superclasses", metavar="FILE",
                    help="text file with the name of the superclass of every class, one a line, by which the explorer "
-                        "shows them (default: of more than sixty classes those that their means suggest)")
+                        "shows them (default: of more than sixty those of CIFAR-100, or what the means suggest)")
 
 _report_command = _Command(
     "report", "write report.html from the results of ncib analyze", _report, _report_options,

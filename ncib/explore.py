@@ -299,7 +299,7 @@ class CheckpointExplorer(_CheckpointValues):
                  progress: bool = True, # show progress bars
                  layer: "str|None" = None, # shown first; `None`: the timeline's first, or the runs' first
                  page_layers: "list[str]|None" = None, # layers in that copy beside the one shown; `None`: all
-                 superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
+                 superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                  ):
         self._options: dict[str, Any] = {"limit": limit, "progress": progress, "superclasses": superclasses}
         self._frames: "dict[tuple[str, bool], list[CheckpointFrames]]" = {}

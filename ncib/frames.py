@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['colours', 'parts', 'sides', 'dense', 'most_superclasses', 'schema', 'key_of', 'ViewFrames', 'SimplexFrames',
            'simplex_frames', 'ModeFrames', 'numbers_per_epoch', 'mode_frames', 'closest_classes', 'Superclasses',
-           'find_superclasses', 'CheckpointFrames', 'checkpoint_frames']
+           'find_superclasses', 'known_superclasses', 'CheckpointFrames', 'checkpoint_frames']
 
 # %% ../nbs/api/51_frames.ipynb #659cf6fb
 import hashlib
@@ -234,9 +234,19 @@ def find_superclasses(cosines, # (K, K) between centred class means
     return Superclasses([f"{classes[m]} +{len(members) - 1}" if len(members) > 1 else classes[m]
                          for m, members in zip(middles, groups)], of)
 
+def known_superclasses(classes: "list[str]", # names, in any order, with underscores or spaces
+                       )->"Superclasses|None": # in the order of `static/superclasses.json`, kin side by side
+    "Those that a data set comes with, told by the names of its classes: of CIFAR-100. `None` for other classes."
+    names = [" ".join(c.replace("_", " ").split()).lower() for c in classes]
+    for groups in read_json(str(files("ncib")/"static"/"superclasses.json")).values():
+        of = {c: g for g, members in enumerate(groups.values()) for c in members}
+        if sorted(of) == sorted(names): return Superclasses(list(groups), torch.tensor([of[c] for c in names]))
+    return None
+
 def _superclasses(given: "list[str]|None", cosines, classes: "list[str]")->"Superclasses|None":
-    "Those that are given by name for every class; else of many classes those that are found."
-    if given is None: return find_superclasses(cosines, classes) if len(classes) > dense else None
+    "Those that are given by name for every class; else of many classes those that are known, or found."
+    if given is None:
+        return (known_superclasses(classes) or find_superclasses(cosines, classes)) if len(classes) > dense else None
     if len(given) != len(classes):
         raise InputError(f"superclasses must be one name for each of the {len(classes)} classes, got {len(given)}")
     names = [str(g) for g in dict.fromkeys(given)]
@@ -378,7 +388,7 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
                       limit: int = 2000, # most samples per part
                       device: "str|torch.device" = "cpu", # where the linear algebra is done
                       progress: bool = False, # show progress bars
-                      superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
+                      superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                       )->CheckpointFrames:
     """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read
     again as long as runs, limit and version are the same.

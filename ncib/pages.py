@@ -250,7 +250,7 @@ def _check_size(timeline: Timeline)->None:
 # %% ../nbs/api/54_pages.ipynb #54f0000f
 def timeline_fragment(timeline: Timeline, # of one pair of runs
                       limit: int = 300, # most samples per part
-                      superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
+                      superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                       )->str:
     """The checkpoint explorer of a timeline as HTML, at its last checkpoint, in every layer that was analysed.
     `InputError` if the runs' features are gone, or if there are so many classes that the page would be larger than

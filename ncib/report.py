@@ -389,7 +389,7 @@ def write_page(path: "str|Path", # file to write
 # %% ../nbs/api/55_report.ipynb #3051efb3
 def report_html(timeline: Timeline, # with the runs it was made of
                 title: str = "Neural collapse and the information bottleneck", # of the page
-                superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many classes found
+                superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                 )->str: # the document
     """The report as one HTML document that needs no network; its only script draws the explorer.
 

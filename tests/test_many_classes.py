@@ -1,4 +1,7 @@
 "Hundreds of classes: figures draw quantiles and densities, pages keep their size, and what is drawn is what is there."
+import json
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,15 @@ from matplotlib.collections import PathCollection
 from ncib import pages, plots
 from ncib.beta_frames import gaussian_frames
 from ncib.core import InputError
-from ncib.frames import checkpoint_frames, dense, find_superclasses, key_of, numbers_per_epoch
+from ncib.frames import (
+    _superclasses,
+    checkpoint_frames,
+    dense,
+    find_superclasses,
+    key_of,
+    known_superclasses,
+    numbers_per_epoch,
+)
 from ncib.gib import GaussianIB
 from ncib.report import report_html
 from ncib.runs import Run
@@ -132,6 +143,19 @@ def test_superclasses_are_found():
         assert name == f"c{middle} +9"
     alone = find_superclasses(np.eye(2), ["a", "b"])
     assert alone.names == ["a", "b"] and alone.of.tolist() == [0, 1]
+
+
+def test_superclasses_of_cifar100_are_known():
+    groups = json.loads((files("ncib")/"static"/"superclasses.json").read_text())["CIFAR-100"]
+    classes = sorted(c for members in groups.values() for c in members)
+    assert len(groups) == 20 and len({*classes}) == 100 and all(len(members) == 5 for members in groups.values())
+    for names in (classes, [c.replace(" ", "_") for c in reversed(classes)]):
+        found = known_superclasses(names)
+        assert found.names == list(groups)
+        assert all(c.replace("_", " ") in groups[found.names[g]] for c, g in zip(names, found.of))
+    assert known_superclasses(classes[:99]) is None and known_superclasses(classes[:99] + classes[:1]) is None
+    assert _superclasses(None, np.eye(100), classes).names == list(groups)
+    assert _superclasses(["a", *99*["b"]], np.eye(100), classes).names == ["a", "b"]                # what is given wins
 
 
 def test_a_page_shows_superclasses(timeline):
