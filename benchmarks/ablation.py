@@ -8,7 +8,8 @@ clock.
 A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the
 images (a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear
 probe on the test images at the end, fitted on the features that the run has of training images; "seconds" is what the
-epochs took. A line is written as soon as a variant is done, and the same command again does the rest.
+epochs took. A line is written as soon as a variant is done, and the same command again does the rest. Lines of other
+images, another recipe or length stay in the table and count for nothing.
 """
 import argparse, dataclasses, math, os, platform, tempfile
 from pathlib import Path
@@ -57,6 +58,11 @@ def that_fits(config: TrainConfig, data: ImageData, seconds: float, batches: int
     return epochs, max(2*config.batch_size, math.floor(len(data.train)*min(1., seconds/whole(epochs))))
 
 
+def there(table: pd.DataFrame, **about)->bool: # a line with all of this
+    if missing := about.keys() - {*table}: raise SystemExit(f"the table has no column {', '.join(sorted(missing))}")
+    return bool(table[list(about)].eq(pd.Series(about)).all(axis=1).any())
+
+
 def main(argv=None)->pd.DataFrame:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--recipe", choices=tuple(recipes), default="cifar10-2core")
@@ -66,31 +72,33 @@ def main(argv=None)->pd.DataFrame:
                    help=f"some of {', '.join(VARIANTS)} (default: all)")
     p.add_argument("--seeds", nargs="+", type=int, default=[0], help="of each variant (default: 0)")
     p.add_argument("--threads", type=int, help="of torch (default: its own choice)")
-    p.add_argument("--out", type=Path, default=Path("ablation.csv"),
-                   help="table; lines are added to it (default: %(default)s)")
+    p.add_argument("--out", type=Path,
+                   help="table; lines are added to it (default: ablation.csv, with --quick ablation-quick.csv)")
     p.add_argument("--quick", action="store_true", help="seconds on the digits, to see that all works")
     a = p.parse_args(argv)
     if a.threads: torch.set_num_threads(a.threads)
     base = recipe(a.recipe, **(QUICK if a.quick else {"data": a.data} if a.data else {}))
     data, seconds = load_images(base.data), 2. if a.quick else 60*a.minutes
-    table = pd.read_csv(a.out) if a.out.is_file() else pd.DataFrame(columns=["variant", "seed"])
+    out = a.out or Path("ablation-quick.csv" if a.quick else "ablation.csv")
+    about = {"minutes": seconds/60, "recipe": a.recipe, "images": f"sha256 {data.fingerprint()[:12]}"}
+    table = pd.read_csv(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed", *about])
     for seed in a.seeds:
         for name in a.variants:
-            if ((table.variant == name) & (table.seed == seed)).any(): continue
+            if there(table, variant=name, seed=seed, **about): continue
             config = varied(dataclasses.replace(base, seed=seed, checkpoints=1), VARIANTS[name])
             epochs, images = that_fits(config, data, seconds, 3 if a.quick else 10)
             with tempfile.TemporaryDirectory() as d:
                 rows = train(dataclasses.replace(config, epochs=epochs, train_size=images), Path(d)/"run",
                              data=data).log_rows()
-            row = {"variant": name, "seed": seed, "minutes": a.minutes, "epochs": epochs, "train_size": images,
+            row = {"variant": name, "seed": seed, **about, "epochs": epochs, "train_size": images,
                    "seconds": round(sum(r["seconds"] for r in rows[1:]), 1),
                    **{k.removeprefix("test_"): round(rows[-1][k], 4)
                       for k in ("test_linear_probe_accuracy", "test_nearest_mean_accuracy", "loss")},
-                   "recipe": a.recipe, "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1),
+                   "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1),
                    "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
-            if a.out.is_file(): table = pd.read_csv(a.out)                         # another call may have added to it
+            if out.is_file(): table = pd.read_csv(out)                         # another call may have added to it
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
-            with atomic_write(a.out) as tmp: table.to_csv(tmp, index=False)
+            with atomic_write(out) as tmp: table.to_csv(tmp, index=False)
             print(f"{name}, seed {seed}: {row['linear_probe_accuracy']:.4f} after {epochs} epochs of {images:,} images "
                   f"in {row['seconds']:.0f} s", flush=True)
     return table

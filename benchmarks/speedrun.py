@@ -20,11 +20,11 @@ from torch import nn
 
 from ncib.cli import _add_config, _config
 from ncib.core import resolve_device, write_json
-from ncib.data import load_images, subset
+from ncib.data import subset
 from ncib.nets import Encoder
 from ncib.probe import linear_probe
 from ncib.runs import environment
-from ncib.train import half_precision, seen_size, train
+from ncib.train import half_precision, images_of, seen_size, train
 
 QUICK = dict(data="digits", epochs=3, batch_size=64, train_size=320, feature_train_size=100, checkpoints=3,
              compile="no")
@@ -94,7 +94,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     config = _config(a, **{k: v for k, v in QUICK.items() if a.quick and not hasattr(a, k)})
     device = resolve_device(config.device)
-    data = load_images(config.data)
+    data = images_of(config)
     if a.minutes: config = dataclasses.replace(config, epochs=epochs_that_fit(config, data, a.minutes))
     with tempfile.TemporaryDirectory() as d:
         start = time.perf_counter()

@@ -536,6 +536,7 @@ def similarity(work: Work)->list[Task]: return of_main_pairs(work, "similarity",
 
 # ---- all of them
 
+NEEDS = {"temperature": ("temperature",), "noise_twins": ("label noise", "no augmentation")} # groups of conditions
 PLANS = {"k_sweep": k_sweep, "temperature": temperature, "noise_twins": noise_twins, "views": views, "nats": nats,
          "similarity": similarity}
 

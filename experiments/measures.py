@@ -23,6 +23,7 @@ KEPT = ("test_accuracy", "train_accuracy", "test_ncc_accuracy", *(f"{p}_{m}" for
         "test_twin_class_alignment", "train_twin_class_alignment", "test_information")
 IDENTIFIABILITY = ("rho_within", *(f"{r}_{d}" for r in ("r2", "r2_labels", "r2_beyond", "r2_within")
                                    for d in ("forward", "backward"))) # what `identifiability` gives
+VERSION = 1 # of what `measure` gives: what another one gave is measured again
 NEIGHBOURS = 3 # modes before and behind a position that are compared in a profile: single gaps between ties are noise
 
 

@@ -20,7 +20,7 @@ import torch
 import claims
 import decide
 from figures import draw
-from measures import IDENTIFIABILITY, identifiability, measure, rounded, rows
+from measures import IDENTIFIABILITY, VERSION, identifiability, measure, rounded, rows
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
 from ncib.plots import save_figure
@@ -153,11 +153,13 @@ def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, 
 
 
 def with_groups(experiment: Experiment, names: "list[str]|None")->Experiment: # `None`: all
-    "The experiment with some of its groups, beside the main condition."
+    "The experiment with some of its groups, beside the main condition, and what can be decided with them."
     if names is None: return experiment
     if unknown := [n for n in names if n not in experiment.groups]:
         raise InputError(f"--groups must be of {', '.join(experiment.groups) or 'none'}, got {', '.join(unknown)}")
-    return dataclasses.replace(experiment, groups={n: experiment.groups[n] for n in experiment.groups if n in names})
+    decides = tuple(d for d in experiment.decides if {*decide.NEEDS.get(d, ())} <= {*names})
+    return dataclasses.replace(experiment, decides=decides,
+                               groups={n: experiment.groups[n] for n in experiment.groups if n in names})
 
 
 def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
@@ -278,6 +280,11 @@ class Pair:
     light: bool = False
 
 
+def layers_of(condition: str)->tuple[str, ...]:
+    "Those that are trained: a cross-entropy leaves the head as it was."
+    return claims.LAYERS[:1] if "cross-entropy" in condition else claims.LAYERS
+
+
 def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, quick: bool = False)->list[Pair]:
     """The pairs that the sweeps analysed, in both layers where the loss trains the head; those of the main condition
     once more with the copula."""
@@ -288,7 +295,7 @@ def all_pairs(experiment: Experiment, config: TrainConfig, seeds, out: Path, qui
             at = folder_of(out, group)/name
             found += [Pair("main" if group == "main" else name, (a, b), (at/f"encoder-{a}", at/f"encoder-{b}"),
                            at/f"pair-{a}-{b}", light=how.light) for a, b in ring_pairs(some)]
-    return (found + [dataclasses.replace(p, layer="head") for p in found if "cross-entropy" not in p.condition]
+    return (found + [dataclasses.replace(p, layer="head") for p in found if "head" in layers_of(p.condition)]
             + [dataclasses.replace(p, folder=out/"variants"/"copula"/p.folder.name, copula=True) for p in found
                if p.condition == "main"])
 
@@ -322,7 +329,9 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     a, b = (Run(r) for r in pair.runs)
     if pair.copula: analyzed(a, b, pair.folder, "backbone", True, device)
     timeline = timeline_of(pair)
-    file, key = measures_of(pair), [pair.layer, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist()]
+    key = [VERSION, pair.layer, pair.light, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist(),
+           *(r.info["environment"].get("started") for r in (a, b))]
+    file = measures_of(pair)
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:
         more = {"key": key, "rows": [
@@ -343,7 +352,7 @@ def crossed(pairs: list[Pair], device: str)->pd.DataFrame:
             a, b = Run(encoders["main", seeds[0]]), Run(encoders[condition, seeds[1]])
             epoch = min(a.epochs[-1], b.epochs[-1])
             x, y = (r.features(epoch) for r in (a, b))
-            for layer in claims.LAYERS:
+            for layer in layers_of(condition):
                 (f, labels), (g, _) = ((v.to(resolve_device(device)) for v in r.part("test", layer)) for r in (x, y))
                 out.append({"kind": f"SupCon and {condition.removeprefix('loss=')}", "layer": layer, "seed_a": seeds[0],
                             "seed_b": seeds[1], "epoch": epoch, **identifiability(f, g, labels)})

@@ -96,15 +96,15 @@ def _in_processes(tasks, workers)->Iterator[tuple[int, object]]:
             for future in ready:
                 i = running.pop(future)
                 error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise InputError(f"a process ended abruptly, perhaps for want of memory (--workers was "
-                                     f"{workers}); the same command goes on") from error
+                if isinstance(error, BrokenProcessPool): raise error
                 results[i] = error or future.result()
                 yield i, results[i]
-    except BaseException:                                      # an error or Ctrl-C: nothing goes on in the background
+    except BaseException as e:                                 # an error or Ctrl-C: nothing goes on in the background
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before: child.terminate()
-        raise
+        if not isinstance(e, BrokenProcessPool): raise
+        raise InputError(f"a process ended abruptly, perhaps for want of memory (--workers was {workers}); the same "
+                         "command goes on") from e
     finally:
         pool.shutdown()
         for v, was in threads.items():

@@ -53,8 +53,8 @@ class _Optimiser(_Images):
 class _Network(_Optimiser):
     loss: str = _opt("supcon", "training objective", ("supcon", "supcon-in", "nt-xent", "cross-entropy"))
     temperature: float = _opt(0.1, "temperature of the contrastive losses")
-    base_temperature: float|None = _opt(None, "multiply the gradient by temperature/base_temperature, as the reference "
-                                        "code does with 0.07; default: do not")
+    base_temperature: float|None = _opt(None, "multiply a contrastive loss's gradient by temperature/base_temperature, "
+                                        "as the reference code does with 0.07; default: do not")
     backbone: str = _opt("light", "network whose pooled output the features are; or module:function (or "
                          "file.py:function) of your own, which returns a torch.nn.Module from normalised images "
                          "(n, C, H, W) to features (n, d), and is given shape=(C, H, W) if it has such a parameter",

@@ -204,10 +204,15 @@ def generator(*path: int, # non-negative integers, e.g. seed, epoch, purpose
 # %% ../nbs/api/01_core.ipynb #3e473d5e
 @contextlib.contextmanager
 def fixed_seed(*path: int, # as for `generator`
+               device: "torch.device|None" = None, # a GPU: its generator, too
                )->Iterator[None]:
-    "Torch's global CPU generator seeded from `path` inside the block, as it was afterwards."
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(generator(*path).initial_seed())
+    "Torch's global generators seeded from `path` inside the block, as they were afterwards."
+    gpu = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpu):
+        seed = generator(*path).initial_seed()
+        torch.default_generator.manual_seed(seed)
+        for d in gpu:
+            with torch.cuda.device(d): torch.cuda.manual_seed(seed)
         yield
 
 # %% ../nbs/api/01_core.ipynb #41ba7c20

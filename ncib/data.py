@@ -19,6 +19,8 @@ from torch import Tensor
 from .core import InputError, check_labels, generator
 
 # %% ../nbs/api/30_data.ipynb #b63214aa
+def _told(x)->str: return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+
 @dataclass(frozen=True)
 class ImageData:
     "Train and test images with their labels, all on one device."
@@ -29,6 +31,15 @@ class ImageData:
     test_labels: Tensor # (M,) int64
     classes: tuple[str, ...] # K names
     kind: str # `digits` (handwriting: no flips, no colour) or `natural`: which augmentation suits
+
+    def __post_init__(self):
+        for part in ("train", "test"):
+            x, y = getattr(self, part), getattr(self, f"{part}_labels")
+            if x.dtype != torch.uint8 or x.ndim != 4:
+                raise InputError(f"{part} must be images of uint8 values, 0 to 255, (N, C, H, W), got {_told(x)}; floats "
+                                 "in [0, 1] become some by (255*x).round().byte()")
+            if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+                raise InputError(f"{part}_labels must be one int64 for each of the {len(x)} images, got {_told(y)}")
 
     @property
     def num_classes(self)->int:
@@ -461,7 +472,7 @@ def _augment_shift(x, strength, g, flip=True):
 def _cut_out(x, share, g): # a square at a random place, the share of the side wide, gets the picture's mean colour
     (n, _, height, width), device = x.shape, x.device
     def inside(side):
-        length = round(side*share)
+        length = min(max(round(side*share), 1), side - 1)
         first = torch.randint(0, side - length + 1, (n, 1), generator=g, device=device)
         at = torch.arange(side, device=device)
         return (at >= first) & (at < first + length)

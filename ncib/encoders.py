@@ -370,12 +370,24 @@ def _weights_of(loaded: LoadedModel, files: dict, seed: int)->dict: # for config
     return {"weights": loaded.weights + (f" (seed {seed})" if loaded.weights == "none" else ""),
             "weights_sha256": weights_hash(loaded.net)}
 
+def _named(preprocess)->str: # for config.json: another text for another preprocessing
+    if isinstance(preprocess, str): return preprocess
+    plain = lambda v: " ".join(re.sub(r" at 0x\w+", "", repr(v)).split())
+    if (code := getattr(preprocess, "__code__", None)) is None: return plain(preprocess)
+    told = hashlib.sha256(plain((code.co_code, code.co_consts, code.co_names)).encode()).hexdigest()[:12]
+    return f"{preprocess.__qualname__} ({told})"
+
 # %% ../nbs/api/36_encoders.ipynb #901fc4e2
-def _same_source(runs: dict[str, Run], epoch: int, file: "Path|None")->None:
-    for run in runs.values():
-        if file is None or not run.file("features", epoch).is_file(): continue
-        if (was := load_tensors(run.file("features", epoch), names=[])[1].get("checkpoint")) != file.name:
-            raise InputError(f"{run.path} has features of epoch {epoch} from {was}, not from {file.name}")
+def _same_source(runs: dict[str, Run], epoch: int, file: "Path|None", loaded: LoadedModel, strict: bool)->None:
+    there = [run for run in runs.values() if run.file("features", epoch).is_file()]
+    if file is None or not there: return
+    fit_weights(loaded.net, read_weights(file), strict, str(file))
+    own = weights_hash(loaded.net)
+    for run in there:
+        was = load_tensors(run.file("features", epoch), names=[])[1]
+        if (was.get("checkpoint"), was.get("weights_sha256", own)) != (file.name, own):
+            other = was.get("checkpoint") if was.get("checkpoint") != file.name else "other weights of that name"
+            raise InputError(f"{run.path} has features of epoch {epoch} from {other}, not from {file.name}")
 
 # %% ../nbs/api/36_encoders.ipynb #7e07ee85
 def _check_options(pool, feature_dtype, batch_size, epoch)->None:
@@ -438,11 +450,11 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
         first = _first_images(images, prepare, loaded, on)
         names = _resolve(loaded, layers, first, len(images.classes))
         with tapped(net, names, pools[pool]) as tap: widths = _widths(tap(first), len(first))
-        said = preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", type(preprocess).__name__)
         runs = _make_runs(out, names, images, {"model": loaded.name, **_weights_of(loaded, files, seed),
-                                               "preprocess": said, "pool": pool, "feature_dtype": feature_dtype}, on)
+                                               "preprocess": _named(preprocess), "pool": pool,
+                                               "feature_dtype": feature_dtype}, on)
         for run in runs.values(): held.enter_context(run.locked())
-        for e, f in todo.items(): _same_source(runs, e, f)
+        for e, f in todo.items(): _same_source(runs, e, f, loaded, strict)
         missing = [e for e in todo if not all(run.file("features", e).is_file() for run in runs.values())]
         bar = held.enter_context(tqdm(total=len(missing)*sum(map(len, images.labels.values())), desc=Path(out).name,
                                       unit="image", disable=not progress))

@@ -55,15 +55,18 @@ def _opened(path, device="cpu"):
         raise InputError(f"{path} is damaged or not a safetensors file ({e})") from None
 
 # %% ../nbs/api/34_runs.ipynb #b2ae99fc
-def load_tensors(path: "str|Path", # what `save_tensors` wrote
+def load_tensors(path: "str|Path", # what `save_tensors` wrote, or another program
                  device: "str|torch.device" = "cpu", # where to put the tensors
                  names: "list[str]|None" = None, # which to read; `None`: all; `[]`: is the file whole?
                  )->tuple[dict[str, Tensor], dict]: # tensors, metadata
-    """Reads what `save_tensors` wrote; `InputError` that names the file if it is missing, truncated or otherwise
+    """Reads a safetensors file; `InputError` that names the file if it is missing, truncated or otherwise
     damaged."""
+    def plain(text): # metadata of other programs is text, such as {"format": "pt"}
+        try: return json.loads(text)
+        except ValueError: return text
     with _opened(path, device) as f:
         tensors = {k: f.get_tensor(k) for k in (f.keys() if names is None else names)}
-        return tensors, {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+        return tensors, {k: plain(v) for k, v in (f.metadata() or {}).items()}
 
 # %% ../nbs/api/34_runs.ipynb #918491d5
 def tensor_names(path: "str|Path", # what `save_tensors` wrote
@@ -229,6 +232,24 @@ def _differences(there: dict, asked: dict, beside: tuple = ())->str: # in words;
     names = [k for k in sorted((there.keys() | asked.keys()) - set(beside)) if there.get(k) != asked.get(k)]
     return "; ".join(f"{k} is {_short(there.get(k))}, asked for {_short(asked.get(k))}" for k in names)
 
+def _lock(path: Path, wait: float = 0): # seconds
+    try: return FileLock(path/".lock").acquire(timeout=wait)
+    except Timeout: raise InputError(f"{path}: another process is writing to this run") from None
+    except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
+
+def _begin(path: Path, info: dict):
+    "Writes config.json, if no other process has just done so."
+    if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
+    if path.is_dir() and any(p.suffix != ".tmp" and p.name not in (".lock", "config.json") for p in path.iterdir()):
+        raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with _lock(path, wait=1):
+            if not (path/"config.json").is_file(): write_json(path/"config.json", info)
+    except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
+    except InputError:                                # whoever made the run may be writing to it by now
+        if not (path/"config.json").is_file(): raise
+
 # %% ../nbs/api/34_runs.ipynb #40782a10
 class Run(_Weights):
     "A run directory. `Run(path)` opens it for reading, `Run.create` makes it."
@@ -246,28 +267,19 @@ class Run(_Weights):
             raise InputError(f"classes must be a list of K names, got {classes!r}")
         path, info = (Path(path), {"config": config or {}, "data": {**(data or {}), "classes": list(classes)},
                                    "environment": environment or {}})
-        if (path/"config.json").is_file():
-            run, asked = cls(path), json.loads(json.dumps(info))
-            older = {k: v for k, v in (defaults or {}).items() if k in info["config"]}
-            if other := (_differences({**older, **run.config}, asked["config"])
-                         or _differences(run.data, asked["data"], ("name",))):
-                raise InputError(f"{path} holds a run of another configuration: {other}")
-            return run
-        if path.exists() and not path.is_dir(): raise InputError(f"{path} exists and is not a directory")
-        if path.is_dir() and any(p.suffix != ".tmp" and p.name != ".lock" for p in path.iterdir()):
-            raise InputError(f"{path} is not empty and not a run directory: nothing is written there")
-        try: write_json(path/"config.json", info)
-        except OSError as e: raise InputError(f"cannot write to {path}: {e.strerror or e}") from None
-        return cls(path)
+        if not (path/"config.json").is_file(): _begin(path, info)
+        run, asked = cls(path), json.loads(json.dumps(info))
+        older = {k: v for k, v in (defaults or {}).items() if k in info["config"]}
+        if other := (_differences({**older, **run.config}, asked["config"])
+                     or _differences(run.data, asked["data"], ("name",))):
+            raise InputError(f"{path} holds a run of another configuration: {other}")
+        return run
 
     @contextlib.contextmanager
     def locked(self)->"Iterator[Run]":
         """Holds the run for writing; `InputError` if another process does. A killed process holds nothing, and what it
         left half-written is removed."""
-        try: lock = FileLock(self.path/".lock").acquire(timeout=0)
-        except Timeout: raise InputError(f"{self.path}: another process is writing to this run") from None
-        except OSError as e: raise InputError(f"cannot write to {self.path}: {e.strerror or e}") from None
-        with lock:
+        with _lock(self.path):
             if read_json(self.path/"config.json") != self.info:
                 raise InputError(f"{self.path}: another process has just made this run with another configuration")
             for tmp in self.path.rglob(".*.tmp"): tmp.unlink(missing_ok=True)

@@ -131,7 +131,8 @@ def _same_strides(optimizer, group)->bool: # what the fused update asks for; tho
 
 def _step(config, net, optimizer, views, y, batch, rate, half)->Tensor: # (), nats
     device = y.device
-    gradient = 1. if config.base_temperature is None else config.temperature/config.base_temperature
+    scaled = config.base_temperature is not None and config.loss != "cross-entropy"
+    gradient = config.temperature/config.base_temperature if scaled else 1.
     with torch.autocast(device.type, torch.bfloat16, enabled=half): out = net(views)
     loss = _loss(config, out, y, batch)
     optimizer.zero_grad(set_to_none=True)
@@ -162,10 +163,11 @@ def _train_epoch(config, data, labels, kind, net, optimizer, epoch, half)->float
     whole = order.to("cpu" if stream else device).tensor_split(max(1, math.ceil(len(labels)/config.batch_size)))
     own = [b.tensor_split(size)[rank] for b in whole]
     shown, total = seen_size(config, data.shape, epoch), torch.zeros((), dtype=torch.float64, device=device)
-    for i, (images, y) in enumerate(_batches(data, labels, own, device, stream)):
-        views = _views(config, images, kind, data.kind == "natural", shown, g)
-        rate = learning_rate(config, (epoch - 1 + i/len(whole))/config.epochs)
-        total += _step(config, net, optimizer, views, y, len(whole[i]), rate, half)*len(whole[i])
+    with fixed_seed(config.seed, 9, epoch, rank, device=device):     # of Dropout and the like, in networks of one's own
+        for i, (images, y) in enumerate(_batches(data, labels, own, device, stream)):
+            views = _views(config, images, kind, data.kind == "natural", shown, g)
+            rate = learning_rate(config, (epoch - 1 + i/len(whole))/config.epochs)
+            total += _step(config, net, optimizer, views, y, len(whole[i]), rate, half)*len(whole[i])
     if size > 1: dist.all_reduce(total); total /= size
     _average_running_statistics(net)
     return float(total/len(labels))
@@ -514,7 +516,8 @@ def record_features(run: Run, # whose encoder; trained by ncib
     """Features of another data set at every kept checkpoint of `run`, as a run directory. Resumable: what is there is
     not done again.
 
-    Raises `InputError` if the run keeps no weights, or if the images have another number of channels."""
+    Raises `InputError` if the run keeps no weights, if the images have another number of channels, and if `out` has the
+    features of a training that was there before."""
     if feature_dtype not in ("float32", "float16"):
         raise InputError(f"feature_dtype must be float32 or float16, got {feature_dtype!r}")
     on, images = resolve_device(device), load_images(data) if isinstance(data, (str, Path)) else data
@@ -523,7 +526,10 @@ def record_features(run: Run, # whose encoder; trained by ncib
     run.encoder(epochs[0], backbone=backbone)
     config = {**run.config, "features_of": run.data["name"], "trained_on": run.data["fingerprint"],
               "feature_dtype": feature_dtype}
-    made = Run.create(out, images.classes, config, about_images(images), environment(on))
+    trained = run.info["environment"].get("started")
+    made = Run.create(out, images.classes, config, about_images(images), environment(on) | {"trained": trained})
+    if made.info["environment"].get("trained", trained) != trained:
+        raise InputError(f"{out} holds features of an earlier training in {run.path}: delete it, or name another folder")
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue

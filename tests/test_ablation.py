@@ -33,6 +33,10 @@ def test_quick_and_again(ablation, tmp_path, capsys):
     assert pd.read_csv(out).equals(again) or pd.read_csv(out).astype(str).equals(again.astype(str))
     assert ((again.linear_probe_accuracy > .2) & (again.seconds > 0) & (again.epochs >= 1)).all()
     assert capsys.readouterr().out.count("seed 0:") == 2                      # the first was not trained again
+    about = dict(variant="recipe", seed=0, minutes=2/60, recipe="cifar10-2core", images=first["images"][0])
+    assert ablation.there(again, **about) and not ablation.there(again, **about | {"minutes": 3.})
+    assert not ablation.there(again, **about | {"images": "sha256 0123456789ab"})
+    with pytest.raises(SystemExit, match="has no column images"): ablation.there(again.drop(columns="images"), **about)
 
 
 def test_every_variant_is_a_configuration(ablation):

@@ -377,7 +377,7 @@ def test_files_of_several_arrays(files, tmp_path):
     from safetensors.numpy import save_file
     ids = np.arange(N)
     np.savez("a.npz", layer3=encoder(3), layer4=X, labels=LABELS, ids=ids)
-    save_file({"layer3": encoder(4), "layer4": Y, "labels": LABELS, "ids": ids}, "b.safetensors")
+    save_file({"layer3": encoder(4), "layer4": Y, "labels": LABELS, "ids": ids}, "b.safetensors", {"format": "pt"})
     torch.save({"layer3": torch.tensor(encoder(4)), "layer4": torch.tensor(Y)}, "b.pt")
     expected = table({"layer3": encoder(3), "layer4": X}, {"layer3": encoder(4), "layer4": Y}, LABELS)
     for b in ("b.safetensors", "b.pt"):

@@ -268,6 +268,9 @@ def test_cutout_blanks_one_square():
         if hole is not None: assert torch.allclose(hole, (x/255).mean((2, 3))[:, None].expand_as(hole), atol=1e-5)
     assert torch.equal(augment(x, "natural", generator=generator(3)),
                        augment(x, "natural", generator=generator(3), cutout=0.))
+    for share, pixels in ((1e-3, 1), (.999, 19*19)):                         # never nothing, never the whole image
+        v = augment(x, "none", 0., generator(0), flip=False, cutout=share)
+        assert ((v != x/255).any(1).sum((1, 2)) <= pixels).all() and (v != x/255).any()
     with pytest.raises(InputError, match=r"cutout must be in \[0, 1\), got 1"): augment(x, "shift", cutout=1)
 
 

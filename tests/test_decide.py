@@ -1,5 +1,6 @@
 """The experiments that decide: relabelled images, counts and estimates whose truth is known, answers, and tasks side by
 side."""
+import concurrent.futures
 import functools
 import json
 import math
@@ -9,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -281,6 +284,16 @@ def test_a_process_that_dies_is_reported():
     with pytest.raises(InputError,
                        match="a process ended abruptly.*--workers was 2"): run_tasks([Task("a",
                            functools.partial(os._exit, 3))], 2, progress=False)
+
+
+def test_a_process_that_died_before_the_next_task_is_reported():
+    def submit(pool, call, *args):
+        if args: raise BrokenProcessPool("a child process terminated abruptly")
+        return given(pool, call)
+    given = concurrent.futures.ProcessPoolExecutor.submit
+    with (patch.object(concurrent.futures.ProcessPoolExecutor, "submit", submit),
+          pytest.raises(InputError, match="a process ended abruptly.*--workers was 2")):
+        run_tasks([Task("a", functools.partial(int, 1)), Task("b", add(10), (0,))], 2, progress=False)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

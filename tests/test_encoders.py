@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -18,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision import models as zoo
+from torchvision import transforms
 
 from ncib import encoders
 from ncib.cli import main
@@ -582,6 +584,25 @@ def test_wrong_input(data, mine, tmp_path, model, options, message):
     with pytest.raises(InputError, match=message):
         encode(mine(model), dataclasses.replace(data, train=train_images), tmp_path/"r", **options)
     assert not (tmp_path/"r/features").exists()
+
+
+def test_other_weights_or_preprocessing_are_another_run(data, mine, tmp_path):
+    for name in ("first", "second"):
+        net = load_model(mine("net"), "none", seed=len(name)).net
+        (tmp_path/name).mkdir()
+        torch.save(net.state_dict(), tmp_path/name/"epoch_1.pt")
+    made = encode(mine("net"), data, tmp_path/"r", checkpoints=tmp_path/"first", preprocess="none")
+    again = encode(mine("net"), data, tmp_path/"r", checkpoints=tmp_path/"first", preprocess="none")
+    assert torch.equal(made.features(1).test, again.features(1).test)
+    with pytest.raises(InputError, match="epoch 1 from other weights of that name"):
+        encode(mine("net"), data, tmp_path/"r", checkpoints=tmp_path/"second", preprocess="none")
+    for before, now in ((transforms.Compose([transforms.ToTensor()]),
+                         transforms.Compose([transforms.ToTensor(), transforms.Normalize(.5, .1)])),
+                        (lambda image: torch.ones(1, 8, 8), lambda image: 2*torch.ones(1, 8, 8))):
+        shutil.rmtree(tmp_path/"p", ignore_errors=True)
+        for _ in range(2): encode(mine("net"), data, tmp_path/"p", weights="none", preprocess=before)
+        with pytest.raises(InputError, match="another configuration: preprocess is"):
+            encode(mine("net"), data, tmp_path/"p", weights="none", preprocess=now)
 
 
 def test_preprocessing_that_does_not_fit(folder, mine, data, tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -50,6 +51,51 @@ def test_the_seed_fixes_everything(short_pair, tmp_path):
     assert torch.equal(before, torch.random.get_rng_state())    # … nor be touched
     assert same_tensors(weights(short_pair[0]), weights(again))
     assert not same_tensors(weights(short_pair[0]), weights(short_pair[1]))
+
+
+DROPOUT = """
+from torch import nn
+def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(.5))
+"""
+
+def test_the_seed_fixes_what_a_network_draws(tmp_path):
+    (tmp_path/"own.py").write_text(DROPOUT)
+    config = dataclasses.replace(SHORT, backbone=f"{tmp_path}/own.py:net", train_size=200, checkpoints=1)
+    whole = train(config, tmp_path/"whole", progress=False)
+    torch.manual_seed(5)
+    assert same_tensors(weights(whole), weights(stopped_before(3, config, tmp_path/"stopped")))
+    assert not same_tensors(weights(whole), weights(train(dataclasses.replace(config, seed=1), tmp_path/"other",
+                                                          progress=False)))
+
+
+def test_a_cross_entropy_has_no_temperature(tmp_path):
+    config = dataclasses.replace(SHORT, loss="cross-entropy", epochs=1, checkpoints=1, train_size=200)
+    a, b = (train(dataclasses.replace(config, base_temperature=t), tmp_path/str(t), progress=False) for t in (None, .03))
+    assert same_tensors(weights(a), weights(b))
+
+
+def test_images_must_be_bytes():
+    d = load_images("digits")
+    for change, said in ((dict(train=d.train.float()/255), r"train must be images of uint8 .* got float32 \(1347, 1, 8"),
+                         (dict(test=d.test[:, 0]), r"test must be images of uint8 .* got uint8 \(450, 8, 8\)"),
+                         (dict(test_labels=d.test_labels[:5]), "test_labels must be one int64 for each of the 450"),
+                         (dict(train_labels=d.train_labels.int()), r"train_labels must .* got int32 \(1347,\)")):
+        with pytest.raises(InputError, match=said): dataclasses.replace(d, **change)
+
+
+def test_a_run_is_made_once(tmp_path):
+    "Another process that found no run a moment ago does not write over the one that has been made since."
+    run = Run.create(tmp_path/"run", ["a", "b"], {"seed": 0})
+    is_file, asked = Path.is_file, []
+    def blind(path):                                                         # the first look comes before that moment
+        asked.append(path)
+        return len(asked) > 1 and is_file(path)
+    with patch.object(Path, "is_file", blind), pytest.raises(InputError, match="another configuration: seed is 0"):
+        Run.create(tmp_path/"run", ["a", "b"], {"seed": 1})
+    with run.locked():
+        asked.clear()
+        with patch.object(Path, "is_file", blind):                           # its maker writes to it already
+            assert Run.create(tmp_path/"run", ["a", "b"], {"seed": 0}).info == run.info
 
 
 def test_a_finished_run_is_left_alone(short_pair):
@@ -422,6 +468,10 @@ def test_features_of_other_images(tmp_path, short_pair):
     assert not (tmp_path/"c").exists()
     with pytest.raises(InputError, match="feature_dtype must be"):
         record_features(short_pair[0], other, tmp_path/"d", feature_dtype="int8", progress=False)
+    info = read_json(a.path/"config.json")
+    write_json(a.path/"config.json", info | {"environment": info["environment"] | {"trained": "long ago"}})
+    with pytest.raises(InputError, match="features of an earlier training"):
+        record_features(short_pair[0], other, tmp_path/"0", device="cpu", progress=False)
 
 
 def test_more_classes_than_the_batch(tmp_path):
