@@ -36,8 +36,8 @@ class ImageData:
         for part in ("train", "test"):
             x, y = getattr(self, part), getattr(self, f"{part}_labels")
             if x.dtype != torch.uint8 or x.ndim != 4:
-                raise InputError(f"{part} must be images of uint8 values, 0 to 255, (N, C, H, W), got {_told(x)}; floats "
-                                 "in [0, 1] become some by (255*x).round().byte()")
+                raise InputError(f"{part} must be images of uint8 values, 0 to 255, (N, C, H, W), got {_told(x)}; "
+                                 "floats in [0, 1] become some by (255*x).round().byte()")
             if y.dtype != torch.int64 or y.shape != x.shape[:1]:
                 raise InputError(f"{part}_labels must be one int64 for each of the {len(x)} images, got {_told(y)}")
 

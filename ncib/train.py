@@ -529,7 +529,8 @@ def record_features(run: Run, # whose encoder; trained by ncib
     trained = run.info["environment"].get("started")
     made = Run.create(out, images.classes, config, about_images(images), environment(on) | {"trained": trained})
     if made.info["environment"].get("trained", trained) != trained:
-        raise InputError(f"{out} holds features of an earlier training in {run.path}: delete it, or name another folder")
+        raise InputError(f"{out} holds features of an earlier training in {run.path}: delete it, or name another "
+                         "folder")
     with made.locked():
         for epoch in tqdm(epochs, desc=made.path.name, unit="checkpoint", disable=not progress):
             if made.file("features", epoch).is_file(): continue
