@@ -109,7 +109,7 @@ def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->"Figure|None":
     if not layers: return None
     beyond = any(_by_layer(table, "r2_beyond_forward"))
     fig, axes = _axes(2 if beyond else 1, 3.4)
-    last = table.epoch.max()
+    last, markers = table.epoch.max(), dict(zip(sorted({*cross.get("kind", ())}), "D^vP"))
     for ax, names in zip(axes, (("r2", "r2_labels"), ("r2_beyond",))):
         for layer, rows, colour in layers:
             for name, style in zip(names, ("o-", "s:")):
@@ -117,9 +117,9 @@ def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->"Figure|None":
                 label = layer + (", from labels alone" if name == "r2_labels" else ", from the twin")
                 _over_epochs(ax, rows.assign(v=claims.lower(rows, name)), "v", colour, label, style)
             here = cross[cross.layer == layer] if "layer" in cross else cross[:len(cross) if layer == "backbone" else 0]
-            for (kind, g), marker in zip(here.groupby("kind"), "D^vP"):
+            for kind, g in here.groupby("kind"):
                 if f"{names[0]}_forward" not in g: continue
-                ax.plot([last]*len(g), claims.lower(g, names[0]), marker, ms=4.5, mfc="white", color=colours[colour],
+                ax.plot([last]*len(g), claims.lower(g, names[0]), markers[kind], ms=4.5, mfc="white", color=colours[colour],
                         linestyle="none", label=f"{layer}, {kind}")
         _level(ax, claims.BEYOND if names[0] == "r2_beyond" else claims.IDENTIFIED)
         _epochs(ax, table.epoch)
