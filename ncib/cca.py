@@ -368,7 +368,8 @@ class _BesideNoise(_Directions):
     "The correlations beside what independent samples of this size show."
     @property
     def significant(self)->"Tensor|np.ndarray":
-        "(m,) booleans: which ρ exceed what independent samples reach in 95 cases of 100."
+        """(m,) booleans: which ρ exceed what independent samples stay below in 95 cases of 100, or more if columns are
+        few."""
         return self.rho > self.critical_rho
 
     @property

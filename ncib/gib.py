@@ -469,7 +469,8 @@ class _Spectrum:
 
     @property
     def significant(self)->"Tensor|np.ndarray":
-        "(m,) booleans: modes whose sample correlation exceeds what independent samples reach in 95 cases of 100."
+        """(m,) booleans: modes whose sample correlation exceeds what independent samples stay below in 95 cases of 100,
+        or more if columns are few."""
         return (self.rho if self.cca is None else self.cca.rho[:len(self.rho)]) > self.critical_rho
 
     @property

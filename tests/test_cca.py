@@ -215,7 +215,8 @@ class TestRankAndDeadColumns:
         "Few rows, directions without variance, a dead column, equal sides; each with its rounding."
         g = np.random.default_rng(0)
         z = g.normal(size=(500, 6))
-        for x, y in ((g.normal(size=(20, 30)), g.normal(size=(20, 25))), (z@g.normal(size=(6, 40)), z@g.normal(size=(6, 9))),
+        for x, y in ((g.normal(size=(20, 30)), g.normal(size=(20, 25))),
+                     (z@g.normal(size=(6, 40)), z@g.normal(size=(6, 9))),
                      (z*[1, 1, 1, 0, 1, 1], z), (z*np.logspace(0, -3, 6), z)):
             x, y = (v.astype(dtype) - v.astype(dtype).mean(0) for v in (x, y))
             cc = cca_from_covariance(*(u.T@v/len(x) for u, v in ((x, x), (x, y), (y, y))))
@@ -392,7 +393,7 @@ class TestIdentifiability:
     def test_a_side_that_does_not_vary_is_like_nothing(self, value):
         x, y = np.random.default_rng(0).normal(size=(50, 3)), np.full((50, 2), value)
         for measure in (linear_cka, rsa): assert measure(x, y) == measure(y, x) == measure(y, y) == 0
-        with pytest.raises(InputError, match="y must have at least one column that varies"): linear_identifiability(x, y)
+        with pytest.raises(InputError, match="y must have at least one column"): linear_identifiability(x, y)
 
     def test_procrustes_and_pwcca_against_their_definitions(self):
         x, y = pair(200, 5, 4, [.9, .5])

@@ -259,7 +259,8 @@ def test_rounding_gives_a_mean_at_the_centre_no_direction():
     y = np.repeat([0, 1, 2], 6)
     x = .1 + (np.array([1, -1, 0])[y, None]*a) + np.concatenate([wide, -wide]*3)
     s, metric = ClassStats(3, 7), NeuralCollapse(3, 7)
-    for i in range(0, 18, 4): s.update(x[i:i+4], y[i:i+4]); metric.update(torch.tensor(x[i:i+4]), torch.tensor(y[i:i+4]))
+    for i in range(0, 18, 4):
+        for v in (s, metric): v.update(torch.tensor(x[i:i+4]), torch.tensor(y[i:i+4]))
     for scale in (1., 1e-9, 1e9):
         m = collapse_metrics(scale*x, y)
         assert m.cosines[2].tolist() == [0, 0, 1] and m.gnc2_mean == pytest.approx(-math.log(2)/3)

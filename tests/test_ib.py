@@ -216,7 +216,7 @@ def test_nothing_to_learn(p):
     for alpha in (1., .5, 0.):
         r = ib_curve(p, [.5, 2., 100.], alpha=alpha)
         assert r.converged.all() and (r.n_clusters == 1).all() and np.abs(r.objective).max() < 1e-10
-    assert DiscreteIB(p).critical_beta == math.inf and (r.split_betas() == math.inf).all()
+    assert DiscreteIB(p).critical_beta == math.inf and (ib_curve(p, [2.]).split_betas() == math.inf).all()
 
 
 def test_limited_clusters_are_local_and_no_better():
