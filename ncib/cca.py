@@ -26,7 +26,8 @@ from .stats import JointStats, class_sums, within_is_known
 def oas_shrinkage(sigma, # (p, p) sample covariance, ddof 0, mean variance anything
                   n: int, # sample size
                   )->float: # in [0, 1]
-    "Oracle-approximating shrinkage towards a multiple of the identity (Chen, Wiesel, Eldar & Hero 2010, eq. 23)."
+    """Oracle-approximating shrinkage towards a multiple of the identity (Chen, Wiesel, Eldar & Hero 2010, eq. 23
+    without its terms in 2/p, as scikit-learn has it)."""
     s = as_tensor(sigma).double()
     p, mu2 = len(s), float(s.diagonal().mean())**2
     a = float(s.square().mean())
@@ -367,7 +368,8 @@ class _BesideNoise(_Directions):
     "The correlations beside what independent samples of this size show."
     @property
     def significant(self)->"Tensor|np.ndarray":
-        "(m,) booleans: which ρ exceed what independent samples reach in 95 cases of 100."
+        """(m,) booleans: which ρ exceed what independent samples stay below in 95 cases of 100, or more if columns are
+        few."""
         return self.rho > self.critical_rho
 
     @property
@@ -532,7 +534,7 @@ class _Joint:
     n: "int|None"                                           # sample size; `None`: a population
     like: Any                                               # results are of its kind
     rows: "Callable[[], tuple[_Rows, _Rows]]|None" = None   # centred x and y, whose covariance this is
-    given: bool = False                                     # by the caller: it may not be positive semi-definite
+    slack: float = math.inf                                 # by which rounding may lift ρ above 1, else it is refused
 
     def kind(self, v: Tensor)->Any: return same_kind(v, like=self.like)
 
@@ -563,6 +565,8 @@ def _near_one(cc: CanonicalCorrelations, rho: Tensor, joint: _Joint)->CanonicalC
     return replace(cc, rho=joint.kind((1 - complement).sqrt()), one_minus_rho2=joint.kind(complement))
 
 # %% ../nbs/api/20_cca.ipynb #9614fa06
+_ONE_MATRIX = "sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix"
+
 def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->CanonicalCorrelations:
     if rank is not None and (int(rank) != rank or rank < 1):
         raise InputError(f"rank must be a positive integer or None, got {rank!r}")
@@ -574,9 +578,7 @@ def _solve(joint: _Joint, shrinkage, rank: "int|None", tolerance: float)->Canoni
     x = Whitening(sx, joint.mean_x, *a, *_whiten(sx, alpha, rank, tolerance))
     y = Whitening(sy, joint.mean_y, *b, *_whiten(sy, alpha, rank, tolerance))
     rho = torch.linalg.svdvals((1 - alpha)*(x.w.T@sxy@y.w))
-    if joint.given and rho[0] > 1 + 1e-6:
-        raise InputError(f"sigma_x, sigma_xy, sigma_y must be blocks of one positive semi-definite matrix, got a "
-                         f"correlation of {float(rho[0]):.6g}")
+    if rho[0] > 1 + joint.slack: raise InputError(f"{_ONE_MATRIX}, got a correlation of {float(rho[0]):.6g}")
     rho = rho.clamp(max=1)
     return _near_one(_result(joint, x, y, sxy, alpha, rho), rho, joint)
 
@@ -593,6 +595,22 @@ def _check_covariance(sx: Tensor, sxy: Tensor, sy: Tensor)->None:
         if s.diagonal().min() < 0:
             raise InputError(f"{name} must have variances on its diagonal, got {float(s.diagonal().min()):.3g}")
 
+# %% ../nbs/api/20_cca.ipynb #8d348cfb
+def _check_joint(joint: _Joint, tolerance: float)->None: # tolerance: of rounding, as a share of the largest eigenvalue
+    "`InputError` unless the joint covariance is positive semi-definite."
+    (rows, unit), (columns, other) = _varying(joint.sx, joint.mean_x, "x"), _varying(joint.sy, joint.mean_y, "y")
+    sx, sxy, sy = joint.sx/unit**2, joint.sxy/(unit*other), joint.sy/other**2
+    s, alive = torch.cat([torch.cat([sx, sxy], 1), torch.cat([sxy.T, sy], 1)]), torch.cat([rows, columns])
+    if not alive.all() and (lost := float(s[~alive].abs().max())) > tolerance:
+        raise InputError(f"{_ONE_MATRIX}, got a column without variance and with a covariance of {lost:.3g} (in units "
+                         f"of the mean variance)")
+    s = (s + s.T)/2
+    shifted = s + tolerance*float(s.diagonal().max())*torch.eye(len(s), dtype=s.dtype, device=s.device)
+    if not torch.linalg.cholesky_ex(shifted)[1]: return
+    values = torch.linalg.eigvalsh(s)
+    if values[0] < -tolerance*values[-1]:
+        raise InputError(f"{_ONE_MATRIX}, got an eigenvalue of {float(values[0]/values[-1]):.3g} of the largest")
+
 # %% ../nbs/api/20_cca.ipynb #23d7aaff
 def cca_from_covariance(sigma_x, # (d_x, d_x)
                         sigma_xy, # (d_x, d_y)
@@ -603,13 +621,17 @@ def cca_from_covariance(sigma_x, # (d_x, d_x)
                         rank_tolerance: float = 1e-10, # share of the largest variance below which a direction is cut
                         )->CanonicalCorrelations:
     """Canonical correlations of a joint covariance with mean 0. `InputError` if it is not symmetric and positive
-    semi-definite. 1 − ρ² is known to about 1e-15: a covariance says no more."""
-    blocks = (check_features(s, name) for s, name in ((sigma_x, "sigma_x"), (sigma_xy, "sigma_xy"),
-                                                      (sigma_y, "sigma_y")))
+    semi-definite, beyond rounding. 1 − ρ² is known to about 1e-15: a covariance says no more. In float32 it says less,
+    and directions with less than 2e-6 of the largest variance are cut."""
+    blocks = [check_features(s, name) for s, name in ((sigma_x, "sigma_x"), (sigma_xy, "sigma_xy"),
+                                                      (sigma_y, "sigma_y"))]
     sx, sxy, sy = (as_float64(s, s.device) for s in blocks)
     _check_covariance(sx, sxy, sy)
-    joint = _Joint(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, sigma_x, given=True)
-    return _solve(joint, shrinkage, rank, rank_tolerance)
+    eps = max(torch.finfo(s.dtype).eps for s in blocks)
+    joint = _Joint(sx, sxy, sy, torch.zeros_like(sx[0]), torch.zeros_like(sy[0]), n, sigma_x,
+                   slack=max(1e-6, 5e6*eps))
+    _check_joint(joint, max(1e-8, 100*eps))
+    return _solve(joint, shrinkage, rank, max(rank_tolerance, 16*eps))
 
 # %% ../nbs/api/20_cca.ipynb #172c48d0
 def canonical_correlations(x, # (n, d_x) features, any float dtype; or a `JointStats`

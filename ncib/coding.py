@@ -96,10 +96,11 @@ def _rate_inside(inside, left):
 # %% ../nbs/api/27_coding.ipynb #0be84307
 def excess_rate(features, # (n, d) NumPy or torch, any float dtype
                 labels, # (n,) integers
-                distortions=None, # (m,) total squared error; `None`: 50, from 1.05 × the floor to the total variance
+                distortions=None, # (m,) total squared error; `None`: 50 up to the total variance, see below
                 )->ExcessRate: # nats
     """Excess rate of the class-mean code over the Gaussian rate–distortion function of the features, at equal
-    distortion."""
+    distortion. Without `distortions` these go from 1.05 × the floor, or a thousandth of the total variance if that is
+    more, to the total variance."""
     x = check_features(features)
     y = check_labels(labels, len(x), device=x.device)
     x = x.to(torch.float64)

@@ -61,9 +61,10 @@ class CollapseMetrics(_Fields):
         return self.class_means - self.centre
     @property
     def cosines(self): # (K, K)
-        """Cosines between the centred class means, 1 on the diagonal; a class mean at the global mean has no direction
-        and gets cosine 0 with all others."""
-        return same_kind(_cosines(torch.as_tensor(self.centred_means)), self.class_means)
+        """Cosines between the centred class means, 1 on the diagonal; a class mean at the global mean, to rounding in
+        float64, has no direction and gets cosine 0 with all others."""
+        M, means = torch.as_tensor(self.centred_means), torch.as_tensor(self.class_means)
+        return same_kind(_cosines(_without_rounding(M, means)), self.class_means)
 
     def nearest_class_mean(self, features, # (m, d) any float dtype: held-out samples too
                            )->"Tensor|np.ndarray": # (m,) labels, NumPy or torch as `features`
@@ -90,6 +91,10 @@ class CollapseMetrics(_Fields):
 def _distances(a: Tensor)->Tensor: # (K, K) Euclidean distances of the rows, without the cancelling matrix-product form
     return torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist")
 
+def _without_rounding(M: Tensor, absolute: Tensor)->Tensor: # (K, d) centred means; (K, d) the means themselves
+    "Zero where a mean is at the global mean: what rounding left has no direction."
+    return torch.where(M.norm(dim=1, keepdim=True) > 1e-14*absolute.norm(dim=1).max(), M, 0.)
+
 def _units(M: Tensor)->Tensor: # (K, d) rows of length 1; a zero row stays zero
     norm = M.norm(dim=1, keepdim=True)
     return torch.where(norm > 0, M/norm.clamp(min=torch.finfo(M.dtype).tiny), 0.)
@@ -114,7 +119,7 @@ def _arranged(classes: Tensor, counts: Tensor, absolute: Tensor, offsets: Tensor
     share = (counts/counts.sum().double() if global_mean == "samples"
              else torch.full(counts.shape, 1/len(counts), dtype=torch.float64, device=counts.device))
     M = offsets - share@offsets
-    M = M - share@M
+    M = _without_rounding(M - share@M, absolute)
     basis, s = span(M*share.sqrt()[:, None], most=len(M) - 1, size=float(absolute.norm(dim=1).max()))
     if not len(s): raise InputError("features must have different class means, got the same mean for every class")
     return _Means(classes, counts, absolute, offsets, M, s.square(), basis, _distances(offsets).square())
@@ -180,7 +185,9 @@ def _read_again(x: Tensor, y: Tensor, origin: Tensor, m: _Means, classifier: "_C
     fast = x.dtype != torch.float64 and not x.is_cuda and torch.get_float32_matmul_precision() == "highest"
     if fast:
         within = _second_pass(row_blocks(x, y, max(m.offsets.shape)), m, _tables(origin, m, classifier, torch.float32))
-        if within.scatter.diagonal().min() >= 1e-9*within.class_scatter.sum(): return within
+        total = float(within.class_scatter.sum())
+        in_range = 1e-10 < max(total/len(x), float(m.squared.max())) < 1e20
+        if in_range and float(within.scatter.diagonal().min()) >= 1e-9*total: return within
     return _second_pass(row_blocks(x, y, max(m.offsets.shape)), m, _tables(origin, m, classifier, torch.float64))
 
 # %% ../nbs/api/10_collapse.ipynb #78fd1ab6

@@ -357,6 +357,7 @@ class CornerShortfall:
     why: str = ""                                   # there is no corner: the reason in words
     interval: "Estimate|None" = None                # of the share, not cut at 0; `None` without rows to resample
     nats_interval: "Estimate|None" = None           # of the nats
+    uncut: float = field(default=math.nan, repr=False)  # the share before it is cut at 0
 
     def at_least_zero(self)->"CornerShortfall":
         "No code beats the optimum: a shortfall below 0 is rounding or chance. The interval keeps it."
@@ -365,9 +366,11 @@ class CornerShortfall:
 # %% ../nbs/api/24_gib.ipynb #921f9504
 def _code_information(rate: float, p: Tensor, q: Tensor)->float: # I(T;Y), nats
     "Information about y of the code T = s M x + ξ whose scale gives this rate."
-    low, high = -60., 60.                                                          # log s²; the rate grows with it
-    p, q = p.cpu().numpy(), q.cpu().numpy()
-    for _ in range(60):
+    unit = float(p.max())
+    if not unit > 0: return 0.
+    p, q = (v.cpu().numpy()/unit for v in (p, q))
+    low, high = -60., 700.                                                         # log s²; the rate grows with it
+    for _ in range(64):
         middle = (low + high)/2
         if np.log1p(math.exp(middle)*p).sum()/2 < rate: low = middle
         else: high = middle
@@ -388,7 +391,8 @@ def _corner(e: np.ndarray, # (m,) β_c − 1 of the significant modes
     if not rate > 0: return nothing(f"the first {k} modes do not enter before those behind them")
     best = float(_optimal_information(torch.as_tensor(np.sort(e)), torch.tensor(rate, dtype=torch.float64)))
     told = _code_information(rate, p, q)
-    return CornerShortfall((best - told)/best, best - told, rate, told, best, corner, k, corner == floor)
+    share = (best - told)/best
+    return CornerShortfall(share, best - told, rate, told, best, corner, k, corner == floor, uncut=share)
 
 # %% ../nbs/api/24_gib.ipynb #7131ea98
 def _corner_interval(out: CornerShortfall, without: "list[CornerShortfall|None]", correct: bool)->CornerShortfall:
@@ -465,7 +469,8 @@ class _Spectrum:
 
     @property
     def significant(self)->"Tensor|np.ndarray":
-        "(m,) booleans: modes whose sample correlation exceeds what independent samples reach in 95 cases of 100."
+        """(m,) booleans: modes whose sample correlation exceeds what independent samples stay below in 95 cases of 100,
+        or more if columns are few."""
         return (self.rho if self.cca is None else self.cca.rho[:len(self.rho)]) > self.critical_rho
 
     @property
@@ -762,8 +767,9 @@ class _Codes(_Counts):
     def class_mean_gap(self, x, # (n, d_x) features, or (K, d_x) class means if `labels` is left out
                        labels=None, # (n,) integers
                        )->IBGap:
-        """The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 when collapse is
-        IB-optimal."""
+        """The gap of the class-mean code at any rate: rows of M are the class means less their mean. 0 for the
+        direction of a single mode, or of tied modes with nothing behind them; else not even optimal directions reach 0,
+        for the optimal code weights its modes differently at each rate."""
         return self._gap(_class_means(self._as_fitted(x, labels), labels))
 
     def _as_fitted(self, x, labels): # rows that have labels as a tensor, of a copula their normal scores

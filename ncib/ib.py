@@ -120,10 +120,11 @@ def _split_betas(encoder, decoder, weight, px, pyx)->Tensor: # (b, x, t), (b, t,
 # %% ../nbs/api/26_ib.ipynb #d55f9d01
 def _summary(curve)->list[str]: # lines
     source = curve.source
+    first = f", first transition of the trivial solution at β = {source.critical_beta:.6g}" if curve.alpha == 1 else ""
     lines = [f"DiscreteIBCurve: {len(curve.beta)} β, α = {curve.alpha:g}, {int(curve.converged.sum())} certified "
              f"({curve.scope}) to {curve.tol:g} nats",
-             f"I(X;Y) = {source.mutual_information:.6g} nats ({to_bits(source.mutual_information):.6g} bits), first "
-             f"transition of the trivial solution at β = {source.critical_beta:.6g}"]
+             f"I(X;Y) = {source.mutual_information:.6g} nats ({to_bits(source.mutual_information):.6g} bits)"
+             f"{first}"]
     if source.deterministic:
         lines.append("p(y|x) is deterministic: the exact curve is min(I(X;T), H(Y)); every β > 1 gives its corner, and "
                      "at β = 1 all of it ties")
@@ -168,7 +169,8 @@ class DiscreteIBCurve:
         return self.encoder.argmax(-1)
 
     def split_betas(self)->"np.ndarray|Tensor": # (b, t), inf for clusters that cannot split (or are unused)
-        "The β at which each cluster, as it is, becomes unstable: 1/ρ_m² of p(x|t) p(y|x)."
+        "The β at which each cluster, as it is, becomes unstable: 1/ρ_m² of p(x|t) p(y|x). NaN where α is not 1."
+        if self.alpha != 1: return self.weight*math.nan
         arrays = (self.encoder, self.decoder, self.weight, self.source.px, self.source.p_y_given_x)
         return same_kind(_split_betas(*map(torch.as_tensor, arrays)), self.encoder)
 

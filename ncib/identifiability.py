@@ -152,7 +152,7 @@ def _fisher_draws(u: Tensor, v: Tensor, replicates: int, seed: int)->Tensor: # (
 class BootstrapCorrelations:
     "Bootstrap draws of the leading canonical correlations, centred on the debiased estimates."
     rho: np.ndarray                                 # (k,) debiased estimates
-    draws: np.ndarray = field(repr=False)           # (replicates, k) of ρ
+    draws: np.ndarray = field(repr=False)           # (replicates, k) of ρ; NaN where it is too near to 1
 
     @property
     def excess(self)->"Tensor|np.ndarray":
@@ -162,7 +162,7 @@ class BootstrapCorrelations:
 
     def interval(self, level: float = .95, # share of the draws inside
                  )->tuple: # (k,) and (k,)
-        "Lower and upper ends of ρ."
+        "Lower and upper ends of ρ; NaN where its draws are."
         if not 0 < level < 1: raise InputError(f"level must lie in (0, 1), got {level!r}")
         q = torch.tensor([(1 - level)/2, (1 + level)/2], dtype=torch.float64, device=torch.as_tensor(self.draws).device)
         lo, hi = torch.quantile(torch.as_tensor(self.draws), q, dim=0)
@@ -182,7 +182,8 @@ def bootstrap_correlations(x, # (n, d_x) features
                            shrinkage: "str|float|None" = "auto", # see `canonical_correlations`
                            seed: int = 0, # draws the samples
                            )->BootstrapCorrelations:
-    "Bootstrap distribution of canonical correlations and critical βs."
+    """Bootstrap distribution of canonical correlations and critical βs; NaN for modes with 1 − ρ² below 1e-12, which
+    resampled covariances cannot tell from 1."""
     f, g = check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
     k = min(max(1, cc.num_significant), 50) if modes is None else modes
@@ -197,6 +198,7 @@ def bootstrap_correlations(x, # (n, d_x) features
     sample = torch.as_tensor(cc.rho)[:k].clamp(0, 1 - 1e-15).atanh()
     draws = (theta - theta.median(0).values + sample).clamp_min(0).tanh()
     rho = (1 - invert_spike(1 - draws.square(), min(1., cc.dof_x/n), min(1., cc.dof_y/n))).sqrt()
+    rho[:, torch.as_tensor(cc.one_minus_rho2)[:k] < 1e-12] = math.nan
     kind: Callable[[Tensor], Any] = lambda t: same_kind(t, like=x)
     return BootstrapCorrelations(kind(torch.as_tensor(cc.debiased)[:k]), kind(rho))
 
@@ -281,9 +283,12 @@ def linear_identifiability(x, # (n, d_x) features, any float dtype
 # %% ../nbs/api/21_identifiability.ipynb #795f5a64
 def linear_cka(x, # (n, d_x) features, any float dtype
                y, # (n, d_y) features of the same inputs
-               )->float: # in [0, 1]
+               )->float: # in [0, 1]; 0 where one side does not vary
     "Linear centred kernel alignment (Kornblith et al. 2019, eq. 4)."
-    f, g = (centred(v)[1] for v in check_pair(x, y))
+    sides = [centred(v) for v in check_pair(x, y)]
+    # more than rounding of its own mean
+    if not all((f.square().mean(0) > 1e-24*mean.square()).any() for mean, f in sides): return 0.
+    (_, f), (_, g) = sides
     norm = torch.linalg.matrix_norm
     return float(norm(f.T@g)**2/(norm(f.T@f)*norm(g.T@g)))
 

@@ -210,8 +210,8 @@ def supcon_loss(z: Tensor, # (n, d) unit rows, all views of the batch, or (image
     """Supervised contrastive loss: mean over anchors of −(1/|P(i)|) Σ_p [s_ip − log Σ_{a≠i} e^{s_ia}], s = z·z/T.
 
     Once differentiable (`create_graph=True` is a `RuntimeError`). Memory above the inputs is O(n·d + chunk_size·n). A
-    batch of a single class is legal and has a positive loss; NaN rows give NaN. Half precision is computed with in
-    float32.
+    batch of a single class is legal; its loss is positive for three rows or more, and 0 for two. NaN rows give NaN.
+    Half precision is computed with in float32.
 
     Anchors without a positive are dropped from the mean, or count as zero, or raise an error, for which the host waits
     for the GPU. Rows with the label `ignore_index` are neither anchors nor positives nor negatives, and have no

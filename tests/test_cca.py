@@ -19,7 +19,14 @@ from ncib.cca import (
 from ncib.copula import copula_correlation, normal_scores
 from ncib.core import InputError
 from ncib.gib import rank_correlations
-from ncib.identifiability import bootstrap_correlations, held_out_correlations, linear_identifiability, permutation_test
+from ncib.identifiability import (
+    bootstrap_correlations,
+    held_out_correlations,
+    linear_cka,
+    linear_identifiability,
+    permutation_test,
+    rsa,
+)
 from ncib.stats import JointStats
 
 
@@ -193,6 +200,28 @@ class TestRankAndDeadColumns:
         with pytest.raises(InputError, match="needs the sample size"):
             cca_from_covariance(np.eye(2), .5*np.eye(2), np.eye(2), shrinkage="oas")
 
+    @pytest.mark.parametrize("sx, sxy, sy", [
+        (np.diag([1., 1e-12]), np.array([[0.], [.01]]), np.eye(1)),             # of a direction that would be cut
+        (np.array([[1, 2.], [2, 1]]), np.zeros((2, 1)), np.eye(1)),             # one block is not
+        (np.diag([1., 0]), np.array([[0.], [.001]]), np.eye(1)),                # a dead column that covaries
+        (np.array([[1, .9, 0], [.9, 1, .9], [0, .9, 1.]]), np.zeros((3, 1)), np.eye(1))])
+    def test_a_covariance_that_is_none(self, sx, sxy, sy):
+        for unit in (1e-9, 1., 1e9):
+            with pytest.raises(InputError, match="one positive semi-definite matrix"):
+                cca_from_covariance(unit**2*sx, unit*sxy, sy)
+
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    def test_covariances_of_samples_are_taken(self, dtype):
+        "Few rows, directions without variance, a dead column, equal sides; each with its rounding."
+        g = np.random.default_rng(0)
+        z = g.normal(size=(500, 6))
+        for x, y in ((g.normal(size=(20, 30)), g.normal(size=(20, 25))),
+                     (z@g.normal(size=(6, 40)), z@g.normal(size=(6, 9))),
+                     (z*[1, 1, 1, 0, 1, 1], z), (z*np.logspace(0, -3, 6), z)):
+            x, y = (v.astype(dtype) - v.astype(dtype).mean(0) for v in (x, y))
+            cc = cca_from_covariance(*(u.T@v/len(x) for u, v in ((x, x), (x, y), (y, y))))
+            assert cc.rho[0] == pytest.approx(1, abs=1e-3) and (cc.rho <= 1).all()
+
 
 class TestPrecision:
     @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12])
@@ -324,6 +353,13 @@ class TestInference:
             inside += (lo <= rho) & (rho <= hi)
         assert (inside >= 85).all()                                              # 95 expected
 
+    def test_no_interval_of_a_mode_that_cannot_be_told_from_one(self):
+        x, y = pair(400, 4, 4, [.9, .9, .9], mix=False)
+        y[:, 0] = x[:, 0] + 1e-9*y[:, 0]
+        b = bootstrap_correlations(x, y, modes=2, replicates=50, shrinkage=None)
+        for lo, hi in (b.interval(), b.critical_beta_interval()):
+            assert np.isnan([lo[0], hi[0]]).all() and lo[1] < hi[1]
+
     def test_bootstrap_critical_betas(self):
         b = bootstrap_correlations(*pair(400, 5, 5, [.9]), replicates=100)
         (lo, hi), (beta_lo, beta_hi) = b.interval(), b.critical_beta_interval()
@@ -352,6 +388,12 @@ class TestIdentifiability:
             fit = np.linalg.lstsq(design(train), y[train], rcond=None)[0]
             residual += ((y[held] - design(held)@fit)**2).sum(); total += ((y[held] - y[train].mean(0))**2).sum()
         assert found.r2_x_to_y == pytest.approx(1 - residual/total, rel=1e-9)
+
+    @pytest.mark.parametrize("value", [0., .1, 1e9/3])
+    def test_a_side_that_does_not_vary_is_like_nothing(self, value):
+        x, y = np.random.default_rng(0).normal(size=(50, 3)), np.full((50, 2), value)
+        for measure in (linear_cka, rsa): assert measure(x, y) == measure(y, x) == measure(y, y) == 0
+        with pytest.raises(InputError, match="y must have at least one column"): linear_identifiability(x, y)
 
     def test_procrustes_and_pwcca_against_their_definitions(self):
         x, y = pair(200, 5, 4, [.9, .5])

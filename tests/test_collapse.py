@@ -253,6 +253,30 @@ def test_a_mean_at_the_centre_has_no_direction():
     assert m.cosines.tolist() == [[1, 0, -1], [0, 1, 0], [-1, 0, 1]]
     assert all(math.isfinite(v) for v in m.to_dict().values() if v is not None)
 
+def test_rounding_gives_a_mean_at_the_centre_no_direction():
+    g = np.random.default_rng(0)
+    a, wide = g.standard_normal(7), g.standard_normal((3, 7))
+    y = np.repeat([0, 1, 2], 6)
+    x = .1 + (np.array([1, -1, 0])[y, None]*a) + np.concatenate([wide, -wide]*3)
+    s, metric = ClassStats(3, 7), NeuralCollapse(3, 7)
+    for i in range(0, 18, 4):
+        for v in (s, metric): v.update(torch.tensor(x[i:i+4]), torch.tensor(y[i:i+4]))
+    for scale in (1., 1e-9, 1e9):
+        m = collapse_metrics(scale*x, y)
+        assert m.cosines[2].tolist() == [0, 0, 1] and m.gnc2_mean == pytest.approx(-math.log(2)/3)
+    m = collapse_metrics_from_stats(s)
+    assert m.cosines[2].tolist() == [0, 0, 1]
+    want = (2*.5 + 4*.5)/6                                                   # |−1 + ½| and |0 + ½|
+    for v in (m.max_angle_gap, metric.compute()["max_angle_gap"]): assert float(v) == pytest.approx(want, rel=1e-12)
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-9, 1e9, 1e19, 1e30])
+def test_float32_beyond_the_range_of_its_squares(scale):
+    x, y = case("plain")
+    exact = 2.**round(math.log2(scale))                                      # a power of two rounds nothing
+    w = np.random.default_rng(3).standard_normal((6, 16))
+    want, got = (collapse_metrics(x.astype(np.float32)*np.float32(s), y, w).to_dict() for s in (1., exact))
+    assert_close(got, want, 1e-5, 1e-9)
+
 def test_two_equal_means_are_infinitely_close():
     m = collapse_metrics(np.array([[0., 1], [0, 3], [0, 1], [0, 3], [9, 2], [9, 2]]), [0, 0, 1, 1, 2, 2])
     assert m.cdnv == m.gnc2 == m.gnc2_mean == math.inf and m.rank == 1 and math.isfinite(m.nc1)

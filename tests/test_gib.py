@@ -458,6 +458,20 @@ class TestCorner:
             assert v.interval.low == pytest.approx(a.interval.low, abs=1e-6)
             assert v.interval.high == pytest.approx(a.interval.high, abs=1e-6)
 
+    @pytest.mark.parametrize("unit", [1e-9, 1e-7, 1e-3, 1e3, 1e7, 1e9])
+    def test_units_mean_nothing(self, unit):
+        x, y, labels, _, _ = mixture(300, np.r_[np.geomspace(.01, .04, 9), [.2]*6], 24)
+        a, b = (GaussianIB.fit(s*x, y).corner_shortfall(s*x, labels) for s in (1., unit))
+        for name in ("share", "nats", "rate", "iyt", "optimum"):
+            assert getattr(b, name) == pytest.approx(getattr(a, name), rel=1e-6)
+        assert b.interval.low == pytest.approx(a.interval.low, abs=1e-6) and 0 < a.share == a.uncut
+
+    def test_a_share_below_zero_is_kept(self):
+        x, y, labels, _, _ = mixture(300, np.r_[[.0181]*9, [.0628]*20], 48, seed=1)
+        found = [GaussianIB.fit(x, y).corner_shortfall(x, labels, groups=g) for g in (0, 20)]
+        for c in found: assert c.share == max(0., c.uncut)
+        assert found[1].uncut == pytest.approx(found[1].interval.value)
+
     def test_chance_in_class_means_is_taken_out(self):
         """Class means of thirty rows are noisy in every direction. Taken as they are, they make an optimal code a poor
         one."""

@@ -139,6 +139,13 @@ def test_clusters_split_where_predicted():
     assert list(counts) == [2, 3, 3, 4]
 
 
+@pytest.mark.parametrize("alpha", [0., .5])
+def test_no_split_is_predicted_below_alpha_one(alpha):
+    curve = DiscreteIB.from_counts(np.kron(np.eye(2), np.full((3, 2), 20)) + 1).curve([2., 4.], alpha=alpha)
+    assert np.isnan(curve.split_betas()).all() and curve.split_betas().shape == curve.weight.shape
+    assert "transition" not in repr(curve) and "I(X;Y) = " in repr(curve)
+
+
 def test_global_onset_can_precede_the_local_one():
     """An asymmetric pair of rare sharp rows: the bottleneck opens, with a distant cluster, below 1/ρ_m²; the
     certificate must see it."""
@@ -209,7 +216,7 @@ def test_nothing_to_learn(p):
     for alpha in (1., .5, 0.):
         r = ib_curve(p, [.5, 2., 100.], alpha=alpha)
         assert r.converged.all() and (r.n_clusters == 1).all() and np.abs(r.objective).max() < 1e-10
-    assert DiscreteIB(p).critical_beta == math.inf and (r.split_betas() == math.inf).all()
+    assert DiscreteIB(p).critical_beta == math.inf and (ib_curve(p, [2.]).split_betas() == math.inf).all()
 
 
 def test_limited_clusters_are_local_and_no_better():
