@@ -119,8 +119,8 @@ def identifiability(table: pd.DataFrame, cross: pd.DataFrame)->"Figure|None":
             here = cross[cross.layer == layer] if "layer" in cross else cross[:len(cross) if layer == "backbone" else 0]
             for kind, g in here.groupby("kind"):
                 if f"{names[0]}_forward" not in g: continue
-                ax.plot([last]*len(g), claims.lower(g, names[0]), markers[kind], ms=4.5, mfc="white", color=colours[colour],
-                        linestyle="none", label=f"{layer}, {kind}")
+                ax.plot([last]*len(g), claims.lower(g, names[0]), markers[kind], ms=4.5, mfc="white",
+                        color=colours[colour], linestyle="none", label=f"{layer}, {kind}")
         _level(ax, claims.BEYOND if names[0] == "r2_beyond" else claims.IDENTIFIED)
         _epochs(ax, table.epoch)
         ax.set_ylim(top=1.02)
