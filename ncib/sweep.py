@@ -335,7 +335,7 @@ def ring_interval(values, # (n,) of the pairs of a ring, or of some of them
 # %% ../nbs/api/42_sweep.ipynb #c1c07661
 def _mean_row(quantity: str, group: pd.DataFrame, level: float)->dict:
     v = group[quantity].dropna().to_numpy(np.float64)
-    low, high = ring_interval(v, level)
+    low, high = ring_interval(v, level) if np.isfinite(v).all() else (math.nan, math.nan)  # a gap may be infinite
     return {"quantity": quantity, "pairs": len(v), "missing": len(group) - len(v),
             "mean": v.mean() if len(v) else math.nan, "low": low, "high": high}
 
@@ -346,8 +346,8 @@ def summarise(table: pd.DataFrame, # what `sweep` returned, or sweep.csv
     """Mean over the pairs of each condition with its `ring_interval`.
 
     `pairs` is how many have a value, `missing` how many have none, such as the epoch of transitions that never came:
-    the mean is then one over those where they did. No interval (NaN) below three pairs, no mean without any. Raises
-    `InputError` for another table."""
+    the mean is then one over those where they did. No interval (NaN) below three pairs or with an infinite value, no
+    mean without any. Raises `InputError` for another table."""
     if missing := {"condition", "seed_a", "seed_b"} - set(table.columns):
         raise InputError(f"table must be what sweep returns; it lacks {', '.join(sorted(missing))}")
     table = table.rename(columns=current_name)

@@ -284,6 +284,8 @@ def test_summarise_counts_what_is_missing():
     assert s.low[0] < 2 < s.high[0] and s.low[0] + s.high[0] == pytest.approx(4) and (s.low[2], s.high[2]) == (4, 4)
     assert s[["low", "high"]].isna().all(axis=1).tolist() == [False, True, False, True]
     assert summarise(table, level=0.5).low[0] > s.low[0]
+    endless = summarise(table.assign(nc1_last=[1., 2., np.inf, 4., 4., 4.])).iloc[0]       # a gap with nothing behind
+    assert endless["mean"] == np.inf and endless[["low", "high"]].isna().all()
     with pytest.raises(InputError, match="it lacks condition, seed_a, seed_b"):
         summarise(pd.DataFrame({"nc1_last": [1.]}))
 
