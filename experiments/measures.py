@@ -23,7 +23,8 @@ KEPT = ("test_accuracy", "train_accuracy", "test_ncc_accuracy", *(f"{p}_{m}" for
         "test_twin_class_alignment", "train_twin_class_alignment", "test_information")
 IDENTIFIABILITY = ("rho_within", *(f"{r}_{d}" for r in ("r2", "r2_labels", "r2_beyond", "r2_within")
                                    for d in ("forward", "backward"))) # what `identifiability` gives
-VERSION = 1 # of what `measure` gives: what another one gave is measured again
+VERSION = 2 # of what `measure` gives: what another one gave is measured again
+RESOLVED = 1e-6 # correlations of class pairs below are chance: no critical β is predicted from them
 NEIGHBOURS = 3 # modes before and behind a position that are compared in a profile: single gaps between ties are noise
 
 
@@ -150,16 +151,17 @@ def predicted(x, y, # (n, d_x), (n, d_y): features of the same images
     the label and nothing else, the rest shares what canonical correlations within classes find there. Then the spectrum
     is the union of the class-paired one and the one of the rest. For the chain X − label − Y the class-paired
     correlations are those of x with labels times those of labels with y, which can be freed of their inflation one by
-    one."""
+    one. Infinite where nothing is left of them."""
     of = one_hot(labels)
     modes = of.shape[1] - 1
     sides = [canonical_correlations(v.double(), of, shrinkage=None) for v in (x, y)]
     r = [torch.as_tensor(cc.debiased)[:modes] for cc in sides]
     variates = [torch.as_tensor(cc.transform_y(of))[:, :modes] for cc in sides]
     core = r[0][:, None]*(variates[0].T@variates[1]/len(of))*r[1]
-    rho = torch.linalg.svdvals(core).clamp(1e-12, 1 - 1e-12)
+    rho = torch.linalg.svdvals(core).clamp(max=1 - 1e-12)
+    shared = torch.where(rho > RESOLVED, (1 - rho)*(1 + rho)/rho.square(), math.inf)
     left = canonical_correlations(*(rest(v, cc, labels, len(p)) for v, cc, p in zip((x, y), sides, r)), shrinkage=None)
-    return torch.cat([(1 - rho)*(1 + rho)/rho.square(), excesses(left)]).sort().values
+    return torch.cat([shared, excesses(left)]).sort().values
 
 
 def uncentred_count(x: torch.Tensor, y: torch.Tensor, # (n, d_x), (n, d_y) float64
