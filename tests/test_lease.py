@@ -79,7 +79,8 @@ def test_what_came_back_makes_the_results(done, tmp_path):
     check_results(out)
     table, cross, learning = (pd.read_csv(out/f"{name}.csv") for name in ("timeline", "cross", "learning"))
     assert set(table.condition) == {"main", "temperature=0.5", "loss=cross-entropy", "label_noise=0.2"}
-    assert set(table.layer) == {"backbone", "head"} and len(cross) == 6
+    assert set(table.layer) == {"backbone", "head"}
+    assert cross.layer.tolist() == 3*["backbone"]                            # a cross-entropy does not train the head
     assert len(learning.groupby(["condition", "seed"])) == 10
 
 
@@ -89,7 +90,7 @@ def test_losses_are_compared_as_far_as_their_encoders_go(done):
     pairs = lease.all_pairs(experiment, lease.recipe("cifar10-gpu"), (0, 1, 2), out, True)
     some = [p for p in pairs if p.condition == "main" or p.condition == "loss=cross-entropy" and p.seeds == (0, 1)]
     table = lease.crossed(some, "cpu")
-    assert {(a, b) for a, b in zip(table.seed_a, table.seed_b)} == {(0, 1), (2, 0)} and len(table) == 4
+    assert {(a, b) for a, b in zip(table.seed_a, table.seed_b)} == {(0, 1), (2, 0)} and len(table) == 2
 
 
 def test_a_third_call_has_nothing_to_do_here_or_on_a_fresh_machine(done, monkeypatch):

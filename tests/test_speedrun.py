@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ncib.data import load_images
 from ncib.train import TrainConfig, recipe
 
 spec = importlib.util.spec_from_file_location("speedrun", Path(__file__).parent.parent/"benchmarks/speedrun.py")
@@ -31,7 +32,7 @@ def test_quick(tmp_path, capsys):
 
 def test_minutes_shorten_the_training():
     config = recipe("cifar10-2core", **{**speedrun.QUICK, "epochs": 1000}, device="cpu")
-    data = speedrun.load_images("digits")
+    data = load_images("digits")
     few, more = (speedrun.epochs_that_fit(config, data, m) for m in (1e-9, .1))
     assert few == 1 < more < 1000
 
