@@ -184,11 +184,12 @@ def spectrum(x, y, # (n, d_x), (n, d_y): features of the same images
     "The break behind mode K − 1, beside that of the predicted spectrum, and the count without centring."
     modes = int(one_hot(labels).shape[1]) - 1
     cc = canonical_correlations(x.double(), y.double(), shrinkage=None)
-    found, expected = excesses(cc), predicted(x, y, labels)
+    found = excesses(cc)
+    expected = finite(separation(predicted(x, y, labels), modes))
     edge = 1/cc.noise_edge**2 - 1 if cc.noise_edge else math.inf
     return {"test_twin_prominence": finite(prominence(found, modes, edge)),
-            "predicted_separation": finite(separation(expected, modes)),
-            "separation_over_predicted": finite(separation(found, modes)/separation(expected, modes)),
+            "predicted_separation": expected,
+            "separation_over_predicted": finite(separation(found, modes)/expected),
             "uncentred_count": uncentred_count(x.double(), y.double(), cc, modes)}
 
 

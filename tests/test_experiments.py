@@ -399,7 +399,8 @@ def test_prediction_is_right_where_its_blocks_are_independent():
     more = measures.spectrum(a, b, labels)
     assert more["separation_over_predicted"] > 2 and more["uncentred_count"] == 9
     nothing = measures.spectrum(a[torch.randperm(len(a), generator=torch.Generator().manual_seed(0))], b, labels)
-    assert math.isnan(nothing["predicted_separation"])                       # labels that a does not know
+    # labels that a does not know
+    assert math.isnan(nothing["predicted_separation"]) and math.isnan(nothing["separation_over_predicted"])
     def moved(v):                                                    # along a direction without class means
         means = torch.stack([v[labels == k].mean(0) for k in range(10)])
         span = torch.linalg.svd(means - means.mean(0))[2][:9]
