@@ -7,9 +7,9 @@ clock.
 
 A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the
 images (a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear
-probe on the test images at the end, fitted on the features that the run has of training images; "seconds" is what the
-epochs took. A line is written as soon as a variant is done, and the same command again does the rest. Lines of other
-images, another recipe or length stay in the table and count for nothing.
+probe on the test images at the end, fitted to all images trained on; "seconds" is what the epochs took. A line is
+written as soon as a variant is done, and the same command again does the rest. Lines of other images, another recipe or
+length stay in the table and count for nothing.
 """
 import argparse, dataclasses, math, os, platform, tempfile
 from pathlib import Path
@@ -86,7 +86,7 @@ def main(argv=None)->pd.DataFrame:
         for name in a.variants:
             if there(table, variant=name, seed=seed, **about): continue
             config = varied(dataclasses.replace(base, seed=seed, checkpoints=1), VARIANTS[name])
-            epochs, images = that_fits(config, data, seconds, 3 if a.quick else 10)
+            epochs, images = that_fits(config, data, seconds, 3 if a.quick else 5)
             with tempfile.TemporaryDirectory() as d:
                 rows = train(dataclasses.replace(config, epochs=epochs, train_size=images), Path(d)/"run",
                              data=data).log_rows()
