@@ -28,9 +28,11 @@ from .timeline import Timeline, analysis_key, analyze, find_runs, timeline_runs
 
 # %% ../nbs/api/51_frames.ipynb #51f00001
 @cache
+def _static(name: str)->Any: return read_json(str(files("ncib")/"static"/name))
+
 def schema()->dict[str, Any]: # colours, relevances, words, data; checkpoints and sweep with their arrays and fields
     "What the arrays, fields and colours of the explorers are called, in Python and in JavaScript."
-    return read_json(str(files("ncib")/"static"/"schema.json"))
+    return _static("schema.json")
 
 colours: dict[str, str] = schema()["colours"] # Okabe & Ito, safe for the colour-blind
 
@@ -238,7 +240,7 @@ def known_superclasses(classes: "list[str]", # names, in any order, with undersc
                        )->"Superclasses|None": # in the order of `static/superclasses.json`, kin side by side
     "Those that a data set comes with, told by the names of its classes: of CIFAR-100. `None` for other classes."
     names = [" ".join(c.replace("_", " ").split()).lower() for c in classes]
-    for groups in read_json(str(files("ncib")/"static"/"superclasses.json")).values():
+    for groups in _static("superclasses.json").values():
         of = {c: g for g, members in enumerate(groups.values()) for c in members}
         if sorted(of) == sorted(names): return Superclasses(list(groups), torch.tensor([of[c] for c in names]))
     return None
