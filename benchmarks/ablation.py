@@ -42,6 +42,8 @@ VARIANTS = { # options that differ; a learning rate as a multiple of the recipe'
     "twice the learning rate": {"lr": 2.},
     "temperature .2": {"temperature": .2},
     "cross-entropy": {"loss": "cross-entropy"},
+    "float32, no average": {"precision": "float32", "ema_epochs": 0.}, # where few epochs fit, an average is too long
+    "two views, no average": {"views": 2, "ema_epochs": 0.},
 }
 QUICK = dict(data="digits", batch_size=64, feature_train_size=200, precision="float32")
 
