@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""What each ingredient of a recipe is worth: the recipe with one of them changed, all trainings equally long on the
-clock.
+"""What each ingredient of a recipe is worth: the recipe with one of them changed, all trainings equally long.
 
-    python benchmarks/ablation.py --data /data/cifar10 --minutes 12 --out results/ablation.csv
+    python benchmarks/ablation.py --data /data/cifar10 --epochs 12 --out results/ablation.csv
     python benchmarks/ablation.py --quick                      # seconds on the digits, to see that all works
 
-A variant's speed is measured first. It is then trained for as many epochs as begin within --minutes, on so many of the
-images (a fixed choice, every class in its proportion) that the last of them ends in time. Accuracy is that of a linear
-probe on the test images at the end, fitted to all images trained on; "seconds" is what the epochs took. A line is
-written as soon as a variant is done, and the same command again does the rest. Lines of other images, another recipe or
-length stay in the table and count for nothing.
+Every training gets the time that the recipe takes for --epochs passes over all images. Times are ratios, measured side
+by side before each training, so that a machine which is slower in one hour than in the next changes nothing. A variant
+is trained for as many epochs as begin within that time, on so many of the images (a fixed choice, every class in its
+proportion) that the last of them ends in time. The average of the weights is as long, in epochs, as it is in the whole
+recipe. Accuracy is that of a linear probe on the test images at the end, fitted to all images trained on; "seconds" is
+what the epochs took, "recipe_pass" what a pass of the recipe over all images in their own size took just before. A line
+is written as soon as a variant is done, and the same command again does the rest. Lines of other images, another recipe
+or length stay in the table and count for nothing.
 """
 import argparse, dataclasses, math, os, platform, tempfile
 from pathlib import Path
@@ -42,9 +44,8 @@ VARIANTS = { # options that differ; a learning rate as a multiple of the recipe'
     "twice the learning rate": {"lr": 2.},
     "temperature .2": {"temperature": .2},
     "cross-entropy": {"loss": "cross-entropy"},
-    "float32, no average": {"precision": "float32", "ema_epochs": 0.}, # where few epochs fit, an average is too long
-    "two views, no average": {"views": 2, "ema_epochs": 0.},
 }
+FREE = {"temperature", "lr", "schedule", "decay_until", "final_lr"} # options that do not change what a step takes
 QUICK = dict(data="digits", batch_size=64, feature_train_size=200, precision="float32")
 
 
@@ -52,9 +53,18 @@ def varied(config: TrainConfig, changes: dict)->TrainConfig:
     return dataclasses.replace(config, **{k: v*config.lr if k == "lr" else v for k, v in changes.items()})
 
 
-def that_fits(config: TrainConfig, data: ImageData, seconds: float, batches: int)->tuple[int, int]:
-    "Epochs, and training images, of a training that takes so long."
-    passes = pass_seconds(config, data, batches)
+def shortened(config: TrainConfig, epochs: int)->TrainConfig:
+    "With fewer epochs, and an average of the weights over the same share of them."
+    return dataclasses.replace(config, epochs=epochs, ema_epochs=config.ema_epochs*epochs/config.epochs)
+
+
+def own_size(config: TrainConfig, data: ImageData, batches: int)->float:
+    "Seconds of a pass over all images in their own size."
+    return max(pass_seconds(dataclasses.replace(config, start_scale=1.), data, batches).values())
+
+
+def that_fits(config: TrainConfig, data: ImageData, seconds: float, passes: dict)->tuple[int, int]:
+    "Epochs, and training images, of a training that takes so long; `passes` is what `pass_seconds` gave."
     whole = lambda n: training_seconds(dataclasses.replace(config, epochs=n), data, passes)
     epochs = next(n for n in range(1, 10_000) if whole(n) >= seconds)
     return epochs, max(2*config.batch_size, math.floor(len(data.train)*min(1., seconds/whole(epochs))))
@@ -69,7 +79,8 @@ def main(argv=None)->pd.DataFrame:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--recipe", choices=tuple(recipes), default="cifar10-2core")
     p.add_argument("--data", help="folder or file of the images (default: what the recipe says)")
-    p.add_argument("--minutes", type=float, default=12., help="length of each training (default: %(default)s)")
+    p.add_argument("--epochs", type=int,
+                   help="of the recipe; every training is as long as they are (default: 6, with --quick 2)")
     p.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), metavar="VARIANT", default=list(VARIANTS),
                    help=f"some of {', '.join(VARIANTS)} (default: all)")
     p.add_argument("--seeds", nargs="+", type=int, default=[0], help="of each variant (default: 0)")
@@ -80,29 +91,32 @@ def main(argv=None)->pd.DataFrame:
     a = p.parse_args(argv)
     if a.threads: torch.set_num_threads(a.threads)
     base = recipe(a.recipe, **(QUICK if a.quick else {"data": a.data} if a.data else {}))
-    data, seconds = load_images(base.data), 2. if a.quick else 60*a.minutes
+    data, batches, length = load_images(base.data), 3, a.epochs or (2 if a.quick else 6)
     out = a.out or Path("ablation-quick.csv" if a.quick else "ablation.csv")
-    about = {"minutes": seconds/60, "recipe": a.recipe, "images": f"sha256 {data.fingerprint()[:12]}"}
+    about = {"recipe_epochs": length, "recipe": a.recipe, "images": f"sha256 {data.fingerprint()[:12]}"}
     table = pd.read_csv(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed", *about])
-    for seed in a.seeds:
-        for name in a.variants:
-            if there(table, variant=name, seed=seed, **about): continue
-            config = varied(dataclasses.replace(base, seed=seed, checkpoints=1), VARIANTS[name])
-            epochs, images = that_fits(config, data, seconds, 3 if a.quick else 5)
-            with tempfile.TemporaryDirectory() as d:
-                rows = train(dataclasses.replace(config, epochs=epochs, train_size=images), Path(d)/"run",
-                             data=data).log_rows()
-            row = {"variant": name, "seed": seed, **about, "epochs": epochs, "train_size": images,
-                   "seconds": round(sum(r["seconds"] for r in rows[1:]), 1),
-                   **{k.removeprefix("test_"): round(rows[-1][k], 4)
-                      for k in ("test_linear_probe_accuracy", "test_nearest_mean_accuracy", "loss")},
-                   "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1),
-                   "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
-            if out.is_file(): table = pd.read_csv(out)                         # another call may have added to it
-            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
-            with atomic_write(out) as tmp: table.to_csv(tmp, index=False)
-            print(f"{name}, seed {seed}: {row['linear_probe_accuracy']:.4f} after {epochs} epochs of {images:,} images "
-                  f"in {row['seconds']:.0f} s", flush=True)
+    passes = {}                                                                # of the recipe, once it is wanted
+    for seed, name in ((s, v) for s in a.seeds for v in a.variants):
+        if there(table, variant=name, seed=seed, **about): continue
+        config = varied(dataclasses.replace(base, seed=seed, checkpoints=1), VARIANTS[name])
+        passes, now = passes or pass_seconds(base, data, batches), own_size(base, data, batches)
+        seconds = training_seconds(dataclasses.replace(base, epochs=length), data, passes)*now/max(passes.values())
+        epochs, images = ((length, len(data.train)) if VARIANTS[name].keys() <= FREE
+                          else that_fits(config, data, seconds, pass_seconds(config, data, batches)))
+        with tempfile.TemporaryDirectory() as d:
+            rows = train(dataclasses.replace(shortened(config, epochs), train_size=images), Path(d)/"run",
+                         data=data).log_rows()
+        row = {"variant": name, "seed": seed, **about, "epochs": epochs, "train_size": images,
+               "seconds": round(sum(r["seconds"] for r in rows[1:]), 1), "recipe_pass": round(now, 2),
+               **{k.removeprefix("test_"): round(rows[-1][k], 4)
+                  for k in ("test_linear_probe_accuracy", "test_nearest_mean_accuracy", "loss")},
+               "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1),
+               "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
+        if out.is_file(): table = pd.read_csv(out)                         # another call may have added to it
+        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True) if len(table) else pd.DataFrame([row])
+        with atomic_write(out) as tmp: table.to_csv(tmp, index=False)
+        print(f"{name}, seed {seed}: {row['linear_probe_accuracy']:.4f} after {epochs} epochs of {images:,} images "
+              f"in {row['seconds']:.0f} s", flush=True)
     return table
 
 

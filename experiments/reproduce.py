@@ -4,12 +4,13 @@
     python experiments/reproduce.py digits --workers 14     # the same in 14 processes on the CPU, without Ray
     python experiments/reproduce.py cifar10-16 --data FOLDER # CIFAR-10 at 16 × 16 pixels, 2 cores
     python experiments/reproduce.py cifar10-cpu --data FOLDER # CIFAR-10 as it is, 2 cores
+    python experiments/reproduce.py cifar10-cpu --data FOLDER --groups temperature --add # a control, main tables are there
     python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; without --data downloaded
     python experiments/reproduce.py cifar10 --quick         # any of them end to end at a tiny scale
 
 Weights and features go to --out, which is not committed; tables, claims and figures go to --results, which is.
 """
-import argparse, contextlib, dataclasses, functools, importlib.util, json, os, platform, signal, sys, time
+import argparse, contextlib, dataclasses, functools, importlib.util, io, json, os, platform, signal, sys, time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 
 import claims
 import decide
-from figures import draw
+from figures import draw, of_claims
 from measures import IDENTIFIABILITY, VERSION, identifiability, measure, rounded, rows
 from ncib.core import InputError, atomic_write, read_json, resolve_device, write_json
 from ncib.data import load_images, subset
@@ -87,6 +88,7 @@ class Experiment:
     groups: dict[str, Group] # beside the main condition
     about: str # for --help
     decides: tuple[str, ...] = () # of `decide.PLANS`
+    main: bool = True # the main condition is one of them
 
 
 EXPERIMENTS = {
@@ -138,7 +140,7 @@ class How:
 
 
 def groups(experiment: Experiment)->dict[str, Group]: # by name
-    return {"main": Group({}), **experiment.groups}
+    return ({"main": Group({})} if experiment.main else {}) | experiment.groups
 
 
 def planned(group: Group, config: TrainConfig, seeds, quick: bool)->tuple[dict, TrainConfig, tuple[int, ...]]:
@@ -160,6 +162,15 @@ def with_groups(experiment: Experiment, names: "list[str]|None")->Experiment: # 
     decides = tuple(d for d in experiment.decides if {*decide.NEEDS.get(d, ())} <= {*names})
     return dataclasses.replace(experiment, decides=decides,
                                groups={n: experiment.groups[n] for n in experiment.groups if n in names})
+
+
+def alone(experiment: Experiment)->Experiment:
+    "Its groups without the main condition."
+    if not experiment.groups: raise InputError("--add needs groups beside the main condition; there are none")
+    if losses := [n for n, g in experiment.groups.items() if "loss" in g.grid]:
+        raise InputError(f"--add cannot add the group {', '.join(losses)}: encoders of another loss are compared with "
+                         "those of the main condition, which must be here")
+    return dataclasses.replace(experiment, main=False, decides=())
 
 
 def folder_of(out: Path, group: str)->Path: return out/group.replace(" ", "-")
@@ -410,15 +421,41 @@ def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine:
             "environment": run.info["environment"] | machine}
 
 
+def joined(file: Path, new: pd.DataFrame)->pd.DataFrame:
+    "The lines of the file whose conditions are not in `new`, and those of `new`."
+    old, new = pd.read_csv(file), pd.read_csv(io.StringIO(new.to_csv(index=False)))  # types as a file would have them
+    if differing := {*old} ^ {*new}:
+        raise InputError(f"{file}: its columns are those of another version ({', '.join(sorted(differing)[:3])}); "
+                         "without --add everything is measured anew")
+    return pd.concat([old[~old.condition.isin(new.condition)], new[[*old]]], ignore_index=True)
+
+
+def described_more(file: Path, about: dict)->dict:
+    "What config.json says when conditions were added, from what it says now and what `described` says of them."
+    old = read_json(file)
+    varied = {n for g in about["groups"].values() for n in (*g["grid"], *g["changes"])} | {"device"}
+    differing = [f"config {n}" for n, v in about["config"].items() if n not in varied and old["config"].get(n) != v]
+    differing += [n for n in ("recipe", "images", "quick") if old[n] != about[n]]
+    if differing: raise InputError(f"{file}: not the same experiment as that which is added ({', '.join(differing)})")
+    return old | {"groups": old["groups"] | about["groups"],
+                  "added": [a for a in old.get("added", []) if a["groups"] != about["groups"]]
+                  + [{k: about[k] for k in ("groups", "environment", "wall", "training_seconds")}]}
+
+
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame,
-                  timeline: Timeline, num_classes: int, more: Mapping[str, pd.DataFrame] = {})->list[claims.Claim]:
+                  timeline: "Timeline|None", # of the main condition; `None`: conditions are added to what is there
+                  num_classes: int, more: Mapping[str, pd.DataFrame] = {})->list[claims.Claim]:
     "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))
     first = [c for c in ("group", "condition") if c in swept]
     swept = swept[first + [c for c in swept if c in ("seed_a", "seed_b") or c in quantities]]
-    summary = summarise(swept.drop(columns="group"))
     table, cross = rounded(table), rounded(cross)
+    if timeline is None:
+        about = described_more(results/"config.json", about)
+        swept, table = joined(results/"sweep.csv", swept), joined(results/"timeline.csv", table)
+        cross = pd.read_csv(results/"cross.csv")
+    summary = summarise(swept.drop(columns="group"))
     judged = claims.judge(table, cross, num_classes, None if about["quick"] else about["experiment"])
     for name, t in (("sweep", rounded(swept)), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
@@ -427,9 +464,10 @@ def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.Dat
     for name, t in more.items():
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
     if more: write_json(results/"decisions.json", [d.to_dict() for d in decide.judge(more)])
-    figures = draw(timeline, table, cross, num_classes) | decide.draw(more)
+    figures = (of_claims(table, cross, num_classes) if timeline is None
+               else draw(timeline, table, cross, num_classes) | decide.draw(more))
     for old in results.glob("*.png"):
-        if old.stem not in figures: old.unlink()
+        if timeline is not None and old.stem not in figures: old.unlink()
     for name, figure in figures.items(): save_figure(figure, results/f"{name}.png", dpi=100)
     write_json(results/"config.json", about)
     return judged
@@ -448,11 +486,14 @@ def processes_for(ray_wanted: str, config: TrainConfig, ray: bool)->int:
 def reproduce(args)->list[claims.Claim]:
     "Trains, analyses, measures, judges and writes."
     experiment, suffix = with_groups(EXPERIMENTS[args.experiment], args.groups), "-quick" if args.quick else ""
+    if args.add: experiment = alone(experiment)
     config = recipe(experiment.recipe, **{**experiment.changes, **(QUICK if args.quick else {}),
                                           "device": "cpu" if args.workers and args.device == "auto" else args.device})
     seeds = tuple(args.seeds or ((0, 1) if args.quick else experiment.seeds))
     out = Path(args.out or f"runs/reproduce/{args.experiment}{suffix}").resolve()
     results = Path(args.results or (out/"results" if args.quick else f"results/{args.experiment}"))
+    if args.add and not (results/"config.json").is_file():
+        raise InputError(f"--add needs what is to be added to: {results} has no config.json")
     name, config = config.data, dataclasses.replace(config, data=where(args.data or config.data))
     ray = start_ray(args.ray, config) if not args.workers else False
     how, show = How(args.workers or processes_for(args.ray, config, ray), ray, args.quick), not args.quiet
@@ -478,9 +519,11 @@ def reproduce(args)->list[claims.Claim]:
                       {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers},
                       experiment)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
-    judged = write_results(results, about, swept, table, cross, Timeline.load(pairs[0].folder), len(run.classes), more)
-    with atomic_write(results/"learning.csv") as tmp:
-        rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula])).to_csv(tmp, index=False)
+    judged = write_results(results, about, swept, table, cross, None if args.add else Timeline.load(pairs[0].folder),
+                           len(run.classes), more)
+    curves = rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula]))
+    if args.add: curves = joined(results/"learning.csv", curves)
+    with atomic_write(results/"learning.csv") as tmp: curves.to_csv(tmp, index=False)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")
     return judged
@@ -519,6 +562,9 @@ def parser()->argparse.ArgumentParser:
     p.add_argument("--groups", nargs="*", metavar="GROUP",
                    help="beside the main condition, only these of the experiment's groups of conditions; none of them "
                         "if the option stands alone (default: all)")
+    p.add_argument("--add", action="store_true",
+                   help="the groups alone, added to the tables in --results: other conditions keep their lines there, "
+                        "and their encoders need not be here")
     p.add_argument("--device", default="auto",
                    help="auto, cpu or cuda (default: %(default)s; with --workers auto is the CPU)")
     p.add_argument("--workers", type=count, metavar="N",

@@ -32,9 +32,10 @@ def test_quick_and_again(ablation, tmp_path, capsys):
             and again.iloc[0].equals(first.iloc[0]))
     assert pd.read_csv(out).equals(again) or pd.read_csv(out).astype(str).equals(again.astype(str))
     assert ((again.linear_probe_accuracy > .2) & (again.seconds > 0) & (again.epochs >= 1)).all()
+    assert tuple(first.iloc[0][["epochs", "train_size"]]) == (2, len(load_images("digits").train)) # as long as itself
     assert capsys.readouterr().out.count("seed 0:") == 2                      # the first was not trained again
-    about = dict(variant="recipe", seed=0, minutes=2/60, recipe="cifar10-2core", images=first["images"][0])
-    assert ablation.there(again, **about) and not ablation.there(again, **about | {"minutes": 3.})
+    about = dict(variant="recipe", seed=0, recipe_epochs=2, recipe="cifar10-2core", images=first["images"][0])
+    assert ablation.there(again, **about) and not ablation.there(again, **about | {"recipe_epochs": 3})
     assert not ablation.there(again, **about | {"images": "sha256 0123456789ab"})
     with pytest.raises(SystemExit, match="has no column images"): ablation.there(again.drop(columns="images"), **about)
 
@@ -51,8 +52,9 @@ def test_what_fits(ablation):
     config = TrainConfig(epochs=10, start_scale=.5, grow_until=1.)
     assert ablation.training_seconds(config, data, passes) == pytest.approx(
         sum(1. if s < 7 else 4. for s in (4, 4, 4, 5, 5, 6, 6, 6, 7, 7)))
-    ablation.pass_seconds = lambda *_: {(8, 8): 4.}
-    assert ablation.that_fits(TrainConfig(batch_size=64), data, 10., 3) == (3, int(len(data.train)*10/12))
+    assert ablation.that_fits(TrainConfig(batch_size=64), data, 10., {(8, 8): 4.}) == (3, int(len(data.train)*10/12))
+    short = ablation.shortened(TrainConfig(epochs=60, ema_epochs=3.), 6)
+    assert short == TrainConfig(epochs=6, ema_epochs=.3)
 
 
 def test_precision_is_compared_with_float64(tmp_path):

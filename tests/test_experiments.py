@@ -477,6 +477,32 @@ def test_some_groups_of_an_experiment():
         assert reproduce.deciding(some, reproduce.recipe("digits"), digits.seeds, ROOT/"nowhere", False)
 
 
+def test_conditions_are_added_without_the_encoders_of_the_others(tmp_path, capsys):
+    words = ["cifar10-cpu", "--data", "digits", "--quick", "--quiet", "--ray", "no", "--results", str(tmp_path/"r")]
+    add = [*words, "--out", str(tmp_path/"b"), "--add", "--groups", "temperature"]
+    assert reproduce.main(add) == 1 and "has no config.json" in capsys.readouterr().err
+    assert reproduce.main([*words, "--out", str(tmp_path/"a"), "--groups"]) == 0
+    names = ("timeline", "sweep", "learning", "summary")
+    before = {n: (tmp_path/f"r/{n}.csv").read_text(encoding="utf-8").splitlines() for n in names}
+    assert reproduce.main(add) == 0 and {p.name for p in (tmp_path/"b").iterdir()} == {"temperature", "wall.json"}
+    check_results(tmp_path/"r")
+    for n in names:
+        lines = (tmp_path/f"r/{n}.csv").read_text(encoding="utf-8").splitlines()
+        assert lines[:len(before[n])] == before[n] and all("temperature=0.5" in v for v in lines[len(before[n]):])
+        assert len(lines) > len(before[n])
+    once = {p.name: p.read_bytes() for p in (tmp_path/"r").glob("*.csv")}
+    assert reproduce.main(add) == 0 and once == {p.name: p.read_bytes() for p in (tmp_path/"r").glob("*.csv")}
+    about = reproduce.read_json(tmp_path/"r/config.json")
+    assert [*about["groups"]] == ["main", "temperature"] and [[*a["groups"]] for a in about["added"]] == [
+        ["temperature"]] and about["config"]["temperature"] == .1
+    reproduce.write_json(tmp_path/"r/config.json", about | {"config": about["config"] | {"lr": 7.}})
+    assert reproduce.main(add) == 1 and "not the same experiment as that which is added (config lr)" in (
+        capsys.readouterr().err)
+    for groups, said in ((["loss"], "compared with those of the main condition"), ([], "needs groups")):
+        assert reproduce.main([*words, "--out", str(tmp_path/"c"), "--add", "--groups", *groups]) == 1
+        assert said in capsys.readouterr().err and not (tmp_path/"c").exists()
+
+
 def test_the_makefile_has_a_target_for_every_experiment():
     text = (ROOT/"Makefile").read_text(encoding="utf-8")
     assert {re.sub("^reproduce-", "", t)
