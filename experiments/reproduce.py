@@ -4,7 +4,7 @@
     python experiments/reproduce.py digits --workers 14     # the same in 14 processes on the CPU, without Ray
     python experiments/reproduce.py cifar10-16 --data FOLDER # CIFAR-10 at 16 × 16 pixels, 2 cores
     python experiments/reproduce.py cifar10-cpu --data FOLDER # CIFAR-10 as it is, 2 cores
-    python experiments/reproduce.py cifar10-cpu --data FOLDER --groups temperature --add # a control, main tables are there
+    python experiments/reproduce.py cifar10-cpu --data FOLDER --add --groups temperature # to its tables
     python experiments/reproduce.py cifar10 --data FOLDER   # a pair of ResNet-18, one GPU; without --data downloaded
     python experiments/reproduce.py cifar10 --quick         # any of them end to end at a tiny scale
 
