@@ -5,13 +5,13 @@
     python benchmarks/ablation.py --quick                      # seconds on the digits, to see that all works
 
 Every training gets the time that the recipe takes for --epochs passes over all images. Times are ratios, measured side
-by side before each training, so that a machine which is slower in one hour than in the next changes nothing. A variant
-is trained for as many epochs as begin within that time, on so many of the images (a fixed choice, every class in its
-proportion) that the last of them ends in time. The average of the weights is as long, in epochs, as it is in the whole
-recipe. Accuracy is that of a linear probe on the test images at the end, fitted to all images trained on; "seconds" is
-what the epochs took, "recipe_pass" what a pass of the recipe over all images in their own size took just before. A line
-is written as soon as a variant is done, and the same command again does the rest. Lines of other images, another recipe
-or length stay in the table and count for nothing.
+by side before the training where an option changes what a step takes, so that a machine which is slower in one hour
+than in the next changes nothing. A variant is trained for as many epochs as begin within that time, on so many of the
+images (a fixed choice, every class in its proportion) that the last of them ends in time. The average of the weights
+covers the same share of the training as in the whole recipe. Accuracy is that of a linear probe on the test images at
+the end, fitted to all images trained on; "seconds" is what the epochs took, "recipe_pass" what a pass of the recipe
+over all images in their own size took just before. A line is written as soon as a variant is done, and the same command
+again does the rest. Lines of other images, another recipe or length stay in the table and count for nothing.
 """
 import argparse, dataclasses, math, os, platform, tempfile
 from pathlib import Path

@@ -423,11 +423,12 @@ def described(name: str, run: Run, trained_on: str, seeds, quick: bool, machine:
 
 def joined(file: Path, new: pd.DataFrame)->pd.DataFrame:
     "The lines of the file whose conditions are not in `new`, and those of `new`."
+    if not file.is_file(): raise InputError(f"--add needs what is to be added to: there is no {file}")
     old, new = pd.read_csv(file), pd.read_csv(io.StringIO(new.to_csv(index=False)))  # types as a file would have them
-    if differing := {*old} ^ {*new}:
-        raise InputError(f"{file}: its columns are those of another version ({', '.join(sorted(differing)[:3])}); "
+    if unknown := {*new} - {*old}: # those of a light group are fewer
+        raise InputError(f"{file}: its columns are those of another version (no {', '.join(sorted(unknown)[:3])}); "
                          "without --add everything is measured anew")
-    return pd.concat([old[~old.condition.isin(new.condition)], new[[*old]]], ignore_index=True)
+    return pd.concat([old[~old.condition.isin(new.condition)], new.reindex(columns=old.columns)], ignore_index=True)
 
 
 def described_more(file: Path, about: dict)->dict:
@@ -519,10 +520,10 @@ def reproduce(args)->list[claims.Claim]:
                       {"processor": processor(), "cores": os.cpu_count(), "ray": how.ray, "workers": how.workers},
                       experiment)
     about |= {"wall": read_json(out/"wall.json"), "training_seconds": training_seconds(out)}
-    judged = write_results(results, about, swept, table, cross, None if args.add else Timeline.load(pairs[0].folder),
-                           len(run.classes), more)
     curves = rounded(learning_curves([p for p in pairs if p.layer == "backbone" and not p.copula]))
     if args.add: curves = joined(results/"learning.csv", curves)
+    judged = write_results(results, about, swept, table, cross, None if args.add else Timeline.load(pairs[0].folder),
+                           len(run.classes), more)
     with atomic_write(results/"learning.csv") as tmp: curves.to_csv(tmp, index=False)
     for c in judged: print(f"{c.claim}: {c.verdict}. {c.paper}")
     print(f"written: {results}")

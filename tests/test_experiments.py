@@ -498,6 +498,14 @@ def test_conditions_are_added_without_the_encoders_of_the_others(tmp_path, capsy
     reproduce.write_json(tmp_path/"r/config.json", about | {"config": about["config"] | {"lr": 7.}})
     assert reproduce.main(add) == 1 and "not the same experiment as that which is added (config lr)" in (
         capsys.readouterr().err)
+    reproduce.write_json(tmp_path/"r/config.json", about)
+    (tmp_path/"r/learning.csv").rename(tmp_path/"learning.csv")
+    assert reproduce.main(add) == 1 and "there is no" in capsys.readouterr().err
+    assert once == {p.name: p.read_bytes() for p in (tmp_path/"r").glob("*.csv")} | {
+        "learning.csv": (tmp_path/"learning.csv").read_bytes()}
+    fewer = pd.read_csv(tmp_path/"learning.csv").iloc[:0].assign(extra=1.)
+    assert list(reproduce.joined(tmp_path/"learning.csv", pd.DataFrame({"condition": ["x"]})).condition)[-1] == "x"
+    with pytest.raises(reproduce.InputError, match="no extra"): reproduce.joined(tmp_path/"learning.csv", fewer)
     for groups, said in ((["loss"], "compared with those of the main condition"), ([], "needs groups")):
         assert reproduce.main([*words, "--out", str(tmp_path/"c"), "--add", "--groups", *groups]) == 1
         assert said in capsys.readouterr().err and not (tmp_path/"c").exists()
