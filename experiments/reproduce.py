@@ -440,25 +440,25 @@ def described_more(file: Path, about: dict)->dict:
     if differing: raise InputError(f"{file}: not the same experiment as that which is added ({', '.join(differing)})")
     return old | {"groups": old["groups"] | about["groups"],
                   "added": [a for a in old.get("added", []) if a["groups"] != about["groups"]]
-                  + [{k: about[k] for k in ("groups", "environment", "wall", "training_seconds")}]}
+                  + [{k: about[k] for k in ("groups", "seeds", "environment", "wall", "training_seconds")}]}
 
 
 def write_results(results: Path, about: dict, swept: pd.DataFrame, table: pd.DataFrame, cross: pd.DataFrame,
                   timeline: "Timeline|None", # of the main condition; `None`: conditions are added to what is there
                   num_classes: int, more: Mapping[str, pd.DataFrame] = {})->list[claims.Claim]:
-    "Tables, claims and figures; verdicts are computed from the rounded numbers, as written."
+    "Tables, claims and figures; summary and verdicts are computed from the rounded numbers, as written."
     results.mkdir(parents=True, exist_ok=True)
     swept = swept.assign(condition=swept.condition.where(swept.group != "main", "main"))
     first = [c for c in ("group", "condition") if c in swept]
     swept = swept[first + [c for c in swept if c in ("seed_a", "seed_b") or c in quantities]]
-    table, cross = rounded(table), rounded(cross)
+    swept, table, cross = rounded(swept), rounded(table), rounded(cross)
     if timeline is None:
         about = described_more(results/"config.json", about)
         swept, table = joined(results/"sweep.csv", swept), joined(results/"timeline.csv", table)
         cross = pd.read_csv(results/"cross.csv")
     summary = summarise(swept.drop(columns="group"))
     judged = claims.judge(table, cross, num_classes, None if about["quick"] else about["experiment"])
-    for name, t in (("sweep", rounded(swept)), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
+    for name, t in (("sweep", swept), ("summary", rounded(summary)), ("timeline", table), ("cross", cross)):
         with atomic_write(results/f"{name}.csv") as tmp: t.to_csv(tmp, index=False)
     write_json(results/"claims.json", [c.to_dict() for c in judged])
     more = {name: rounded(t) for name, t in more.items()}

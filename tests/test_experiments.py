@@ -493,8 +493,8 @@ def test_conditions_are_added_without_the_encoders_of_the_others(tmp_path, capsy
     once = {p.name: p.read_bytes() for p in (tmp_path/"r").glob("*.csv")}
     assert reproduce.main(add) == 0 and once == {p.name: p.read_bytes() for p in (tmp_path/"r").glob("*.csv")}
     about = reproduce.read_json(tmp_path/"r/config.json")
-    assert [*about["groups"]] == ["main", "temperature"] and [[*a["groups"]] for a in about["added"]] == [
-        ["temperature"]] and about["config"]["temperature"] == .1
+    assert [*about["groups"]] == ["main", "temperature"] and [([*a["groups"]], a["seeds"]) for a in about["added"]] == [
+        (["temperature"], [0, 1])] and about["config"]["temperature"] == .1
     reproduce.write_json(tmp_path/"r/config.json", about | {"config": about["config"] | {"lr": 7.}})
     assert reproduce.main(add) == 1 and "not the same experiment as that which is added (config lr)" in (
         capsys.readouterr().err)
