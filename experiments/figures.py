@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 import claims
 from ncib.plots import (colours, plot_accuracy, plot_collapse, plot_cosines, plot_gap, plot_information,
@@ -40,7 +40,7 @@ def _log(ax, *which):
         of = getattr(ax, f"{axis}axis")
         low, high = getattr(ax, f"get_{axis}lim")()
         subs = (1,) if high > 1000*low else (1, 3) if high > 30*low else (1, 2, 3, 5) # so that labels have room
-        of.set_major_locator(LogLocator(subs=subs))
+        of.set_major_locator(LogLocator(subs=subs) if high > 2*low else MaxNLocator(4)) # else too many without a power
         of.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); of.set_minor_formatter(NullFormatter())
 
 def _over_epochs(ax, table, column, colour, label, style="o-"):
