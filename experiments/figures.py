@@ -193,6 +193,8 @@ def generalisation(table: pd.DataFrame)->"Figure|None": # nothing without condit
     "C6: test error against the corner shortfall, test NC1 and the IB gap; collapsed conditions are filled."
     last = claims.ends(table[(table.layer == "backbone") & ~table.copula.astype(bool)])
     if last.condition.nunique() < 2: return None
+    order = {c: i for i, c in enumerate(table.condition.unique())} # as everywhere else; main keeps its colour
+    last = last.sort_values("condition", key=lambda c: c.map(order), kind="stable")
     columns = (("test_shortfall", "shortfall at the corner, test\n(share of the optimum)"), ("test_nc1", "NC1, test"),
                ("test_ib_gap", "IB gap, twin, test"))
     panels = [(c, label) for c, label in columns if not claims.lacking(last, [c])]
