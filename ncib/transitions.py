@@ -157,20 +157,18 @@ class Transitions:
 # %% ../nbs/api/23_transitions.ipynb #f0f6bd34
 def _plural(n: int, word: str)->str: return f"{n} {word}{'s'*(n != 1)}"
 
-def _alternatives(counts: list[int])->str: # "1", "1 from 9", "1, 4 from 9"
-    c = sorted(counts)
-    return str(c[0]) if len(c) == 1 else f"{', '.join(map(str, c[:-1]))} from {c[-1]}"
-
 # %% ../nbs/api/23_transitions.ipynb #c1570c68
 def _count_sentence(t: Transitions)->str:
     likely = t.likely_counts()
     if not t.counts: return f"The largest gap lies behind mode {t.count}, a factor of {t.gap_ratio:.3g} in β_c − 1."
     if len(likely) == 1:
         return f"The largest gap lies behind mode {likely[0]}, in {percent(t.counts[likely[0]], 0)} of the resamples."
-    named = likely if len(likely) <= 4 else [min(likely), max(likely)]
     shares = ", ".join(f"{c} in {percent(t.counts[c], 0)}" for c in likely[:4])
-    return (f"This sample cannot tell {_alternatives(named)} transitions: of the resamples, the largest gap lies "
-            f"behind mode {shares}.")
+    rest = sorted(likely[4:])
+    others = f", {' to '.join(map(str, sorted({rest[0], rest[-1]})))} in most of the rest" if rest else ""
+    what = ("This sample cannot tell {} from {} transitions:".format(*sorted(likely)) if len(likely) == 2 else
+            "The number of transitions is uncertain;")
+    return f"{what} of the resamples, the largest gap lies behind mode {shares}{others}."
 
 # %% ../nbs/api/23_transitions.ipynb #4bf6ea69
 def _separation_sentence(t: Transitions)->str:
@@ -179,10 +177,9 @@ def _separation_sentence(t: Transitions)->str:
         return (f"Only {_plural(t.significant, 'mode')} can be told from noise, so it cannot be told whether {k} stand "
                 f"apart.")
     first = f"The first {_plural(k, 'mode')}"
-    if s is None:
-        return f"{first} lie a factor of {t.raw_separation:.3g} in β_c − 1 below those behind."
     behind = "those behind" if t.significant > k else "the noise, where no further mode can be seen"
-    first += f" {'lies' if k == 1 else 'lie'} a factor of {s.value:.3g}"
+    first += f" {'lies' if k == 1 else 'lie'} a factor of {t.raw_separation if s is None else s.value:.3g}"
+    if s is None: return f"{first} in β_c − 1 below {behind}."
     if math.isnan(s.low):
         return f"{first} in β_c − 1 below {behind}; without some rows they are lost in noise, so there is no interval."
     return f"{first} (95 %: {s.low:.3g} to {s.high:.3g}) in β_c − 1 below {behind}."

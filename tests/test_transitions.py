@@ -144,6 +144,26 @@ class TestSentences:
         assert "cannot tell 1 from 9 transitions" in t.sentences()[0]
         assert set(count_shares(np.r_[.005, [.02]*8, [.2]*10], without*np.r_[[1]*9, [2.5]*10], floor=.25)) == {9}
 
+    def test_many_likely_counts_are_told_by_their_shares(self):
+        "The four most frequent, then the range of the others."
+        some, e = Estimate(4, 3, 5, 4), np.geomspace(.01, 1, 19)
+        def said(counts): return Transitions(9, 4., 19, e, e, .4, .1, 9, some, some, counts).sentences()[0]
+        assert said({9: .6, 2: .3, 1: .1}).endswith("uncertain; of the resamples, the largest gap lies behind mode 9 in "
+                                                    "60 %, 2 in 30 %, 1 in 10 %.")
+        assert said({9: .7, 2: .1, 1: .06, 5: .04, 14: .03, 7: .03, 3: .04}).endswith("5 in 4 %, 7 to 14 in most of the "
+                                                                                      "rest.")
+        assert said({9: .7, 2: .1, 1: .06, 5: .05, 14: .09}).endswith("5 in 5 %, 14 in most of the rest.")
+
+    def test_without_interval_and_without_a_mode_behind(self):
+        "The separation is measured to the noise there, too, and says so."
+        g = np.random.default_rng(1)
+        labels = np.arange(600) % 3
+        x, y = (4*g.normal(size=(3, 6))[labels] + g.normal(size=(600, 6)) for _ in "xy")
+        with_interval = GaussianIB.fit(x, y).transitions(2)
+        without = GaussianIB.fit(x, y).transitions(2, groups=0)
+        assert with_interval.significant == 2 and without.separation is None
+        for t in (with_interval, without): assert t.sentences()[1].endswith("where no further mode can be seen.")
+
     def test_a_mode_that_some_rows_hide_does_not_scatter_the_count(self):
         "It lies at the floor without them, not at infinity."
         e = np.r_[[.02]*9, [.1]*5, 2.]
