@@ -500,11 +500,11 @@ MEASURE = {
           "directions. The share of what labels leave open: (R² − R² of labels alone)/(1 − R² of labels "
           "alone). Its difference from pairs of the same first encoder with one trained by another loss. "
           "Canonical correlations within classes stand beside it.",
-    "C3": "On test features, from an estimate that no linear map changes: geometric mean of β_c − 1 of the "
-          "modes behind K − 1 over that of the first K − 1 (separation), over pairs and over images. "
-          "Prominence of that break in the profile. Largest over smallest β_c − 1 of the first K − 1 (spread), "
-          "alignment with the label modes, and the separation over that of the spectrum predicted from class "
-          "means and correlations within classes.",
+    "C3": "On test features, from an estimate that no linear map changes: level of β_c − 1 behind mode K − 1, "
+          "where strong modes weigh most, over the geometric mean of the first K − 1 (separation), over pairs "
+          "and over images. Prominence of that break in the profile. Largest over smallest β_c − 1 of the first "
+          "K − 1 (spread), alignment with the label modes, and a separation by geometric means alone over that "
+          "of the spectrum predicted from class means and correlations within classes.",
     "C4": "Epochs, interpolated in the logarithm, at which curves have made 95 % of their way: test accuracy "
           "(plateau), the class code's shortfall at the corner where mode K enters (transitions), and, as "
           "rivals, NC1 and training accuracy. In the main condition their ratio; over conditions of different "
