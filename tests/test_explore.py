@@ -26,6 +26,7 @@ from ncib.pages import (
     checkpoint_payload,
     pack_arrays,
     page_document,
+    sweep_payload,
     timeline_fragment,
     unpack_arrays,
 )
@@ -523,6 +524,17 @@ def test_pack_round_trip():
     assert np.allclose(out["a/excess"], arrays["a/excess"], rtol=1e-6,
                        atol=0), "what is drawn on a logarithmic axis keeps its digits"
     with pytest.raises(InputError, match="ids must be integers"): pack_arrays([({}, {"ids": np.array([-1, 3])})])
+
+
+def test_what_is_read_as_a_number_keeps_its_digits():
+    """Information of sixty modes at three checkpoints: on its linear axis a first hundredth of a nat is not to be seen,
+    but it is told in words and in the table."""
+    g = GaussianIB.from_rho(np.linspace(.9999, .95, 60))
+    f = gaussian_frames([g]*3, epochs=[0, 1, 2])
+    (_, out), = unpack_arrays(sweep_payload(f))
+    for name in ("ixt", "iyt", "enter_ixt", "enter_iyt"):
+        assert np.allclose(out[name], getattr(f, name), rtol=1e-6, atol=0), name
+    assert (out["iyt"] <= out["ixt"]*(1 + 1e-6)).all() and f.ixt.max() > 50 and f.ixt[f.ixt > 0].min() < .1
 
 
 def test_payload_is_what_frames_hold(frames):
