@@ -660,6 +660,9 @@ class _Checkpoint:
         moments = large and self.device.type == "cpu" and not self.copula
         intervals = not moments if self.intervals is None else self.intervals
         device, k = self.device if intervals else torch.device("cpu"), len(self.runs[0].classes)
+        for p in rows:
+            if (there := len(features[0].part(p, layer)[1].unique())) < k:
+                raise InputError(f"labels of the {p} images must hold every class, got {there} of {k}")
         found = {p: _Part(p, (x.to(device), z.to(device)), features[0].part(p, layer)[1], k, self.copula, intervals)
                  for p, (x, z) in rows.items()}
         if torch.equal(*found["test"].features):

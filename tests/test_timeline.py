@@ -100,6 +100,21 @@ def test_refusals(tmp_path, short_pair):
         analyze(a, write_run(tmp_path/"g", random_features(seed=1)), progress=False)
 
 
+@pytest.mark.parametrize("intervals", [True, False])
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_every_part_must_hold_every_class(tmp_path, missing, part, intervals):
+    "Also the last one, without which the labels look like those of fewer classes."
+    y = torch.arange(60) % 3
+    runs = [Run.create(tmp_path/name, list("abc"), {"seed": i}) for i, name in enumerate("ab")]
+    for seed, run in enumerate(runs):
+        x, = random_features(1, seed=seed)
+        some = (x[y != missing], y[y != missing])
+        run.save_features(1, *(some + (x, y) if part == "train" else (x, y) + some))
+    with pytest.raises(InputError, match=f"labels of the {part} images must hold every class, got 2 of 3"):
+        analyze(*runs, intervals=intervals, progress=False)
+
+
 @pytest.mark.parametrize("classes, d", [("ab", 4), ("abcdefgh", 3), ("abc", 1)])
 def test_few_classes_and_few_dimensions(tmp_path, classes, d):
     "K = 2, and fewer dimensions than a simplex needs, give rows without NaN and figures without errors."
