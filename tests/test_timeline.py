@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,15 @@ def test_refusals(tmp_path, short_pair):
     file = a.file("features", 1); file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(InputError, match="epoch_0001.safetensors is damaged"):
         analyze(a, write_run(tmp_path/"g", random_features(seed=1)), progress=False)
+
+
+def test_runs_on_another_drive_are_written_with_their_whole_path(short_timeline, tmp_path, monkeypatch):
+    "Where there is no relative path, as on Windows; an analysis is not lost for it."
+    def other_drive(path, start): raise ValueError("path is on mount 'D:', start on mount 'C:'")
+    monkeypatch.setattr("ncib.timeline.os.path.relpath", other_drive)
+    short_timeline.save(tmp_path)
+    found = Timeline.load(tmp_path).info["runs"]
+    assert found == [str(Path(r).absolute()) for r in short_timeline.info["runs"]]
 
 
 @pytest.mark.parametrize("intervals", [True, False])
