@@ -84,7 +84,7 @@ def _shown(there: Tensor, classes: "list[int]|None")->Tensor: # (k,) classes to 
 def simplex_view(features, # (n, d) NumPy or torch, any float dtype
                  labels, # (n,) integers in [0, K)
                  classes: "list[int]|None" = None, # show only these; `None`: all that occur
-                 dims: "int|None" = None, # 2 or 3; `None`: 3 for four chosen classes, else 2
+                 dims: "int|None" = None, # 2 or 3; `None`: 3 for four chosen classes where d ≥ 3, else 2
                  rows=None, # samples to project; `None`: all of the classes shown (means are of all samples)
                  reference=None, # (d, p), see `simplex_projection`
                  )->SimplexView:
@@ -93,7 +93,7 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     y = check_labels(labels, len(x), device=x.device)
     means, _, there = means_by_label(x, y)
     shown = _shown(there, classes)
-    dims = dims or (3 if classes is not None and len(shown) == 4 else 2)
+    dims = dims or (3 if classes is not None and len(shown) == 4 and x.shape[1] > 2 else 2)
     means = means[torch.searchsorted(there, shown)]
     rows = torch.isin(y, shown).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
     axes, certainty = simplex_projection(means, simplex_vertices(len(shown), dims), reference)

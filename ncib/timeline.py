@@ -544,8 +544,8 @@ class _Stored(_Summarised):
     def save(self, out: "str|Path", # a folder, made if need be
              )->None:
         """Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written
-        as seen from there, if they are on the same drive, so that a folder and its runs can move together. Features that were given as arrays are not
-        written: a timeline that is loaded again has everything but its explorers."""
+        as seen from there, if they are on the same drive, so that a folder and its runs can move together. Features
+        that were given as arrays are not written: a timeline that is loaded again has everything but its explorers."""
         out = Path(out)
         runs = {"runs": self.info["runs"] if self.info.get("arrays")
                 else [_seen_from(out, r) for r in self.info["runs"]]}

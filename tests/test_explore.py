@@ -293,6 +293,18 @@ def test_any_number_of_classes(k, tmp_path):
     assert plot_frame(f, 1).axes and plot_frame([f, f], 1, names=["x", "y"], view="all").axes
 
 
+@pytest.mark.parametrize("k", [4, 6])
+def test_features_of_two_dimensions(k, tmp_path):
+    "Four classes stand on a square where there is no room for a tetrahedron: all that there are, or the chosen ones."
+    f = checkpoint_frames(runs=make_runs(tmp_path, k=k, d=2, n=40*k, head=False))
+    view = (f.few or f.views).views["test", "a"]
+    assert view.points.shape[2] == 2 and np.allclose(view.corners, simplex_vertices(4))
+    assert f.choose([0, 1, 2, 3]).few.views["test", "b"].means.shape == (3, 4, 2)
+    assert all(plot_frame(f, 1, view=v).axes for v in ("all", "chosen")[:1 + (k > 4)])
+    explorer = explore.CheckpointExplorer(*(tmp_path/s for s in "ab"), progress=False)
+    assert not explorer.error and explorer.html(20, picture=False)
+
+
 def test_recorded_layers(runs, tmp_path):
     assert (recorded_layers(runs) == ["backbone", "head"]
             and recorded_layers([r.path for r in make_runs(tmp_path/"none", head=False)]) == ["backbone"])
