@@ -343,6 +343,7 @@ class _Sweep(_Explorer):
     mode_y = tr.Int(2, min=1).tag(sync=True)
     data = tr.Bytes().tag(sync=True)                                # where there are no layers
     _data = ("data",)
+    _asked = 0. # log₁₀(β − 1) as it was asked for, before it was put on a layer's grid
 
     def _load(self, layer: str)->BetaFrames:
         if layer not in self._frames:
@@ -364,8 +365,11 @@ class _Sweep(_Explorer):
     @tr.observe("layer")
     def _switch(self, change)->None:
         if not self.layers: return
-        make = lambda: self._load(self._there(self.layer))
-        self._switched(change, f"Computing the bottlenecks of the {self.layer} …", make)
+        self._switched(change, f"Computing the bottlenecks of the {self.layer} …", self._show_layer)
+
+    def _show_layer(self)->None: # at the value of its own grid that is nearest to what was asked for
+        self._load(self._there(self.layer))
+        self.log_excess = self._asked
 
 # %% ../nbs/api/56_explore.ipynb #167d18aa
 class _SweepValues(_Sweep):
@@ -386,8 +390,14 @@ class _SweepValues(_Sweep):
 
     @tr.validate("log_excess")
     def _on_grid(self, proposal)->float:
-        f = self.frames
-        return float(f.log_excess[f.at(proposal["value"])]) if f is not None else proposal["value"]
+        f, self._asked = self.frames, proposal["value"]
+        return float(f.log_excess[f.at(self._asked)]) if f is not None else self._asked
+
+    @tr.validate("epoch")
+    def _recorded(self, proposal)->int: # as in the figure: between two checkpoints, the one before
+        f, value = self.frames, proposal["value"]
+        epochs = f.epochs if f is not None and f.epochs else [value]
+        return max((e for e in epochs if e <= value), default=epochs[0])
 
     def _name(self)->str:
         return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")

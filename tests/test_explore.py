@@ -607,7 +607,8 @@ def test_other_features_are_made_when_asked_for(runs):
 
 
 def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
-    "Checkpoint, mode and β stay; each layer is made once; the other layer is in the copy for a page."
+    """Checkpoint and mode stay, and β as far as a layer's grid allows, so that the way back leads to the same place;
+    each layer is made once; the other layer is in the copy for a page."""
     made = []
     for name in ("checkpoint_frames", "timeline_frames"):
         real = getattr(explore, name)
@@ -623,12 +624,18 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
             assert w.epoch == 1 and not w.status and w.features_1
         assert "head" in repr(w)
     assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
-    assert (e.mode == 3 and s.log_excess == place and s.frames.pair.layer == "head"
+    grid = s.frames.log_excess
+    assert s.log_excess in grid and abs(s.log_excess - place) == (grid - place).abs().min()
+    assert (e.mode == 3 and s.frames.pair.layer == "head"
             and s.figure().get_suptitle().startswith("head, epoch 1"))
     assert (unpack_arrays(s.features_1)[0][0]["layer"] == "head"
             and np.allclose(unpack_arrays(s.features_1)[0][1]["corner_ixt"], s.frames.corners.ixt))
     s.layer = "backbone"
     assert s.log_excess == place
+    end = s.log_excess = float(min(s.frames.log_excess[0], grid[0])) - 1                # outside both grids
+    for layer in ("head", "backbone"):
+        s.layer = layer
+        assert s.log_excess == float(s.frames.log_excess[0]) != end and s.beta == 1 + 10**s.log_excess
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
         one = w.html(20, picture=False, layers=["backbone"])
         # nothing was made for it
@@ -737,6 +744,10 @@ def test_beta_sweep_state(runs):
     s.log_excess = 99.
     assert s.log_excess == pytest.approx(float(s.frames.log_excess[-1]))
     assert s.figure().axes and len(s.table) == 3*241
+    s.epoch = 1
+    for asked, shown in ((17, 2), (-3, 0), (1, 1)):
+        s.epoch = asked
+        assert s.epoch == shown and s.figure().get_suptitle().startswith(f"backbone, epoch {shown},")
     d = explore.BetaSweep(np.array([[.3, .1], [.1, .5]]))
     assert not d.error and isinstance(d.frames, DiscreteFrames) and len(d.table) == 121
     g = explore.BetaSweep(GaussianIB.from_rho([.9, .5]))
