@@ -245,14 +245,15 @@ class _CheckpointControls(_Checkpoints):
         own = self._load(self._there(self.layer), self.copula)[0].chosen
         before = [fs[0].chosen for (name, _), fs in self._frames.items() if name == change["old"]]
         if before and list(self.classes) == before[0]: self.classes = own
-        elif change["name"] == "layer" and list(self.classes) != own: self._choose(None)
+        elif change["name"] == "layer" and list(self.classes) != own: self._project()
 
     @tr.observe("classes")
     def _choose(self, change)->None:
-        if not self._ready: return
-        with self._sentence(doing="Projecting the chosen classes …"):
-            limit = self._options["limit"]
-            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, limit, only_chosen=True))
+        if self._ready: self._switched(change, "Projecting the chosen classes …", self._project)
+
+    def _project(self)->None:
+        limit = self._options["limit"]
+        self.set_trait("chosen", checkpoint_payload(self._current(), self._names, limit, only_chosen=True))
 
     def _current(self)->list[CheckpointFrames]:
         classes, limit = list(self.classes), self._options["limit"]
@@ -267,7 +268,7 @@ class _CheckpointValues(_CheckpointControls):
     def figure(self)->Figure:
         "The current frame on paper, see `plot_frame`."
         if self.error: raise InputError(self.error)
-        frames = self._current()
+        frames = self._current() if self.view == "chosen" else self._load(self.layer, self.copula)
         view = self.view if frames[0].few else "all"
         return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
                           self._names if len(self._pairs) > 1 else None)

@@ -680,6 +680,21 @@ def test_chosen_classes_and_the_switch(runs):
             and unpack_arrays(e.chosen)[0][0]["chosen"] == [0, 3])
 
 
+@pytest.mark.parametrize("bad", [[0], [0, 0], [0, 9], [0, 1, 2, 3, 4]])
+def test_refused_classes_go_back(runs, bad, monkeypatch):
+    "What was shown before is shown still, in the figure and in the copy for a page; nothing is projected for all."
+    e = explore.CheckpointExplorer(*runs, progress=False)
+    e.classes = [0, 3]
+    packed = e.chosen
+    e.classes = bad
+    assert "2 to 4" in e.status and e.classes == [0, 3] and e.chosen == packed
+    e.view = "chosen"
+    assert e.figure().axes and e.html(20)
+    e.view = "all"
+    monkeypatch.setattr("ncib.frames.simplex_frames", lambda *a, **k: pytest.fail("projected"))
+    assert e.figure().axes
+
+
 def test_copula_timeline(runs):
     e = explore.CheckpointExplorer(analyze(*runs, copula=True, progress=False), progress=False)
     assert e.copula and "test/labels" in unpack_arrays(e.copula_0)[0][1] and not e.features_0
