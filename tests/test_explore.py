@@ -387,6 +387,14 @@ def test_gaussian_frames_agree_with_the_bottleneck():
     assert torch.allclose(f.axes[0].T @ f.axes[0], torch.eye(2, dtype=torch.float64))
 
 
+def test_modes_that_are_not_there_do_not_enter():
+    "A checkpoint with fewer modes than the others has as many circles in the plane as modes."
+    f = gaussian_frames([GaussianIB.from_rho(rho) for rho in ([.9, .6], [.95, .8, .7, .5])], epochs=[0, 1])
+    for epoch, count in ((0, 2), (1, 4)):
+        circles, = (line for line in plot_sweep(f, 0., epoch).axes[3].lines if line.get_label() == "a mode enters")
+        assert np.allclose(circles.get_xdata(), f.enter_ixt[epoch, :count])
+
+
 @pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"),
                                                      ("labels", False, "a")])
 def test_timeline_frames(runs, relevance, copula, side):
