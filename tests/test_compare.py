@@ -239,6 +239,12 @@ class TestManyEncoders:
                 and (c.table.separation <= c.table.separation_high).all() and c.info["groups"] == 10)
         assert "separation_low" not in compare(*four, measures=["separation"], progress=False).table
 
+    def test_across_layers_that_are_not_there(self, four):
+        one = {"one": {"early": four[0]["e0"]}, "two": {"late": four[0]["e1"]}}
+        for layers, words in ((["early", "lat"], "no encoder has a layer 'lat'; there is early, late"),
+                              (["late"], "at least two to compare, .* got 1"), ([], "at least two to compare, .* got 0")):
+            with pytest.raises(InputError, match=words): compare(one, four[1], layers, across=True, progress=False)
+
     def test_across_layers(self, four):
         x = list(four[0].values())
         c = compare({"one": {"early": x[0], "late": x[1]}, "two": {"block": x[2]}}, four[1], across=True,
