@@ -118,17 +118,20 @@ def stratified_rows(labels, # (n,) integers
                     limit: int, # most rows
                     seed: int = 0, # of the draw
                    )->Tensor: # (m,) int64, ascending
-    "At most `limit` rows, drawn without replacement, from each class in proportion and at least one."
+    """At most `limit` rows, drawn without replacement, from each class in proportion: at least one of every class, or of
+    as many classes as there are rows to draw."""
     y = check_labels(labels, None).cpu().unique(return_inverse=True)[1]
     if limit < 1: raise InputError(f"limit must be at least 1, got {limit}")
     if len(y) <= limit: return torch.arange(len(y))
-    order = torch.randperm(len(y), generator=generator(seed))
+    rng = generator(seed)
+    order = torch.randperm(len(y), generator=rng)
     rank = torch.empty_like(y)
     for c in y.unique():
         mine = order[y[order] == c]
         rank[mine] = torch.arange(len(mine))
     share = rank.double()/torch.bincount(y)[y]              # 0 for the first of each class, so that each class is there
-    return share.argsort(stable=True)[:limit].sort().values
+    order = torch.randperm(len(y), generator=rng)           # equal shares come in any order, whatever that of the rows
+    return order[share[order].argsort(stable=True)[:limit]].sort().values
 
 # %% ../nbs/api/50_simplex.ipynb #5a1b0c0b
 def modes_shown(k: int, # K

@@ -196,6 +196,15 @@ def test_stratified_rows():
     assert y[stratified_rows(y, 3)].unique().tolist() == [0, 1, 2]
 
 
+def test_fewer_rows_than_classes_favour_none():
+    """Rows that are ordered by class: each class is drawn as often as any other, large or small, within five standard
+    deviations of the binomial."""
+    y, draws = torch.arange(8).repeat_interleave(torch.tensor([40, 2]*4)), 400
+    drawn = torch.stack([y[stratified_rows(y, 4, seed=s)].bincount(minlength=8) for s in range(draws)])
+    assert (drawn <= 1).all() and (drawn.sum(0) - draws/2).abs().max() < 5*(draws/4)**.5
+    assert torch.equal(stratified_rows(y, 4, seed=1), stratified_rows(y, 4, seed=1))
+
+
 def test_closest_classes():
     c = np.full((6, 6), -.2); np.fill_diagonal(c, 1)
     for i, j, v in ((1, 4, .9), (4, 5, .5), (1, 5, .4), (5, 0, .3), (1, 0, .2), (4, 0, .2)): c[i, j] = c[j, i] = v
