@@ -434,6 +434,8 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
     _check_options(pool, feature_dtype, batch_size, epoch)
     if checkpoints is not None and (str(weights) != "default" or epoch is not None):
         raise InputError("checkpoints come with their own weights and epochs: leave out weights and epoch")
+    if epoch_pattern is not None and checkpoints is None:
+        raise InputError("epoch_pattern reads the names of checkpoints: give their folder, or leave it out")
     on, files = resolve_device(device), {} if checkpoints is None else find_checkpoints(checkpoints, epoch_pattern)
     loaded = load_model(model, "none" if files else weights, strict, seed)
     only = epoch if epoch is not None else 0 if loaded.weights == "none" else 1

@@ -553,6 +553,8 @@ def read_runs(pairs: "list[tuple[str, str]]", # for each checkpoint the files of
               epochs: "list[int]|None" = None, # as for `array_runs`
               )->tuple[ArrayRun, ArrayRun]:
     "A pair of runs from files. `InputError` as `array_runs`, and if ids that lie in the files differ."
+    if train_labels is not None and not train_pairs:
+        raise InputError("--train-labels must come with --train-features, which they are the labels of")
     names = (str(pairs[-1][0]), str(pairs[-1][1]))
     titles = tuple([str(pair[side]) for pair in pairs] for side in (0, 1))
     x, y, given = _read_pairs(pairs, labels, "--labels")

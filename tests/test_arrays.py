@@ -357,6 +357,7 @@ def test_command(capsys, files, single):
     ("a.npy labels.npy --labels labels.npy", 1, "labels.npy must be (n, d), got shape (300,)"),
     ("a.npy b.npy --labels labels.npy --layer head", 1, "layer must be features or both, got 'head'"),
     ("a.npy b.npy --labels labels.npy --train-features a0.npy b0.npy", 1, "--train-labels must be given"),
+    ("a.npy b.npy --labels labels.npy --train-labels labels.npy", 1, "--train-labels must come with --train-features"),
     ("a.npy b.npy c.npy --labels labels.npy", 2, "not both"),
     ("a.npy --labels labels.npy", 2, "expected 2 arguments"),
 ])
