@@ -116,6 +116,16 @@ def features_of(d, k, n=240):
     return *(shared + torch.randn(n, d, generator=g) for _ in range(2)), y
 
 
+def test_settings_that_one_run_has_are_told():
+    "Of either run; a setting that is None is one."
+    t = analyze(*features_of(6, 4), progress=False)
+    configs = [{"lr": .1, "seed": 0, "warmup": None}, {"lr": .1, "seed": 1, "cutout": 4}]
+    page = report_html(Timeline(t.table, t.arrays, t.info | {"configs": configs}, t.runs))
+    rows = dict(re.findall(r'<tr><th scope="row">(\w+)</th><td>([^<]*)</td></tr>',
+                           page[page.index("<h2>Settings</h2>"):]))
+    assert rows == {"lr": "0.1", "seed": "0 | 1", "warmup": "None | –", "cutout": "– | 4"}
+
+
 @pytest.mark.parametrize("share", [0., .1])
 def test_a_corner_without_shortfall_is_drawn(share):
     "Star and triangle then lie on one another, on the curve; figure and words have the same corner."
