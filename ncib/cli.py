@@ -467,7 +467,7 @@ def _labels(file: "str|None"):
     import numpy as np
     if file is None: return None
     try: return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
+    except Exception as e:
         raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
 
 def _compare(args):

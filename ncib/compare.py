@@ -53,7 +53,7 @@ class _Source:
             # "c": torch does not take a read-only array; nothing is written back
             return as_tensor(np.load(self.file, mmap_mode="c", allow_pickle=False))
         except FileNotFoundError: raise InputError(f"{self.file}: no such file") from None
-        except (ValueError, OSError, EOFError) as e:
+        except Exception as e:
             raise InputError(f"{self.file} is damaged or not a .npy file of numbers ({e})") from None
 
 # %% ../nbs/api/57_compare.ipynb #ba695d67

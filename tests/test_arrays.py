@@ -406,6 +406,19 @@ def test_nothing_in_a_file_is_run(files):
     assert not (files/"harm.txt").exists()
 
 
+@pytest.mark.parametrize("name, end", [("hole.npy", 130), ("hole.npz", None)])
+def test_zeroed_bytes_are_told(files, name, end):
+    "In the header of an array and anywhere in compressed ones: the file is named, or what was hit does not matter."
+    np.save("hole.npy", X[:30]); np.savez_compressed("hole.npz", features=X[:30], labels=LABELS[:30])
+    whole, told = (files/name).read_bytes(), 0
+    starts = range(0, len(whole[:end]), max(1, len(whole[:end])//40))
+    for start in starts:
+        (files/name).write_bytes(whole[:start] + bytes(min(4, len(whole) - start)) + whole[start + 4:])
+        try: read_arrays(name)
+        except InputError as e: assert name in str(e); told += 1
+    assert told > len(starts)/3
+
+
 # ---- the README
 
 def test_the_readme_starts_with_arrays_and_runs(tmp_path, monkeypatch, capsys, single):

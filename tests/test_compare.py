@@ -288,6 +288,10 @@ def test_bad_features_are_named(four, tmp_path):
     (tmp_path/"x.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match="x.npy is damaged"):
         compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
+    np.save(tmp_path/"x.npy", four[0]["e1"])
+    (tmp_path/"x.npy").write_bytes((whole := (tmp_path/"x.npy").read_bytes())[:10] + b"\0" + whole[11:])
+    with pytest.raises(InputError, match="x.npy is damaged"):
+        compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
     np.save(tmp_path/"code.npy", np.array([{}], dtype=object))
     with pytest.raises(InputError, match="code.npy is damaged or not a .npy file of numbers"):
         compare({"e0": four[0]["e0"], "x": tmp_path/"code.npy"}, four[1], progress=False)
