@@ -118,8 +118,8 @@ def stratified_rows(labels, # (n,) integers
                     limit: int, # most rows
                     seed: int = 0, # of the draw
                    )->Tensor: # (m,) int64, ascending
-    """At most `limit` rows, drawn without replacement, from each class in proportion: at least one of every class, or of
-    as many classes as there are rows to draw."""
+    """At most `limit` rows, drawn without replacement, from each class in proportion: at least one of every class, or
+    of as many classes as there are rows to draw."""
     y = check_labels(labels, None).cpu().unique(return_inverse=True)[1]
     if limit < 1: raise InputError(f"limit must be at least 1, got {limit}")
     if len(y) <= limit: return torch.arange(len(y))

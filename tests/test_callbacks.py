@@ -225,7 +225,8 @@ def test_with_lightning(tmp_path):
     other = CollapseCallback("net.body", K, prefix="train/", every=2)
     logger = L.loggers.CSVLogger(tmp_path)
     saving = L.callbacks.ModelCheckpoint(tmp_path, monitor="collapse/backbone/nc1")
-    trainer = L.Trainer(max_epochs=2, callbacks=[callback, other, saving], logger=logger, accelerator="cpu", enable_progress_bar=False, log_every_n_steps=1)
+    trainer = L.Trainer(max_epochs=2, callbacks=[callback, other, saving], logger=logger, accelerator="cpu",
+                        enable_progress_bar=False, log_every_n_steps=1)
     trainer.fit(module, loader())
     assert isinstance(callback, L.Callback) and [h["epoch"] for h in callback.history] == [1, 2]
     kept = torch.load(next(tmp_path.glob("*.ckpt")), weights_only=False)["callbacks"]

@@ -242,7 +242,7 @@ class TestManyEncoders:
     def test_across_layers_that_are_not_there(self, four):
         one = {"one": {"early": four[0]["e0"]}, "two": {"late": four[0]["e1"]}}
         for layers, words in ((["early", "lat"], "no encoder has a layer 'lat'; there is early, late"),
-                              (["late"], "at least two to compare, .* got 1"), ([], "at least two to compare, .* got 0")):
+                              (["late"], "at least two .* got 1"), ([], "at least two .* got 0")):
             with pytest.raises(InputError, match=words): compare(one, four[1], layers, across=True, progress=False)
 
     def test_across_layers(self, four):
