@@ -83,6 +83,11 @@ class CollapseCallback(_Collapse, _LightningCallback):
             pl_module.log_dict(row, on_step=False, on_epoch=True, batch_size=1,
                                sync_dist=getattr(trainer, "world_size", 1) > 1)
 
+    @property
+    def state_key(self)->str:
+        "What Lightning calls that: another one for a callback that logs under other names."
+        return f"{type(self).__qualname__}{(self.prefix, self.layers)}"
+
     def state_dict(self)->dict:
         "What Lightning keeps in a checkpoint."
         return {"history": self.history}

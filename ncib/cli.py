@@ -424,6 +424,7 @@ def _sweep(args):
     config, grid = _config(args, seed=0), _grid(args.vary)
     from ncib.sweep import summarise, sweep
     options = {k: v for k in ("num_cpus", "num_gpus") if (v := getattr(args, k)) is not None}
+    if options and not args.ray: raise InputError(f"{' and '.join(map(_flag, options))} must come with --ray")
     table = sweep(grid, args.out, config, args.seeds, args.layer, args.copula, args.ray, options,
                   progress=not args.quiet)
     shown = summarise(table)
@@ -466,7 +467,7 @@ def _labels(file: "str|None"):
     import numpy as np
     if file is None: return None
     try: return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
+    except Exception as e:
         raise InputError(f"--labels: {file} is no .npy file of integers ({e})") from None
 
 def _compare(args):

@@ -53,7 +53,7 @@ class _Source:
             # "c": torch does not take a read-only array; nothing is written back
             return as_tensor(np.load(self.file, mmap_mode="c", allow_pickle=False))
         except FileNotFoundError: raise InputError(f"{self.file}: no such file") from None
-        except (ValueError, OSError, EOFError) as e:
+        except Exception as e:
             raise InputError(f"{self.file} is damaged or not a .npy file of numbers ({e})") from None
 
 # %% ../nbs/api/57_compare.ipynb #ba695d67
@@ -131,8 +131,14 @@ def _same_images(found: dict[str, _Found])->str: # what is known of it
 
 # %% ../nbs/api/57_compare.ipynb #df7cdbf1
 def _across(found: dict[str, _Found], layers: "list[str]|None")->list[_Source]:
-    return [_Source(s.name, "all", s.file, s.key, s.array) for f in found.values() for l, s in f.layers.items()
-            if layers is None or l in layers]
+    known = list(dict.fromkeys(l for f in found.values() for l in f.layers))
+    if missing := [l for l in layers or () if l not in known]:
+        raise InputError(f"no encoder has a layer {missing[0]!r}; there is {', '.join(known) or 'none'}")
+    sources = [_Source(s.name, "all", s.file, s.key, s.array) for f in found.values() for l, s in f.layers.items()
+               if layers is None or l in layers]
+    if len(sources) < 2:
+        raise InputError(f"layers must be at least two to compare, of all encoders together, got {len(sources)}")
+    return sources
 
 def _alike(found: dict[str, _Found], layers: "list[str]|None")->list[_Source]: # layer by layer
     there = {name: f.layers for name, f in found.items()}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from .core import InputError, one_line, read_json, resolve_device, tqdm, write_json
 from .data import ImageData, about_images, class_folders, image_files, load_images, of_one_format, read_image
-from .layers import pooled, tapped
+from .layers import parameter_dtype, pooled, tapped
 from .models import (LoadedModel, find_checkpoints, fit_weights, layer_table, load_model, penultimate_layer,
                          preprocessing, read_weights, weights_hash)
 from .runs import Run, environment, load_tensors
@@ -195,9 +195,6 @@ pools = {"mean": pooled, "first": lambda t: t[:, 0] if t.ndim == 3 else pooled(t
          "channels-last": lambda t: t.flatten(1, -2).mean(1) if t.ndim > 2 else t, "flatten": lambda t: t.flatten(1)}
 
 # %% ../nbs/api/36_encoders.ipynb #aec336d2
-def _dtype(net: nn.Module)->torch.dtype:
-    return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-
 @contextlib.contextmanager
 def _exact()->Iterator[None]:
     was = torch.backends.cudnn.allow_tf32
@@ -212,7 +209,7 @@ def _in_its_size(x: Tensor, batch: "int|None")->Tensor:
 def _first_images(images: _Images, prepare: Callable, loaded: LoadedModel, device)->Tensor: # (2 or `batch`, C, H, W)
     a, b = (prepare("train", i) for i in (0, min(1, len(images.labels["train"]) - 1)))
     _same_size(images, a.shape, b.shape, "train", 1)
-    return _in_its_size(torch.stack([a, b])[:loaded.batch].to(device, _dtype(loaded.net)), loaded.batch)
+    return _in_its_size(torch.stack([a, b])[:loaded.batch].to(device, parameter_dtype(loaded.net)), loaded.batch)
 
 # %% ../nbs/api/36_encoders.ipynb #2d2d5701
 def _shown(layer: str)->str: return layer or "output"
@@ -289,7 +286,7 @@ class _Computing:
     def features(self, tap, x: Tensor)->dict[str, Tensor]: # layer → (n, d) float32, on the CPU
         fixed = self.loaded.batch
         try:
-            found = tap(_in_its_size(x.to(self.device, _dtype(self.loaded.net)), fixed))
+            found = tap(_in_its_size(x.to(self.device, parameter_dtype(self.loaded.net)), fixed))
             return {layer: f[:len(x)].float().cpu() for layer, f in found.items()}
         except torch.OutOfMemoryError:
             if self.batch_size != "auto" or fixed or len(x) == 1:
@@ -437,6 +434,8 @@ def encode_images(model: "str|nn.Module", # as for `load_model`
     _check_options(pool, feature_dtype, batch_size, epoch)
     if checkpoints is not None and (str(weights) != "default" or epoch is not None):
         raise InputError("checkpoints come with their own weights and epochs: leave out weights and epoch")
+    if epoch_pattern is not None and checkpoints is None:
+        raise InputError("epoch_pattern reads the names of checkpoints: give their folder, or leave it out")
     on, files = resolve_device(device), {} if checkpoints is None else find_checkpoints(checkpoints, epoch_pattern)
     loaded = load_model(model, "none" if files else weights, strict, seed)
     only = epoch if epoch is not None else 0 if loaded.weights == "none" else 1

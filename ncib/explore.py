@@ -245,14 +245,15 @@ class _CheckpointControls(_Checkpoints):
         own = self._load(self._there(self.layer), self.copula)[0].chosen
         before = [fs[0].chosen for (name, _), fs in self._frames.items() if name == change["old"]]
         if before and list(self.classes) == before[0]: self.classes = own
-        elif change["name"] == "layer" and list(self.classes) != own: self._choose(None)
+        elif change["name"] == "layer" and list(self.classes) != own: self._project()
 
     @tr.observe("classes")
     def _choose(self, change)->None:
-        if not self._ready: return
-        with self._sentence(doing="Projecting the chosen classes …"):
-            limit = self._options["limit"]
-            self.set_trait("chosen", checkpoint_payload(self._current(), self._names, limit, only_chosen=True))
+        if self._ready: self._switched(change, "Projecting the chosen classes …", self._project)
+
+    def _project(self)->None:
+        limit = self._options["limit"]
+        self.set_trait("chosen", checkpoint_payload(self._current(), self._names, limit, only_chosen=True))
 
     def _current(self)->list[CheckpointFrames]:
         classes, limit = list(self.classes), self._options["limit"]
@@ -267,7 +268,7 @@ class _CheckpointValues(_CheckpointControls):
     def figure(self)->Figure:
         "The current frame on paper, see `plot_frame`."
         if self.error: raise InputError(self.error)
-        frames = self._current()
+        frames = self._current() if self.view == "chosen" else self._load(self.layer, self.copula)
         view = self.view if frames[0].few else "all"
         return plot_frame(frames, self.epoch, self.part, self.encoder, self.relevance, self.mode, view,
                           self._names if len(self._pairs) > 1 else None)
@@ -343,6 +344,7 @@ class _Sweep(_Explorer):
     mode_y = tr.Int(2, min=1).tag(sync=True)
     data = tr.Bytes().tag(sync=True)                                # where there are no layers
     _data = ("data",)
+    _asked = 0. # log₁₀(β − 1) as it was asked for, before it was put on a layer's grid
 
     def _load(self, layer: str)->BetaFrames:
         if layer not in self._frames:
@@ -364,8 +366,11 @@ class _Sweep(_Explorer):
     @tr.observe("layer")
     def _switch(self, change)->None:
         if not self.layers: return
-        make = lambda: self._load(self._there(self.layer))
-        self._switched(change, f"Computing the bottlenecks of the {self.layer} …", make)
+        self._switched(change, f"Computing the bottlenecks of the {self.layer} …", self._show_layer)
+
+    def _show_layer(self)->None: # at the value of its own grid that is nearest to what was asked for
+        self._load(self._there(self.layer))
+        self.log_excess = self._asked
 
 # %% ../nbs/api/56_explore.ipynb #167d18aa
 class _SweepValues(_Sweep):
@@ -386,8 +391,14 @@ class _SweepValues(_Sweep):
 
     @tr.validate("log_excess")
     def _on_grid(self, proposal)->float:
-        f = self.frames
-        return float(f.log_excess[f.at(proposal["value"])]) if f is not None else proposal["value"]
+        f, self._asked = self.frames, proposal["value"]
+        return float(f.log_excess[f.at(self._asked)]) if f is not None else self._asked
+
+    @tr.validate("epoch")
+    def _recorded(self, proposal)->int: # as in the figure: between two checkpoints, the one before
+        f, value = self.frames, proposal["value"]
+        epochs = f.epochs if f is not None and f.epochs else [value]
+        return max((e for e in epochs if e <= value), default=epochs[0])
 
     def _name(self)->str:
         return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")

@@ -110,8 +110,8 @@ def simplex_frames(runs, # two runs, or their paths
                 labels[part] = y[rows[part]]
             x = check_features(x, f"{run.path}: {part} features of epoch {epoch}")
             later = views.setdefault((part, side), [])
-            later.append(simplex_view(x, y, classes, None if classes or len(y.unique()) != 4 else 3, rows[part],
-                                      later[-1].axes if later else None))
+            dims = 3 if classes is None and len(y.unique()) == 4 and x.shape[1] > 2 else None
+            later.append(simplex_view(x, y, classes, dims, rows[part], later[-1].axes if later else None))
     return SimplexFrames(labels, {key: _over_checkpoints(ViewFrames, v[::-1]) for key, v in views.items()})
 
 # %% ../nbs/api/51_frames.ipynb #51f0000c
@@ -302,7 +302,7 @@ class CheckpointFrames:
         "Position of the last checkpoint that is not after `epoch`; the first if there is none."
         return max(0, int(np.searchsorted(self.epochs, epoch, side="right")) - 1)
 
-    def choose(self, classes: "list[int]", # 2 to 4 of them; four are shown in three dimensions
+    def choose(self, classes: "list[int]", # 2 to 4 of them; four are shown in three dimensions where there are
                limit: int = 2000, # most samples per part
                )->"CheckpointFrames":
         "The same frames with other chosen classes; reads the features again."

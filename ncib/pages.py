@@ -30,10 +30,13 @@ def _integers(name: str, v: np.ndarray)->tuple[dict, bytes]:
     kind = np.min_scalar_type(int(v.max())).name if v.size else "uint8"
     return {"dtype": kind, "shape": v.shape}, v.astype(kind).tobytes()
 
+# what is read as a number, not only drawn: on two scales of 16 bits I(T;Y) would come to more than I(X;T)
+_read = ("excess", "ixt", "iyt", "best", "weight", "threshold", "count", "gap")
+
 def _column(name: str, value)->tuple[dict, bytes]: # what the head says of an array, and its bytes
     v = np.asarray(value)
     if v.dtype.kind in "iub": return _integers(name, v)
-    if v.size < 500 or name.endswith("excess") or not np.isfinite(v).all():
+    if v.size < 500 or name.endswith(_read) or not np.isfinite(v).all():
         return {"dtype": "float32", "shape": v.shape}, v.astype(np.float32).tobytes()
     scale = float(np.abs(v).max())/32767 or 1.
     return {"dtype": "int16", "shape": v.shape, "scale": scale}, np.rint(v/scale).astype(np.int16).tobytes()

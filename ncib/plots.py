@@ -302,6 +302,9 @@ def _log_excess(each: "list[np.ndarray]")->np.ndarray: # (c, m) log₁₀(β_c �
     for row, x in zip(grid, each): row[:len(x)] = np.log10(np.where((x > 0) & np.isfinite(x), x, np.nan))
     return grid
 
+def _first_modes(k1: int, m: int)->str: # m: how many there are
+    return f"modes 1 to {k1} = K−1" if m >= k1 else f"modes 1 to {m} of K−1 = {k1}"
+
 def _draw_modes(ax, e, grid: np.ndarray, k1: int)->None:
     "Further modes first, so that the first K − 1 lie above them; the gap between both is shaded."
     m, line, quantiles = grid.shape[1], "o"*(len(e) == 1) or "-", ": median, middle half, 90 %, all"
@@ -311,11 +314,10 @@ def _draw_modes(ax, e, grid: np.ndarray, k1: int)->None:
         ax.plot(e, grid[:, k1:], line, linewidth=.6, **style)
         ax.plot([], [], line, label="further modes", **style)
     if k1 > dense:
-        _bands(ax, e, grid[:, :k1], "blue", f"modes 1 to {min(k1, m)}" + (" = K−1" if m >= k1 else f" of K−1 = {k1}")
-               + quantiles)
+        _bands(ax, e, grid[:, :k1], "blue", _first_modes(k1, m) + quantiles)
     else:
         ax.plot(e, grid[:, :k1], "o-", ms=2.5, color=colours["blue"], linewidth=1.2)
-        ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=f"modes 1 to {k1} = K−1")
+        ax.plot([], [], "o-", ms=2.5, color=colours["blue"], label=_first_modes(k1, m))
     if m > k1:
         ax.fill_between(e, grid[:, k1 - 1], grid[:, k1], facecolor=(colours["orange"], .35), edgecolor=colours["grey"],
                         linewidth=.5, label="gap behind mode K−1")
@@ -373,12 +375,12 @@ def _draw_corner(ax, rate: float, best: float, told: float, unit: str = "nats")-
     ax.plot(rate, told, "v", ms=7, color=colours["vermillion"], mec="black", mew=.6,
             label=f"the class-mean code, {best - told:.2g} {unit} ({percent((best - told)/best)}) short", zorder=4)
 
-def _mark_corner(ax, row, part: str)->float: # its rate, 0 where there is none
-    "The corner of encoder A at one checkpoint, a row of a timeline's table."
+def _mark_corner(ax, timeline: Timeline, i: int, part: str)->float: # its rate, 0 where there is none
+    "The corner of encoder A at one checkpoint, by position."
+    row = timeline.table.iloc[i]
     if f"{part}_corner_rate_a" not in row or not np.isfinite(row[f"{part}_shortfall_a"]): return 0.
-    rate, nats, share = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats", "shortfall"))
-    best = nats/share if share > 0 else np.nan
-    if not np.isfinite(best): return 0.
+    rate, nats = (float(row[f"{part}_{name}_a"]) for name in ("corner_rate", "shortfall_nats"))
+    best = float(timeline.bottleneck(i, part).optimal_information(rate))
     _draw_corner(ax, rate, best, best - nats)
     return rate
 
@@ -415,7 +417,7 @@ def plot_information(timeline: Timeline, # of a pair of runs
         if len(found.rho):
             entered = max(entered, _draw_curve((ax, ax_near), found, k1, colours[colour],
                                                f"epoch {timeline.epochs[i]}"))
-    corner = _mark_corner(ax_near, timeline.table.iloc[rows[-1]], part) if relevance == "twin" else 0.
+    corner = _mark_corner(ax_near, timeline, rows[-1], part) if relevance == "twin" else 0.
     limit = ax.get_xlim()[1]
     for a, title in ((ax, "whole curve"), (ax_near, "where the first modes enter")):
         a.plot([0, limit], [0, limit], color="black", linewidth=.6, linestyle=":", label="I(T;Y) = I(X;T)")
@@ -644,7 +646,7 @@ def _draw_spectrum_of_frame(ax, f: _Frame)->None:
     k1, now = len(f.names) - 1, _log_excess([f.of_modes("excess")])[0]
     number, seen = np.arange(1, len(now) + 1), np.isfinite(now[:k1]).sum()
     ax.plot(number[:k1], now[:k1], "o" if k1 <= dense else "-", ms=5, color=colours["blue"],
-            label=f"modes 1 to {k1} = K−1" if seen == k1 else f"modes 1 to {seen} of K−1 = {k1}")
+            label=_first_modes(k1, seen))
     if len(now) > k1 and np.isfinite(now[k1:]).any():
         ax.plot(number[k1:], now[k1:], "o", ms=4, mfc="white", color=colours["grey"], label="further modes")
         ax.fill_between([k1, k1 + 1], now[k1 - 1], now[k1], color=colours["orange"], alpha=.35, linewidth=0,
@@ -822,8 +824,8 @@ def _draw_plane(ax, frames: BetaFrames, i: int, c: int, unit: str)->None:
     ax.plot([0, iyt.max()], [0, iyt.max()], ":", color="black", linewidth=.7)
     if isinstance(frames, GaussianFrames):
         x, y = (_in_unit(v[c], unit) for v in (frames.enter_ixt, frames.enter_iyt))
-        ax.plot(x[x <= ixt.max()], y[x <= ixt.max()], "o", ms=3, mfc="white", color=colours["blue"],
-                label="a mode enters")
+        there = np.isfinite(frames.excess[c].numpy()) & (x <= ixt.max())
+        ax.plot(x[there], y[there], "o", ms=3, mfc="white", color=colours["blue"], label="a mode enters")
         _corner_on_curve(ax, frames, c, unit)
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles, [l.split(",")[0] for l in labels], fontsize="xx-small", loc="upper left")

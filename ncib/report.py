@@ -363,8 +363,9 @@ def _tables(t: Timeline)->str: # HTML: the checkpoints of every layer
 # %% ../nbs/api/55_report.ipynb #0056e9c4
 def _settings(t: Timeline)->str: # HTML: what both runs have in common, then where they differ
     a, b = t.info["configs"]
-    rows = [(n, str(v)) for n, v in a.items() if b.get(n) == v]
-    rows += [(n, f"{v} | {b.get(n)}") for n, v in a.items() if b.get(n) != v]
+    both = {n: [str(c.get(n, "–")) for c in (a, b)] for n in a | b}
+    rows = [(n, x) for n, (x, y) in both.items() if x == y]
+    rows += [(n, f"{x} | {y}") for n, (x, y) in both.items() if x != y]
     table = "".join(f'<tr><th scope="row">{html.escape(n)}</th><td>{html.escape(v)}</td></tr>' for n, v in rows)
     kind, names = "Arrays" if t.info.get("arrays") else "Runs", html.escape(" and ".join(t.info["runs"]))
     words = f"{kind}: {names}.{' Where they differ, both values are given.' if rows else ''}"

@@ -7,7 +7,7 @@ __all__ = ['save_tensors', 'load_tensors', 'tensor_names', 'Features', 'Run', 'e
            'array_runs', 'read_arrays', 'read_features', 'read_runs']
 
 # %% ../nbs/api/34_runs.ipynb #3d134aa1
-import contextlib, datetime, json, operator, pickle, platform, zipfile
+import contextlib, datetime, json, operator, platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -507,7 +507,7 @@ def read_arrays(path: "str|Path", # .npy, .npz, .safetensors, .pt or .pth
     try: found = _loaded(path)
     except FileNotFoundError: raise InputError(f"{path}: no such file") from None
     except InputError: raise
-    except (ValueError, OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as e:
+    except Exception as e:
         raise InputError(f"{path} is damaged, or holds something else than arrays "
                          f"({str(e).splitlines()[0] if str(e) else type(e).__name__})") from None
     if isinstance(found, Tensor) or path.suffix == ".npy": return {"features": found}
@@ -553,6 +553,8 @@ def read_runs(pairs: "list[tuple[str, str]]", # for each checkpoint the files of
               epochs: "list[int]|None" = None, # as for `array_runs`
               )->tuple[ArrayRun, ArrayRun]:
     "A pair of runs from files. `InputError` as `array_runs`, and if ids that lie in the files differ."
+    if train_labels is not None and not train_pairs:
+        raise InputError("--train-labels must come with --train-features, which they are the labels of")
     names = (str(pairs[-1][0]), str(pairs[-1][1]))
     titles = tuple([str(pair[side]) for pair in pairs] for side in (0, 1))
     x, y, given = _read_pairs(pairs, labels, "--labels")

@@ -84,7 +84,7 @@ def _shown(there: Tensor, classes: "list[int]|None")->Tensor: # (k,) classes to 
 def simplex_view(features, # (n, d) NumPy or torch, any float dtype
                  labels, # (n,) integers in [0, K)
                  classes: "list[int]|None" = None, # show only these; `None`: all that occur
-                 dims: "int|None" = None, # 2 or 3; `None`: 3 for four chosen classes, else 2
+                 dims: "int|None" = None, # 2 or 3; `None`: 3 for four chosen classes where d ≥ 3, else 2
                  rows=None, # samples to project; `None`: all of the classes shown (means are of all samples)
                  reference=None, # (d, p), see `simplex_projection`
                  )->SimplexView:
@@ -93,7 +93,7 @@ def simplex_view(features, # (n, d) NumPy or torch, any float dtype
     y = check_labels(labels, len(x), device=x.device)
     means, _, there = means_by_label(x, y)
     shown = _shown(there, classes)
-    dims = dims or (3 if classes is not None and len(shown) == 4 else 2)
+    dims = dims or (3 if classes is not None and len(shown) == 4 and x.shape[1] > 2 else 2)
     means = means[torch.searchsorted(there, shown)]
     rows = torch.isin(y, shown).nonzero()[:, 0] if rows is None else as_tensor(rows).to(x.device)
     axes, certainty = simplex_projection(means, simplex_vertices(len(shown), dims), reference)
@@ -118,17 +118,20 @@ def stratified_rows(labels, # (n,) integers
                     limit: int, # most rows
                     seed: int = 0, # of the draw
                    )->Tensor: # (m,) int64, ascending
-    "At most `limit` rows, drawn without replacement, from each class in proportion and at least one."
+    """At most `limit` rows, drawn without replacement, from each class in proportion: at least one of every class, or
+    of as many classes as there are rows to draw."""
     y = check_labels(labels, None).cpu().unique(return_inverse=True)[1]
     if limit < 1: raise InputError(f"limit must be at least 1, got {limit}")
     if len(y) <= limit: return torch.arange(len(y))
-    order = torch.randperm(len(y), generator=generator(seed))
+    rng = generator(seed)
+    order = torch.randperm(len(y), generator=rng)
     rank = torch.empty_like(y)
     for c in y.unique():
         mine = order[y[order] == c]
         rank[mine] = torch.arange(len(mine))
     share = rank.double()/torch.bincount(y)[y]              # 0 for the first of each class, so that each class is there
-    return share.argsort(stable=True)[:limit].sort().values
+    order = torch.randperm(len(y), generator=rng)           # equal shares come in any order, whatever that of the rows
+    return order[share[order].argsort(stable=True)[:limit]].sort().values
 
 # %% ../nbs/api/50_simplex.ipynb #5a1b0c0b
 def modes_shown(k: int, # K

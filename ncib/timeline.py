@@ -530,6 +530,11 @@ def _by_checkpoint(tensors: dict[str, Tensor], count: int, file: Path)->list[dic
     return arrays
 
 # %% ../nbs/api/41_timeline.ipynb #876023e9
+def _seen_from(out: Path, run: str)->str: # a path with forward slashes
+    "The whole path where no relative one leads there: on Windows, from one drive to another."
+    try: return Path(os.path.relpath(run, out)).as_posix()
+    except ValueError: return Path(run).absolute().as_posix()
+
 class _Stored(_Summarised):
     def to_csv(self, path: "str|Path", # replaces the file
                )->None:
@@ -539,11 +544,11 @@ class _Stored(_Summarised):
     def save(self, out: "str|Path", # a folder, made if need be
              )->None:
         """Writes timeline.csv, summary.json and what `Timeline.load` needs into a folder. Paths of the runs are written
-        as seen from there, so that a folder and its runs can move together. Features that were given as arrays are not
-        written: a timeline that is loaded again has everything but its explorers."""
+        as seen from there, if they are on the same drive, so that a folder and its runs can move together. Features
+        that were given as arrays are not written: a timeline that is loaded again has everything but its explorers."""
         out = Path(out)
         runs = {"runs": self.info["runs"] if self.info.get("arrays")
-                else [os.path.relpath(r, out) for r in self.info["runs"]]}
+                else [_seen_from(out, r) for r in self.info["runs"]]}
         try:
             (out/"info.json").unlink(missing_ok=True)
             self.to_csv(out/"timeline.csv")
@@ -660,6 +665,9 @@ class _Checkpoint:
         moments = large and self.device.type == "cpu" and not self.copula
         intervals = not moments if self.intervals is None else self.intervals
         device, k = self.device if intervals else torch.device("cpu"), len(self.runs[0].classes)
+        for p in rows:
+            if (there := len(features[0].part(p, layer)[1].unique())) < k:
+                raise InputError(f"labels of the {p} images must hold every class, got {there} of {k}")
         found = {p: _Part(p, (x.to(device), z.to(device)), features[0].part(p, layer)[1], k, self.copula, intervals)
                  for p, (x, z) in rows.items()}
         if torch.equal(*found["test"].features):

@@ -357,6 +357,7 @@ def test_command(capsys, files, single):
     ("a.npy labels.npy --labels labels.npy", 1, "labels.npy must be (n, d), got shape (300,)"),
     ("a.npy b.npy --labels labels.npy --layer head", 1, "layer must be features or both, got 'head'"),
     ("a.npy b.npy --labels labels.npy --train-features a0.npy b0.npy", 1, "--train-labels must be given"),
+    ("a.npy b.npy --labels labels.npy --train-labels labels.npy", 1, "--train-labels must come with --train-features"),
     ("a.npy b.npy c.npy --labels labels.npy", 2, "not both"),
     ("a.npy --labels labels.npy", 2, "expected 2 arguments"),
 ])
@@ -403,6 +404,19 @@ def test_nothing_in_a_file_is_run(files):
     for name in ("o.npy", "o.npz", "o.pt", "cut.npy", "cut.npz", "cut.pt", "empty.npy", "x.csv", "list.pt"):
         with pytest.raises(InputError, match=re.escape(name)): read_arrays(name)
     assert not (files/"harm.txt").exists()
+
+
+@pytest.mark.parametrize("name, end", [("hole.npy", 130), ("hole.npz", None)])
+def test_zeroed_bytes_are_told(files, name, end):
+    "In the header of an array and anywhere in compressed ones: the file is named, or what was hit does not matter."
+    np.save("hole.npy", X[:30]); np.savez_compressed("hole.npz", features=X[:30], labels=LABELS[:30])
+    whole, told = (files/name).read_bytes(), 0
+    starts = range(0, len(whole[:end]), max(1, len(whole[:end])//40))
+    for start in starts:
+        (files/name).write_bytes(whole[:start] + bytes(min(4, len(whole) - start)) + whole[start + 4:])
+        try: read_arrays(name)
+        except InputError as e: assert name in str(e); told += 1
+    assert told > len(starts)/3
 
 
 # ---- the README

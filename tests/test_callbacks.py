@@ -116,6 +116,12 @@ def test_history_survives_a_checkpoint(tmp_path):
     assert again.history == callback.history and len(again.history) == 2
 
 
+def test_callbacks_that_log_other_names_have_other_keys():
+    "By which Lightning keeps their histories apart; one that is made again has the key of the first."
+    make = lambda layer="net.body", **options: CollapseCallback(layer, K, **options).state_key
+    assert make() == make(every=2) and len({make(), make("net.fc"), make(LAYERS), make(prefix="val/")}) == 4
+
+
 @pytest.mark.parametrize("options, message", [
     ({"layer": "net.stem"}, "layer must name a module of the model, got 'net.stem'"),
     ({"layer": []}, "layer must name at least one module"),
@@ -216,12 +222,15 @@ def test_with_lightning(tmp_path):
         def __init__(self): super().__init__(); self.net = Module().net
         forward, training_step, configure_optimizers = Module.forward, Module.training_step, Module.configure_optimizers
     callback, module = CollapseCallback(LAYERS, K, loader=even()), Real()
+    other = CollapseCallback("net.body", K, prefix="train/", every=2)
     logger = L.loggers.CSVLogger(tmp_path)
-    trainer = L.Trainer(max_epochs=2,
-                        callbacks=[callback, L.callbacks.ModelCheckpoint(tmp_path, monitor="collapse/backbone/nc1")],
-                        logger=logger, accelerator="cpu", enable_progress_bar=False, log_every_n_steps=1)
+    saving = L.callbacks.ModelCheckpoint(tmp_path, monitor="collapse/backbone/nc1")
+    trainer = L.Trainer(max_epochs=2, callbacks=[callback, other, saving], logger=logger, accelerator="cpu",
+                        enable_progress_bar=False, log_every_n_steps=1)
     trainer.fit(module, loader())
     assert isinstance(callback, L.Callback) and [h["epoch"] for h in callback.history] == [1, 2]
+    kept = torch.load(next(tmp_path.glob("*.ckpt")), weights_only=False)["callbacks"]
+    assert kept[callback.state_key]["history"] and other.state_key in kept and len(other.history) == 1
     assert (float(trainer.callback_metrics["collapse/head/nc1"])
             == pytest.approx(callback.history[-1]["collapse/head/nc1"], rel=1e-6))
     assert "collapse/backbone/nc1" in (tmp_path/"lightning_logs/version_0/metrics.csv").read_text()

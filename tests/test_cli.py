@@ -156,7 +156,8 @@ def test_sweep(capsys, tmp_path):
                           (["--vary", "lr", "fast"], "values must be float, got fast"),
                           (["--vary", "nesterov", "maybe"], "values must be true or false"),
                           (["--vary", "lr"], "must come once, with at least one value"),
-                          (["--seeds", "1", "1"], "seeds must differ")):
+                          (["--seeds", "1", "1"], "seeds must differ"),
+                          (["--num-cpus", "2", "--num-gpus", "1"], "--num-cpus and --num-gpus must come with --ray")):
         status, _, err = run(capsys, "sweep", *more, "--out", tmp_path/"t", "--quiet")
         assert status == 1 and message in err and not (tmp_path/"t").exists(), err
 

@@ -239,6 +239,12 @@ class TestManyEncoders:
                 and (c.table.separation <= c.table.separation_high).all() and c.info["groups"] == 10)
         assert "separation_low" not in compare(*four, measures=["separation"], progress=False).table
 
+    def test_across_layers_that_are_not_there(self, four):
+        one = {"one": {"early": four[0]["e0"]}, "two": {"late": four[0]["e1"]}}
+        for layers, words in ((["early", "lat"], "no encoder has a layer 'lat'; there is early, late"),
+                              (["late"], "at least two .* got 1"), ([], "at least two .* got 0")):
+            with pytest.raises(InputError, match=words): compare(one, four[1], layers, across=True, progress=False)
+
     def test_across_layers(self, four):
         x = list(four[0].values())
         c = compare({"one": {"early": x[0], "late": x[1]}, "two": {"block": x[2]}}, four[1], across=True,
@@ -280,6 +286,10 @@ def test_bad_features_are_named(four, tmp_path):
     with pytest.raises(InputError, match=r"must be \(n, d\)"):
         compare({"e0": four[0]["e0"], "cube": np.ones((400, 3, 2))}, four[1], progress=False)
     (tmp_path/"x.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match="x.npy is damaged"):
+        compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
+    np.save(tmp_path/"x.npy", four[0]["e1"])
+    (tmp_path/"x.npy").write_bytes((whole := (tmp_path/"x.npy").read_bytes())[:10] + b"\0" + whole[11:])
     with pytest.raises(InputError, match="x.npy is damaged"):
         compare({"e0": four[0]["e0"], "x": tmp_path/"x.npy"}, four[1], progress=False)
     np.save(tmp_path/"code.npy", np.array([{}], dtype=object))

@@ -577,6 +577,7 @@ def test_an_extra_that_is_not_installed(monkeypatch, kind, extra):
     ("net", dict(feature_dtype="int8"), "feature_dtype must be"),
     ("net", dict(device="cuda:77"), "is not available"),
     ("net", dict(weights="none", checkpoints="somewhere"), "checkpoints come with their own weights"),
+    ("net", dict(epoch_pattern="step([0-9]+)"), "epoch_pattern reads the names of checkpoints"),
 ])
 def test_wrong_input(data, mine, tmp_path, model, options, message):
     train_images = data.train.clone()

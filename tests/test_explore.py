@@ -26,6 +26,7 @@ from ncib.pages import (
     checkpoint_payload,
     pack_arrays,
     page_document,
+    sweep_payload,
     timeline_fragment,
     unpack_arrays,
 )
@@ -195,6 +196,15 @@ def test_stratified_rows():
     assert y[stratified_rows(y, 3)].unique().tolist() == [0, 1, 2]
 
 
+def test_fewer_rows_than_classes_favour_none():
+    """Rows that are ordered by class: each class is drawn as often as any other, large or small, within five standard
+    deviations of the binomial."""
+    y, draws = torch.arange(8).repeat_interleave(torch.tensor([40, 2]*4)), 400
+    drawn = torch.stack([y[stratified_rows(y, 4, seed=s)].bincount(minlength=8) for s in range(draws)])
+    assert (drawn <= 1).all() and (drawn.sum(0) - draws/2).abs().max() < 5*(draws/4)**.5
+    assert torch.equal(stratified_rows(y, 4, seed=1), stratified_rows(y, 4, seed=1))
+
+
 def test_closest_classes():
     c = np.full((6, 6), -.2); np.fill_diagonal(c, 1)
     for i, j, v in ((1, 4, .9), (4, 5, .5), (1, 5, .4), (5, 0, .3), (1, 0, .2), (4, 0, .2)): c[i, j] = c[j, i] = v
@@ -292,6 +302,18 @@ def test_any_number_of_classes(k, tmp_path):
     assert plot_frame(f, 1).axes and plot_frame([f, f], 1, names=["x", "y"], view="all").axes
 
 
+@pytest.mark.parametrize("k", [4, 6])
+def test_features_of_two_dimensions(k, tmp_path):
+    "Four classes stand on a square where there is no room for a tetrahedron: all that there are, or the chosen ones."
+    f = checkpoint_frames(runs=make_runs(tmp_path, k=k, d=2, n=40*k, head=False))
+    view = (f.few or f.views).views["test", "a"]
+    assert view.points.shape[2] == 2 and np.allclose(view.corners, simplex_vertices(4))
+    assert f.choose([0, 1, 2, 3]).few.views["test", "b"].means.shape == (3, 4, 2)
+    assert all(plot_frame(f, 1, view=v).axes for v in ("all", "chosen")[:1 + (k > 4)])
+    explorer = explore.CheckpointExplorer(*(tmp_path/s for s in "ab"), progress=False)
+    assert not explorer.error and explorer.html(20, picture=False)
+
+
 def test_recorded_layers(runs, tmp_path):
     assert (recorded_layers(runs) == ["backbone", "head"]
             and recorded_layers([r.path for r in make_runs(tmp_path/"none", head=False)]) == ["backbone"])
@@ -372,6 +394,14 @@ def test_gaussian_frames_agree_with_the_bottleneck():
         assert (on == mean.shape[1] and np.allclose(code, (mean + f.noise.numpy()[:, :on])
                                                     @ f.axes[0, :on].numpy(), atol=1e-8))
     assert torch.allclose(f.axes[0].T @ f.axes[0], torch.eye(2, dtype=torch.float64))
+
+
+def test_modes_that_are_not_there_do_not_enter():
+    "A checkpoint with fewer modes than the others has as many circles in the plane as modes."
+    f = gaussian_frames([GaussianIB.from_rho(rho) for rho in ([.9, .6], [.95, .8, .7, .5])], epochs=[0, 1])
+    for epoch, count in ((0, 2), (1, 4)):
+        circles, = (line for line in plot_sweep(f, 0., epoch).axes[3].lines if line.get_label() == "a mode enters")
+        assert np.allclose(circles.get_xdata(), f.enter_ixt[epoch, :count])
 
 
 @pytest.mark.parametrize("relevance, copula, side", [("twin", False, "a"), ("twin", True, "b"), ("paired", False, "b"),
@@ -525,6 +555,17 @@ def test_pack_round_trip():
     with pytest.raises(InputError, match="ids must be integers"): pack_arrays([({}, {"ids": np.array([-1, 3])})])
 
 
+def test_what_is_read_as_a_number_keeps_its_digits():
+    """Information of sixty modes at three checkpoints: on its linear axis a first hundredth of a nat is not to be seen,
+    but it is told in words and in the table."""
+    g = GaussianIB.from_rho(np.linspace(.9999, .95, 60))
+    f = gaussian_frames([g]*3, epochs=[0, 1, 2])
+    (_, out), = unpack_arrays(sweep_payload(f))
+    for name in ("ixt", "iyt", "enter_ixt", "enter_iyt"):
+        assert np.allclose(out[name], getattr(f, name), rtol=1e-6, atol=0), name
+    assert (out["iyt"] <= out["ixt"]*(1 + 1e-6)).all() and f.ixt.max() > 50 and f.ixt[f.ixt > 0].min() < .1
+
+
 def test_payload_is_what_frames_hold(frames):
     (info, out), = unpack_arrays(checkpoint_payload([frames], limit=50))
     assert "runs" not in info                                                    # a page tells no path of this machine
@@ -583,7 +624,8 @@ def test_other_features_are_made_when_asked_for(runs):
 
 
 def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
-    "Checkpoint, mode and β stay; each layer is made once; the other layer is in the copy for a page."
+    """Checkpoint and mode stay, and β as far as a layer's grid allows, so that the way back leads to the same place;
+    each layer is made once; the other layer is in the copy for a page."""
     made = []
     for name in ("checkpoint_frames", "timeline_frames"):
         real = getattr(explore, name)
@@ -599,12 +641,18 @@ def test_the_switch_keeps_the_place(runs, timeline, monkeypatch):
             assert w.epoch == 1 and not w.status and w.features_1
         assert "head" in repr(w)
     assert sorted(made) == ["checkpoint_frames"]*2 + ["timeline_frames"]*2
-    assert (e.mode == 3 and s.log_excess == place and s.frames.pair.layer == "head"
+    grid = s.frames.log_excess
+    assert s.log_excess in grid and abs(s.log_excess - place) == (grid - place).abs().min()
+    assert (e.mode == 3 and s.frames.pair.layer == "head"
             and s.figure().get_suptitle().startswith("head, epoch 1"))
     assert (unpack_arrays(s.features_1)[0][0]["layer"] == "head"
             and np.allclose(unpack_arrays(s.features_1)[0][1]["corner_ixt"], s.frames.corners.ixt))
     s.layer = "backbone"
     assert s.log_excess == place
+    end = s.log_excess = float(min(s.frames.log_excess[0], grid[0])) - 1                # outside both grids
+    for layer in ("head", "backbone"):
+        s.layer = layer
+        assert s.log_excess == float(s.frames.log_excess[0]) != end and s.beta == 1 + 10**s.log_excess
     for w in (explore.CheckpointExplorer(*runs, progress=False), explore.BetaSweep(tuple(runs), progress=False)):
         one = w.html(20, picture=False, layers=["backbone"])
         # nothing was made for it
@@ -647,6 +695,21 @@ def test_chosen_classes_and_the_switch(runs):
     e.layer = "head"
     assert (e.classes == [0, 3] and unpack_arrays(e.chosen)[0][0]["layer"] == "head"
             and unpack_arrays(e.chosen)[0][0]["chosen"] == [0, 3])
+
+
+@pytest.mark.parametrize("bad", [[0], [0, 0], [0, 9], [0, 1, 2, 3, 4]])
+def test_refused_classes_go_back(runs, bad, monkeypatch):
+    "What was shown before is shown still, in the figure and in the copy for a page; nothing is projected for all."
+    e = explore.CheckpointExplorer(*runs, progress=False)
+    e.classes = [0, 3]
+    packed = e.chosen
+    e.classes = bad
+    assert "2 to 4" in e.status and e.classes == [0, 3] and e.chosen == packed
+    e.view = "chosen"
+    assert e.figure().axes and e.html(20)
+    e.view = "all"
+    monkeypatch.setattr("ncib.frames.simplex_frames", lambda *a, **k: pytest.fail("projected"))
+    assert e.figure().axes
 
 
 def test_copula_timeline(runs):
@@ -713,6 +776,10 @@ def test_beta_sweep_state(runs):
     s.log_excess = 99.
     assert s.log_excess == pytest.approx(float(s.frames.log_excess[-1]))
     assert s.figure().axes and len(s.table) == 3*241
+    s.epoch = 1
+    for asked, shown in ((17, 2), (-3, 0), (1, 1)):
+        s.epoch = asked
+        assert s.epoch == shown and s.figure().get_suptitle().startswith(f"backbone, epoch {shown},")
     d = explore.BetaSweep(np.array([[.3, .1], [.1, .5]]))
     assert not d.error and isinstance(d.frames, DiscreteFrames) and len(d.table) == 121
     g = explore.BetaSweep(GaussianIB.from_rho([.9, .5]))

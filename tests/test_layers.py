@@ -37,6 +37,26 @@ def test_equals_features_taken_by_hand(setting):
         for k, v in want.to_dict().items():
             assert got[layer].to_dict()[k] == (v if v is None else pytest.approx(v, rel=1e-4, abs=1e-6)), (layer, k)
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inputs_take_the_precision_of_the_model(setting, dtype):
+    "Also those in a mapping; integers and a model without parameters are left alone."
+    net, loader, images, labels = setting
+    body = net.to(dtype)[:6].eval()
+    class Named(nn.Module):
+        def __init__(self): super().__init__(); self.net = net
+        def forward(self, pixels, count): assert not count.is_floating_point(); return self.net(pixels)
+    with torch.no_grad(): wanted = collapse_metrics(body(images.to(dtype)), labels, net[6].weight, net[6].bias)
+    got = measure(net, loader, "4", 4, classifier=net[6], progress=False)
+    named = measure(Named(), [{"pixels": images, "count": labels, "labels": labels}], "net.4", 4, progress=False)
+    close = dict(rel=1e-9 if dtype == torch.float64 else 1e-2)   # batches are not rounded alike
+    assert got.nc1 == pytest.approx(wanted.nc1, **close) and named.nc1 == pytest.approx(wanted.nc1, **close)
+    assert got.nc3 == pytest.approx(wanted.nc3, **close)
+    seen = []
+    class Bare(nn.Module):
+        def forward(self, x): seen.append(x.dtype); return x
+    measure(Bare(), [(torch.eye(4).double().repeat(3, 1), torch.arange(12) % 4)], "", 4, progress=False)
+    assert set(seen) == {torch.float64}
+
 def test_one_layer_and_one_pass(setting):
     net, loader, _, _ = setting
     m = measure(net, iter(loader), "4", 4, second_pass=False, progress=False)

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,16 @@ import torch
 from ncib.collapse import CollapseMetrics, collapse_metrics
 from ncib.core import InputError
 from ncib.gib import GaussianIB
-from ncib.plots import plot_accuracy, plot_collapse, plot_gap, plot_sensitivity, plot_shortfall, plot_transitions
-from ncib.report import glossary, report_html
+from ncib.plots import (
+    plot_accuracy,
+    plot_collapse,
+    plot_gap,
+    plot_information,
+    plot_sensitivity,
+    plot_shortfall,
+    plot_transitions,
+)
+from ncib.report import figure_words, glossary, report_html
 from ncib.runs import Run
 from ncib.sweep import quantities, quantities_of, summarise
 from ncib.timeline import Timeline, analyze, current_name, first_lasting, terms
@@ -98,6 +107,67 @@ def test_refusals(tmp_path, short_pair):
     file = a.file("features", 1); file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(InputError, match="epoch_0001.safetensors is damaged"):
         analyze(a, write_run(tmp_path/"g", random_features(seed=1)), progress=False)
+
+
+def features_of(d, k, n=240):
+    "Two encoders that share d directions, which tell k classes apart."
+    g, y = torch.Generator().manual_seed(0), torch.arange(n) % k
+    shared = 3*torch.randn(k, d, generator=g)[y]
+    return *(shared + torch.randn(n, d, generator=g) for _ in range(2)), y
+
+
+def test_settings_that_one_run_has_are_told():
+    "Of either run; a setting that is None is one."
+    t = analyze(*features_of(6, 4), progress=False)
+    configs = [{"lr": .1, "seed": 0, "warmup": None}, {"lr": .1, "seed": 1, "cutout": 4}]
+    page = report_html(Timeline(t.table, t.arrays, t.info | {"configs": configs}, t.runs))
+    rows = dict(re.findall(r'<tr><th scope="row">(\w+)</th><td>([^<]*)</td></tr>',
+                           page[page.index("<h2>Settings</h2>"):]))
+    assert rows == {"lr": "0.1", "seed": "0 | 1", "warmup": "None | –", "cutout": "– | 4"}
+
+
+@pytest.mark.parametrize("share", [0., .1])
+def test_a_corner_without_shortfall_is_drawn(share):
+    "Star and triangle then lie on one another, on the curve; figure and words have the same corner."
+    t = analyze(*features_of(6, 4), progress=False)
+    rate = float(t.table["test_corner_rate_a"].iloc[0])
+    best = float(t.bottleneck().optimal_information(rate))
+    t = Timeline(t.table.assign(test_shortfall_a=share, test_shortfall_nats_a=share*best), t.arrays, t.info, t.runs)
+    found = {line.get_marker(): line.get_xydata()[0] for line in plot_information(t).axes[1].lines
+             if line.get_marker() in ("*", "v")}
+    assert found["*"] == pytest.approx((rate, best)) and found["v"] == pytest.approx((rate, (1 - share)*best))
+    words = figure_words("information", t)
+    assert f"lies at {rate:.3g} nats" in words and f"{share*best:.2g} nats, {100*share:.1f} %" in words
+
+
+@pytest.mark.parametrize("d, label", [(6, "modes 1 to 3 = K−1"), (2, "modes 1 to 2 of K−1 = 3")])
+def test_lines_are_called_after_the_modes_that_there_are(d, label):
+    assert label in [text.get_text() for text in
+                     plot_transitions(analyze(*features_of(d, 4), progress=False)).legends[0].get_texts()]
+
+
+def test_runs_on_another_drive_are_written_with_their_whole_path(short_timeline, tmp_path, monkeypatch):
+    "Where there is no relative path, as on Windows; an analysis is not lost for it."
+    def other_drive(path, start): raise ValueError("path is on mount 'D:', start on mount 'C:'")
+    monkeypatch.setattr("ncib.timeline.os.path.relpath", other_drive)
+    short_timeline.save(tmp_path)
+    found = Timeline.load(tmp_path).info["runs"]
+    assert found == [str(Path(r).absolute()) for r in short_timeline.info["runs"]]
+
+
+@pytest.mark.parametrize("intervals", [True, False])
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_every_part_must_hold_every_class(tmp_path, missing, part, intervals):
+    "Also the last one, without which the labels look like those of fewer classes."
+    y = torch.arange(60) % 3
+    runs = [Run.create(tmp_path/name, list("abc"), {"seed": i}) for i, name in enumerate("ab")]
+    for seed, run in enumerate(runs):
+        x, = random_features(1, seed=seed)
+        some = (x[y != missing], y[y != missing])
+        run.save_features(1, *(some + (x, y) if part == "train" else (x, y) + some))
+    with pytest.raises(InputError, match=f"labels of the {part} images must hold every class, got 2 of 3"):
+        analyze(*runs, intervals=intervals, progress=False)
 
 
 @pytest.mark.parametrize("classes, d", [("ab", 4), ("abcdefgh", 3), ("abc", 1)])
