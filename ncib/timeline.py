@@ -702,8 +702,11 @@ def analysis_key(a: Run, # one run
                  b: Run, # its twin
                  *options, # what else the result hangs on; anything that JSON can hold
                  )->str: # hexadecimal
-    "Is the same as long as the runs, their checkpoints, the options and the version of the package are."
-    about = [a.info, b.info, a.epochs, b.epochs, *options, __version__]
+    """Is the same as long as the runs, the files of their features (name, size, time of the last change), the options
+    and the version of the package are. A copy of a run whose files have new times is another one."""
+    files = [(r.file("features", e).name, s.st_size, s.st_mtime_ns)
+             for r in (a, b) for e in r.epochs for s in [r.file("features", e).stat()]]
+    about = [a.info, b.info, files, *options, __version__]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 # %% ../nbs/api/41_timeline.ipynb #5680ad9e
@@ -753,13 +756,14 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     the rows, and `InputError` is raised if `intervals` is false.
 
     With `out` the timeline is saved there. One that lies there already is read instead, if it is of the same runs,
-    checkpoints, options and version."""
+    options and version. Features that were written again, or copied with new times, are analysed anew."""
     if labels is None and not isinstance(layer, str): layer, labels = "both", layer
     a, b = _two_runs(run_a, run_b, labels=labels, train=train, epochs=epochs, classes=classes)
     device, shared = resolve_device(device), _check_pair(a, b, layer)
     if copula and intervals is False: raise InputError("copula needs the rows: intervals must not be False")
     options = [layer, copula] + ([] if intervals is None else [bool(intervals)])
-    key = None if isinstance(a, ArrayRun) else analysis_key(a, b, *options)
+    key, made_from = (None, None) if isinstance(a, ArrayRun) else (analysis_key(a, b, *options),
+                                                                   [analysis_key(a, b), *options[2:]])
     if out is not None:
         if key and (kept := _kept(Path(out), key)): return kept
         _make_folder(Path(out))
@@ -768,7 +772,7 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     if any(r.layers != rows[0].layers for r in rows):
         raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
     info = _about(a, b, rows[-1].layers, copula) | ({} if all(r.intervals for r in rows) else {"intervals": False})
-    info |= {"key": key} if not isinstance(a, ArrayRun) else {"arrays": True, "numbered": a.numbered}
+    info |= {"key": key, "made_from": made_from} if key else {"arrays": True, "numbered": a.numbered}
     timeline = Timeline(pd.DataFrame([r.columns for r in rows]), [r.arrays for r in rows], info,
                         None if key else (a, b))
     if out is not None: timeline.save(out)

@@ -15,7 +15,7 @@ from ncib.plots import plot_accuracy, plot_collapse, plot_gap, plot_sensitivity,
 from ncib.report import glossary, report_html
 from ncib.runs import Run
 from ncib.sweep import quantities, quantities_of, summarise
-from ncib.timeline import Timeline, analyze, current_name, first_lasting, terms
+from ncib.timeline import Timeline, analysis_key, analyze, current_name, first_lasting, terms
 from ncib.transitions import Transitions
 from ncib.verdict import Findings, verdict
 from sync import ROOT
@@ -313,6 +313,17 @@ def test_what_is_done_in_a_folder_is_not_done_again(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot write to"):
         analyze(*pair, progress=False, out=tmp_path/"a/config.json")
     assert len(done) == 6 and Timeline.load(out).verdict() == given.verdict()
+
+
+def test_features_that_were_written_again_are_analysed_anew(tmp_path):
+    pair = [write_run(tmp_path/name, random_features(seed=i)) for i, name in enumerate("ab")]
+    first, key = analyze(*pair, progress=False, out=tmp_path/"out"), analysis_key(*pair)
+    assert analysis_key(*pair) == key
+    write_run(tmp_path/"b", random_features(seed=2))
+    again = analyze(*pair, progress=False, out=tmp_path/"out")
+    assert analysis_key(*pair) != key
+    pd.testing.assert_frame_equal(again.table, analyze(*pair, progress=False).table)
+    assert (again.table["test_nc1_b"] != first.table["test_nc1_b"]).all()
 
 
 def test_a_part_is_not_the_whole(short_pair, short_timeline, tmp_path):
