@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from ncib.coding import gaussianity, packing
 from ncib.data import load_images
+from ncib.runs import Run
 from ncib.train import recipe, train
 from sync import ROOT
 
@@ -407,6 +408,34 @@ def test_prediction_is_right_where_its_blocks_are_independent():
         return v + 5*(torch.ones(30).double() - span.T@(span@torch.ones(30).double()))
     # the mean is a mode of its own
     assert measures.spectrum(moved(a), moved(b), labels)["uncentred_count"] == 10
+
+
+def test_a_row_that_varies_alone_is_no_mode_of_the_spectrum():
+    (a, b), labels = power.twins(2, 1000, 40, 5, shared=.5, seed=2)
+    stay = torch.arange(1000) != 17
+    lone = [torch.cat([v, 5.*(~stay)[:, None].double()], 1) for v in (a, b)]
+    with pytest.warns(UserWarning, match="are left out: 17"): found = measures.spectrum(*lone, labels)
+    assert found == pytest.approx(measures.spectrum(a[stay], b[stay], labels[stay]), rel=1e-9)
+    # all rows stay: the plain correlations of all
+    cc = measures.canonical_correlations(a, b, shrinkage=None)
+    apart = measures.separation(measures.excesses(cc), 4)/measures.separation(measures.predicted(a, b, labels), 4)
+    assert measures.spectrum(a, b, labels)["separation_over_predicted"] == apart
+
+
+def test_what_was_measured_of_other_features_is_measured_again(tmp_path, monkeypatch):
+    (a, b), labels = power.twins(2, 200, 6, 4)
+    runs = [Run.create(tmp_path/name, [*"abcd"], {"seed": i}) for i, name in enumerate("ab")]
+    pair, done = reproduce.Pair("main", (0, 1), tuple(r.path for r in runs), tmp_path/"pair"), []
+    monkeypatch.setattr(reproduce, "measure", lambda *given: done.append(1) or {"r2": float(len(done))})
+    def rows(*features):
+        for run, x in zip(runs, features): run.save_features(0, x, labels, x, labels)
+        reproduce.analyzed(*runs, pair.folder, device="cpu")
+        return reproduce.measured(pair, "cpu")["r2"].tolist()
+    assert rows(a, b) == [1.] and reproduce.measured(pair, "cpu")["r2"].tolist() == [1.]
+    # turned features have the same accuracy
+    assert rows(-a, b) == [2.]
+    monkeypatch.setattr("ncib.timeline.__version__", "later")
+    assert reproduce.measured(pair, "cpu")["r2"].tolist() == [3.]
 
 
 def test_an_ideal_simplex_is_packed_ideally():
