@@ -26,7 +26,7 @@ from .gib import CornerShortfall, GaussianIB, IBGap, Relevance, class_alignment,
 from .identifiability import held_out_correlations
 from .probe import linear_discriminant, linear_probe
 from .runs import ArrayRun, Run, array_runs, load_tensors, save_tensors
-from .similarity import EncoderStats, cross_moments, deal_folds, joint_stats
+from .similarity import EncoderStats, cross_moments, deal_folds, joint_stats, without_lone_rows
 from .transitions import Estimate, Transitions, mode_level, separation, transition_sentences
 from .verdict import Findings, clear_gap, clear_share, verdict
 
@@ -177,16 +177,17 @@ class _Pair:
             raise InputError(f"labels of the {part.name} images must hold every class, got {k} of {part.num_classes}")
         self.joint = joint_stats(a, b, cross_moments(x, y, a, b), classes=True)
 
-    def bottlenecks(self)->dict[Relevance, GaussianIB]:
+    def bottlenecks(self, part: _Part)->dict[Relevance, GaussianIB]:
         a, b = self.stats
-        return {Relevance.twin: GaussianIB.fit(self.joint, leverages=(a.leverages, b.leverages)),
+        self.shared, leverages = without_lone_rows(*part.features, part.labels, self.joint, (a.leverages, b.leverages))
+        return {Relevance.twin: GaussianIB.fit(self.shared, leverages=leverages),
                 Relevance.paired: GaussianIB.fit_class_paired(self.joint),
                 Relevance.labels: GaussianIB.fit_labels(self.joint)}
 
     def twin_columns(self, part: _Part, g: GaussianIB)->tuple[dict, dict]: # as the function of this name
-        both = ((g, self.joint), (g.swapped(), self.joint.swapped()))
-        corners = [b.corner_shortfall(joint) for b, joint in both]
-        gaps = [b.class_mean_gap(joint) for b, joint in both]
+        both = ((g, self.joint, self.shared), (g.swapped(), self.joint.swapped(), self.shared.swapped()))
+        corners = [b.corner_shortfall(shared) for b, _, shared in both]
+        gaps = [b.class_mean_gap(joint) for b, joint, _ in both]
         t = g.transitions(part.num_classes - 1, groups=0)
         return _separation_columns(part, g, t) | _corner_columns(part, corners) | _gap_columns(part, gaps), {}
 
@@ -238,7 +239,7 @@ class _FromMoments:
     def columns(self, p: str)->tuple[dict, dict]: # of the part `p`
         pair = self.pairs[p]
         metrics = [collapse_metrics_from_stats(s.class_stats()) for s in pair.stats]
-        return _measure(self.parts[p], metrics, pair.bottlenecks(), pair.twin_columns)
+        return _measure(self.parts[p], metrics, pair.bottlenecks(self.parts[p]), pair.twin_columns)
 
     def accuracies(self)->dict[str, float]:
         test, row = self.parts["test"], dict[str, float]()
@@ -300,9 +301,9 @@ class _Checkpoints:
 
     def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
              )->np.ndarray: # (c,) float64
-        "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
+        "A column that exists for both encoders (`…_a`, `…_b`), averaged over them; NaN unless both have a value."
         if column.startswith("train_"): self.check_part("train")
-        return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
+        return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1, skipna=False).to_numpy()
 
 # %% ../nbs/api/41_timeline.ipynb #114b0ef0
 class _Layers(_Checkpoints):

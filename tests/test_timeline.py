@@ -1,6 +1,7 @@
 "The analysis of a pair: definitions, round trip, refusals."
 import dataclasses
 import json
+import math
 import re
 
 import numpy as np
@@ -324,6 +325,14 @@ def test_features_that_were_written_again_are_analysed_anew(tmp_path):
     assert analysis_key(*pair) != key
     pd.testing.assert_frame_equal(again.table, analyze(*pair, progress=False).table)
     assert (again.table["test_nc1_b"] != first.table["test_nc1_b"]).all()
+
+
+def test_a_mean_of_both_encoders_is_not_of_one(short_timeline):
+    table = short_timeline.table.assign(test_shortfall_a=[.1, math.nan, .3, math.nan], test_shortfall_b=[.3, .4, .5, .6])
+    t = dataclasses.replace(short_timeline, table=table)
+    np.testing.assert_allclose(t.mean("test_shortfall"), [.2, math.nan, .4, math.nan])
+    assert math.isnan(t.summary()["shortfall_last"]) and "class-mean code has no place" in " ".join(t.verdict())
+    assert t.short_table()["corner shortfall, backbone"].isna().tolist() == [False, True, False, True]
 
 
 def test_a_part_is_not_the_whole(short_pair, short_timeline, tmp_path):
