@@ -42,9 +42,10 @@ def sensitivity(a, # (n, d_a) features of one encoder
     """The spectrum by other estimates, beside the one that is judged: with a ridge, unshrunk with its inflation, and
     held out (five folds)."""
     if bottleneck.cca is None: raise InputError("bottleneck must be fitted to features, got one of correlations alone")
-    ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto")
+    x, y = bottleneck.rows or (a, b) # the rows that stayed; of a copula their normal scores
+    ridge = GaussianIB.fit(x, y, copula=copula and bottleneck.rows is None, shrinkage="auto")
     complement = torch.as_tensor(bottleneck.cca.one_minus_rho2)
-    held = torch.as_tensor(held_out_correlations(*(bottleneck.rows or (a, b))))
+    held = torch.as_tensor(held_out_correlations(x, y))
     held = held.clamp(0, 1).sort(descending=True).values
     spectra = {"ridge": torch.as_tensor(ridge.excess), "unshrunk": complement/(1 - complement),
                "held_out": (1 - held.square())/held.square()}

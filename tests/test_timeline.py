@@ -16,7 +16,7 @@ from ncib.plots import plot_accuracy, plot_collapse, plot_gap, plot_sensitivity,
 from ncib.report import glossary, report_html
 from ncib.runs import Run
 from ncib.sweep import quantities, quantities_of, summarise
-from ncib.timeline import Timeline, analysis_key, analyze, current_name, first_lasting, terms
+from ncib.timeline import Timeline, analysis_key, analyze, current_name, first_lasting, sensitivity, terms
 from ncib.transitions import Transitions
 from ncib.verdict import Findings, verdict
 from sync import ROOT
@@ -333,6 +333,23 @@ def test_a_mean_of_both_encoders_is_not_of_one(short_timeline):
     np.testing.assert_allclose(t.mean("test_shortfall"), [.2, math.nan, .4, math.nan])
     assert math.isnan(t.summary()["shortfall_last"]) and "class-mean code has no place" in " ".join(t.verdict())
     assert t.short_table()["corner shortfall, backbone"].isna().tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("copula", [False, True])
+def test_all_estimates_are_of_the_rows_that_stay(copula):
+    g = torch.Generator().manual_seed(0)
+    shared = torch.randn(300, 4, generator=g, dtype=torch.float64)
+    a, b = (shared + torch.randn(300, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    plain = sensitivity(a, b, GaussianIB.fit(a, b, copula=copula), copula)
+    ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto").excess
+    np.testing.assert_array_equal(plain["ridge"], torch.as_tensor(ridge).numpy())
+    if copula: return
+    lone, stay = torch.zeros(300, 1, dtype=torch.float64), torch.arange(300) != 7
+    lone[7] = 20.
+    with_unit = [torch.cat([v, lone], 1) for v in (a, b)]
+    with pytest.warns(UserWarning, match="are left out: 7"): ib = GaussianIB.fit(*with_unit)
+    wanted = sensitivity(a[stay], b[stay], GaussianIB.fit(a[stay], b[stay]))
+    for name, e in sensitivity(*with_unit, ib).items(): np.testing.assert_allclose(e[:4], wanted[name], rtol=1e-6)
 
 
 def test_a_part_is_not_the_whole(short_pair, short_timeline, tmp_path):
