@@ -387,8 +387,8 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
                       superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                       )->CheckpointFrames:
     """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read
-    again as long as the runs, their features' files, the choice of intervals, limit and version are the same. Nothing is
-    kept of a timeline of other features than the runs hold now.
+    again as long as the runs, their features' files, the choice of intervals, limit and version are the same. Nothing
+    is kept of a timeline of other features than the runs hold now.
 
     Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it
     has not analysed them; and for superclasses that are not one for each class."""

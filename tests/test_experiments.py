@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from ncib.coding import gaussianity, packing
 from ncib.data import load_images
 from ncib.runs import Run
+from ncib.timeline import analyze
 from ncib.train import recipe, train
 from sync import ROOT
 
@@ -297,6 +298,14 @@ def test_power_is_simulated_for_every_rule_and_printed_with_it(tmp_path):
     for c in claims.judge(table(), CROSS, K):
         kinds = {p["kind"] for p in c.power}
         assert {power.POWER, power.FALSE} <= kinds and len(c.power) == (committed.claim == c.claim).sum()
+
+
+def test_the_separation_that_is_simulated_is_the_one_that_is_judged():
+    found = power.measured_c3(300, 0, shared=.5).iloc[0]
+    (a, b, *_), labels = power.twins(5, 300, seed=0, shared=.5)
+    row = analyze(a, b, labels, progress=False).table.iloc[0]
+    for name in ("", "_low", "_high"):
+        assert found[f"test_twin_separation{name}"] == pytest.approx(row[f"test_twin_separation{name}"], rel=1e-9)
 
 
 def test_rules_are_seldom_wrong_and_have_power_somewhere():

@@ -328,7 +328,8 @@ def test_features_that_were_written_again_are_analysed_anew(tmp_path):
 
 
 def test_a_mean_of_both_encoders_is_not_of_one(short_timeline):
-    table = short_timeline.table.assign(test_shortfall_a=[.1, math.nan, .3, math.nan], test_shortfall_b=[.3, .4, .5, .6])
+    one, other = [.1, math.nan, .3, math.nan], [.3, .4, .5, .6]
+    table = short_timeline.table.assign(test_shortfall_a=one, test_shortfall_b=other)
     t = dataclasses.replace(short_timeline, table=table)
     np.testing.assert_allclose(t.mean("test_shortfall"), [.2, math.nan, .4, math.nan])
     assert math.isnan(t.summary()["shortfall_last"]) and "class-mean code has no place" in " ".join(t.verdict())
