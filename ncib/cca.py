@@ -443,10 +443,14 @@ def row_leverages(x, # (n, d) features, any float dtype
                   sigma: Tensor, # (d, d) float64: their covariance (ddof 0)
                   mean: Tensor, # (d,) float64
                   )->Tensor: # (n,) in [0, 1], float64
-    "`CanonicalCorrelations.leverages_x` of any pair that x is fitted in, without its partner."
-    f, varying = check_features(x, "x"), _varying(sigma, mean, "x")
+    """`CanonicalCorrelations.leverages_x` of any pair that x is fitted in, without its partner: one pass over the rows,
+    in blocks."""
+    f, varying = check_features(x, "x", finite=False), _varying(sigma, mean, "x")
     scaled = _scaled(sigma, varying, varying)
-    return Whitening(scaled, mean, *varying, *_whiten(scaled, 0., None, 1e-10)).squared_lengths(f)/len(f)
+    white = Whitening(scaled, mean, *varying, *_whiten(scaled, 0., None, 1e-10))
+    found = torch.cat([(white.scaled(part)@white.w).square().sum(1) for part in _Rows(f, mean)])/len(f)
+    if not found.isfinite().all(): check_features(f, "x")
+    return found
 
 # %% ../nbs/api/20_cca.ipynb #3252ae13
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ class EncoderStats(_OfAnEncoder):
            folds: int = 5, # for what is held out
            name: str = "features", # what an error calls them
            )->"EncoderStats":
-        """Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1000 of them for the
-        distances. `InputError` if they are not finite."""
+        """Reads the rows twice, in blocks: for the moments, then for the leverages; and up to 1256 of them for the
+        origin and the distances. `InputError` if they are not finite."""
         x = as_tensor(features)
         if x.ndim != 2 or 0 in x.shape or not x.is_floating_point(): check_features(x, name)
         y = check_labels(labels, len(x)).unique(return_inverse=True)[1]
@@ -169,16 +169,16 @@ def joint_stats(a: EncoderStats, # of one encoder
                 folds: "slice|list[int]" = slice(None), # of these alone
                 classes: bool = False, # keep the class means?
                 )->JointStats:
-    "Joint statistics of the rows of some folds, with or without classes."
+    "Joint statistics of the rows of some folds, with or without classes; a class without rows counts for nothing."
     counts, sums = a.counts[folds].sum(0), torch.cat([a.sums[folds].sum(0), b.sums[folds].sum(0)], 1)
     if not classes: counts, sums = counts.sum(0, keepdim=True), sums.sum(0, keepdim=True)
-    means, sxy = sums/counts[:, None], cross[folds].sum(0)
+    means, sxy = sums/counts.clamp_min(1)[:, None], cross[folds].sum(0)
     gram = torch.cat([torch.cat([a.grams[folds].sum(0), sxy], 1), torch.cat([sxy.T, b.grams[folds].sum(0)], 1)])
     scatter = gram.sub_((means.T*counts)@means)
     # of single classes: not asked for here
     spread = torch.full((len(counts),), math.nan, dtype=torch.float64)
-    return JointStats.from_stats(ClassStats.from_state({"counts": counts.long(),
-                                                        "means": means + torch.cat([a.origin, b.origin]),
+    means = (means + torch.cat([a.origin, b.origin]))*(counts > 0)[:, None]
+    return JointStats.from_stats(ClassStats.from_state({"counts": counts.long(), "means": means,
                                                         "class_scatter": spread, "scatter": scatter}), a.dim)
 
 # %% ../nbs/api/28_similarity.ipynb #1267f46d

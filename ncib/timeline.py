@@ -233,7 +233,7 @@ def _of_held_out_folds(s: EncoderStats, x: Tensor, labels: Tensor)->np.ndarray: 
 
 # %% ../nbs/api/41_timeline.ipynb #41d15c04
 class _FromMoments:
-    "How parts are measured from one pass for the moments of the rows, and one for their leverages."
+    "How parts are measured from a few passes over the rows: moments of each side, leverages, moments of the pair."
     def __init__(self, parts: dict[str, _Part]):
         self.parts, self.pairs = parts, {p: _Pair(part) for p, part in parts.items()}
 
@@ -753,7 +753,7 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     of the given features. Raises `InputError` if the runs saw different images, have different classes, share no
     checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`.
 
-    Without intervals everything comes from moments, in two passes over the features, which may lie on disk. Accuracy
+    Without intervals everything comes from moments, in a few passes over the features, which may lie on disk. Accuracy
     is then that of linear discriminant analysis, and of the given features held out a fifth at a time. A copula needs
     the rows, and `InputError` is raised if `intervals` is false.
 
@@ -774,7 +774,8 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     if any(r.layers != rows[0].layers for r in rows):
         raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
     info = _about(a, b, rows[-1].layers, copula) | ({} if all(r.intervals for r in rows) else {"intervals": False})
-    info |= {"key": key, "made_from": made_from} if key else {"arrays": True, "numbered": a.numbered}
+    info |= ({"arrays": True, "numbered": a.numbered} if isinstance(a, ArrayRun)
+             else {"key": key, "made_from": made_from})
     timeline = Timeline(pd.DataFrame([r.columns for r in rows]), [r.arrays for r in rows], info,
                         None if key else (a, b))
     if out is not None: timeline.save(out)

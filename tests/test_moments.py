@@ -14,7 +14,7 @@ from ncib.core import InputError
 from ncib.gib import GaussianIB
 from ncib.probe import linear_discriminant
 from ncib.runs import Run
-from ncib.similarity import EncoderStats, cross_moments, joint_stats
+from ncib.similarity import EncoderStats, cross_moments, deal_folds, joint_stats
 from ncib.stats import ClassStats, JointStats
 from ncib.timeline import Timeline, analyze
 
@@ -190,6 +190,32 @@ def test_leverages_of_one_side(pair, case):
     assert torch.allclose(found, torch.as_tensor(canonical_correlations(x, y, shrinkage=None).leverages_x(x)),
                           rtol=1e-8)
     assert float(found.sum()) == pytest.approx(8 if case == "full" else 6, rel=1e-8)
+
+
+def test_leverages_take_one_pass(pair, monkeypatch):
+    x, _, labels = pair
+    wanted = canonical_correlations(x, x[:, :2], shrinkage=None).leverages_x(x)
+    monkeypatch.setattr("ncib.cca.in_one_piece", 100)
+    parts, split = [], torch.Tensor.split
+    monkeypatch.setattr(torch.Tensor, "split", lambda v, *size: parts.append(v.shape) or split(v, *size))
+    assert torch.allclose(row_leverages(x, torch.cov(x.T, correction=0), x.mean(0)), wanted, rtol=1e-8)
+    assert parts == [x.shape]
+    x = x.clone()
+    x[3, 1] = math.nan
+    with pytest.raises(InputError, match="x .*nan|x .*NaN|x .*finite"): row_leverages(x, torch.eye(8).double(), x[0])
+    with pytest.raises(InputError, match="^y "): EncoderStats.of(x, labels, name="y")
+
+
+def test_folds_without_a_class(pair):
+    x, y, labels = pair
+    rows = deal_folds(len(x), 5) < 2
+    labels = torch.where((labels == 4) & rows, 0, labels)               # class 4 is in no row of folds 0 and 1
+    stats = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
+    found = joint_stats(*stats, cross_moments(x, y, *stats), [0, 1], classes=True)
+    wanted = JointStats(8, 7, num_classes=K).update(x[rows], y[rows], labels[rows])
+    assert found.stats.counts.tolist() == wanted.stats.counts.tolist() and found.stats.counts[4] == 0
+    for a, b in ((found.stats.means, wanted.stats.means), (found.stats.scatter, wanted.stats.scatter)):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 # ---- the classifier
