@@ -23,7 +23,7 @@ KEPT = ("test_accuracy", "train_accuracy", "test_ncc_accuracy", *(f"{p}_{m}" for
         "test_twin_class_alignment", "train_twin_class_alignment", "test_information")
 IDENTIFIABILITY = ("rho_within", *(f"{r}_{d}" for r in ("r2", "r2_labels", "r2_beyond", "r2_within")
                                    for d in ("forward", "backward"))) # what `identifiability` gives
-VERSION = 2 # of what `measure` gives: what another one gave is measured again
+VERSION = 3 # of what `measure` gives: what another one gave is measured again
 RESOLVED = 1e-6 # correlations of class pairs below are chance: no critical β is predicted from them
 NEIGHBOURS = 3 # modes before and behind a position that are compared in a profile: single gaps between ties are noise
 
@@ -181,16 +181,21 @@ def uncentred_count(x: torch.Tensor, y: torch.Tensor, # (n, d_x), (n, d_y) float
 def spectrum(x, y, # (n, d_x), (n, d_y): features of the same images
              labels, # (n,)
              )->dict[str, float]:
-    "The break behind mode K − 1, beside that of the predicted spectrum, and the count without centring."
+    """The break behind mode K − 1, beside that of the predicted spectrum, and the count without centring; without the
+    rows that alone would make a mode."""
+    ib = GaussianIB.fit(x.double(), y.double())
+    stay = torch.ones(len(labels), dtype=torch.bool)
+    stay[list(ib.left_out)] = False
+    (x, y), labels = ib.rows, labels[stay.to(labels.device)]
     modes = int(one_hot(labels).shape[1]) - 1
-    cc = canonical_correlations(x.double(), y.double(), shrinkage=None)
+    cc = canonical_correlations(x, y, shrinkage=None)
     found = excesses(cc)
     expected = finite(separation(predicted(x, y, labels), modes))
     edge = 1/cc.noise_edge**2 - 1 if cc.noise_edge else math.inf
     return {"test_twin_prominence": finite(prominence(found, modes, edge)),
             "predicted_separation": expected,
             "separation_over_predicted": finite(separation(found, modes)/expected),
-            "uncentred_count": uncentred_count(x.double(), y.double(), cc, modes)}
+            "uncentred_count": uncentred_count(x, y, cc, modes)}
 
 
 # ---- C5: the shape of the means, and the Gaussian that they are packed into

@@ -27,7 +27,7 @@ from ncib.data import load_images, subset
 from ncib.plots import save_figure
 from ncib.runs import Run
 from ncib.sweep import conditions, plan_sweep, quantities, quantities_of, ring_pairs, summarise, sweep
-from ncib.timeline import Timeline, analyze
+from ncib.timeline import Timeline, analysis_key, analyze
 from ncib.train import TrainConfig, recipe, recipes, record_features
 from tasks import Task, run_tasks
 
@@ -348,8 +348,7 @@ def measured(pair: Pair, device: str)->pd.DataFrame:
     a, b = (Run(r) for r in pair.runs)
     if pair.copula: analyzed(a, b, pair.folder, "backbone", True, device)
     timeline = timeline_of(pair)
-    key = [VERSION, pair.layer, pair.light, timeline.epochs.tolist(), timeline.mean("test_accuracy").tolist(),
-           *(r.info["environment"].get("started") for r in (a, b))]
+    key = [VERSION, pair.layer, pair.light, timeline.epochs.tolist(), analysis_key(a, b)]
     file = measures_of(pair)
     more = read_json(file) if file.is_file() else {}
     if more.get("key") != key:

@@ -106,7 +106,7 @@ def _add_copula(p: _Parser):
 def _add_intervals(p: _Parser):
     p.add_argument("--intervals", action=argparse.BooleanOptionalAction, default=None,
                    help="resample the rows for intervals and other estimates; without, everything comes from means and "
-                        "covariances in two passes (default: without if a CPU has more than 2^27 numbers to read)")
+                        "covariances in a few passes (default: without if a CPU has more than 2^27 numbers to read)")
 
 def _add_ray(p: _Parser, help: str):
     p.add_argument("--ray", nargs="?", const=True, default=False, metavar="ADDRESS", help=help)

@@ -112,6 +112,7 @@ def excess_rate(features, # (n, d) NumPy or torch, any float dtype
     var = _variances(x)
     total, floor = float(var.sum()), float((x - x @ basis.T @ basis).square().sum()/len(x))
     if total <= 0: raise InputError("features must vary, got constant rows")
+    if not len(basis): raise InputError("features must differ between classes, got identical class means")
     least = min(max(1.05*floor, 1e-3*total), total)
     dist = (torch.linspace(least, total, 50, dtype=torch.float64, device=x.device) if distortions is None
             else _distortions(distortions, x))
@@ -155,16 +156,28 @@ class Gaussianity:
     sliced_wasserstein_reference: float # the same for one Gaussian sample of this size and covariance
 
 # %% ../nbs/api/27_coding.ipynb #0e2c28cd
-def _whitened_and_root(x)->tuple[Tensor, Tensor]: # (n, d) centred → (n, r) whitened, (d, d) root of the covariance
+def _rounding(x: Tensor)->float: # x: as it was given
+    "Singular values up to this are rounding of a dtype with fewer digits than float64."
+    if x.dtype == torch.float64: return 0.
+    size, (n, d) = float(torch.linalg.matrix_norm(x.to(torch.float64))), x.shape
+    return 4*torch.finfo(x.dtype).eps*size*(1/math.sqrt(n) + 1/math.sqrt(d)) # of noise that is as large everywhere
+
+def _whitened_and_root(x, least)->tuple[Tensor, Tensor]: # (n, d) centred → (n, r) whitened, (d, d) root of covariance
     u, s, vt = torch.linalg.svd(x, full_matrices=False)
-    if s[0] <= 0: raise InputError("t must vary, got constant rows")
-    keep, n = s > 1e-8*s[0], len(x)
+    if s[0] <= least: raise InputError("t must vary, got constant rows")
+    keep, n = s > max(1e-8*float(s[0]), least), len(x)
     return u[:, keep]*math.sqrt(n), (vt[keep].T*(s[keep]/math.sqrt(n))) @ vt[keep]
 
 # %% ../nbs/api/27_coding.ipynb #90a84440
-def _mardia(z)->tuple[float, float, float, float]: # (n, r) whitened → b1, its p-value, b2, b2 standardised
+def _skewness(z)->float: # (n, r) whitened → b1: of all pairs of rows, or by the third moments where those are fewer
     n, r = z.shape
-    b1 = sum(float((z[i:i + 2048] @ z.T).pow(3).sum()) for i in range(0, n, 2048))/n**2
+    if r*r >= n: return sum(float((part @ z.T).pow(3).sum()) for part in z.split(2048))/n**2
+    third = sum(((part[:, :, None]*part[:, None]).flatten(1).T @ part for part in z.split(max(1, 2**22//r**2))),
+                start=z.new_zeros(r*r, r))
+    return float(third.square().sum())/n**2
+
+def _mardia(z)->tuple[float, float, float, float]: # (n, r) whitened → b1, its p-value, b2, b2 standardised
+    (n, r), b1 = z.shape, _skewness(z)
     b2 = float(z.square().sum(1).square().mean())
     return (b1, float(_stats.chi2.sf(n*b1/6, r*(r + 1)*(r + 2)/6)), b2,
             (b2 - r*(r + 2))/math.sqrt(8*r*(r + 2)/n))
@@ -200,9 +213,10 @@ def gaussianity(t, # (n, d) sample, NumPy or torch, any float dtype; n > d + 1
                 )->Gaussianity:
     """Mardia's skewness and kurtosis, Kolmogorov–Smirnov per axis and sliced Wasserstein distance to the Gaussian with
     the sample's mean and covariance."""
-    x = check_features(t, "t").to(torch.float64)
+    given = check_features(t, "t")
+    x = given.to(torch.float64)
     x = x - x.mean(0)
-    z, root = _whitened_and_root(x)
+    z, root = _whitened_and_root(x, _rounding(given))
     n, r = z.shape
     if n <= r + 1: raise InputError(f"t must have more rows than its rank + 1, got {n} rows of rank {r}")
     b1, b1_p, b2, b2_z = _mardia(z)
@@ -229,14 +243,15 @@ def packing(features, # (n, d) NumPy or torch, any float dtype
             cut: float = 1e-8, # directions with less than `cut` times the largest standard deviation are left out
             seed: int = 0, # of the sliced Wasserstein distance
             )->Packing:
-    "Projects features on the canonical modes with their labels and measures isotropy and Gaussianity there."
-    x = check_features(features)
-    y = check_labels(labels, len(x), device=x.device)
-    x = x.to(torch.float64)
+    """Projects features on the canonical modes with their labels and measures isotropy and Gaussianity there. Of
+    features with fewer digits than float64, directions that are no more than rounding are left out, too."""
+    given = check_features(features)
+    y = check_labels(labels, len(given), device=given.device)
+    x, least = given.to(torch.float64), _rounding(given)
     if centred: x = x - x.mean(0)
     u, s, _ = torch.linalg.svd(x, full_matrices=False)
-    if s[0] <= 0: raise InputError("features must vary, got constant rows")
-    white = u[:, s > cut*s[0]]*math.sqrt(len(x))
+    if s[0] <= least: raise InputError("features must vary, got constant rows")
+    white = u[:, s > max(cut*float(s[0]), least)]*math.sqrt(len(x))
     means, p = _class_means(white, y)
     basis, rho = span(means*p.sqrt()[:, None], size=1., cut=1e-7)     # whitening magnifies rounding by up to 1/cut
     if not len(rho): raise InputError("features must differ between classes, got identical class means")

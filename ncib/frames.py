@@ -334,12 +334,6 @@ def _computed(timeline: Timeline, runs: "tuple[Run, Run]", epochs, limit: int, d
                             paths=[str(r.path) for r in runs], views=views, few=few, cosines=cosines, modes=modes)
 
 # %% ../nbs/api/51_frames.ipynb #51f0001b
-def _stamp(a: Run, b: Run, epochs: "list[int]", limit: int)->str:
-    "Of all that kept frames depend on; of files the size and the time of the last change, ns."
-    seen = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for r in (a, b) for e in epochs
-            for p in [r.file("features", e)]]
-    return analysis_key(a, b, str(b.path.resolve()), seen, limit)
-
 def _kept_file(a: Run, b: Run, layer: str, copula: bool)->Path:
     other = hashlib.sha256(str(b.path.resolve()).encode()).hexdigest()[:8]
     return a.path/"cache"/f"{layer}{'-copula'*copula}-{other}.safetensors"
@@ -393,7 +387,8 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
                       superclasses: "list[str]|None" = None, # the name of every class's; `None`: of many known or found
                       )->CheckpointFrames:
     """The frames of a pair. They are kept in the folder `cache` of the first run (where it can be written), and read
-    again as long as runs, limit and version are the same.
+    again as long as the runs, their features' files, the choice of intervals, limit and version are the same. Nothing
+    is kept of a timeline of other features than the runs hold now.
 
     Raises `InputError` if the features are gone, were not recorded for `layer`, do not belong to the timeline, or if it
     has not analysed them; and for superclasses that are not one for each class."""
@@ -402,11 +397,14 @@ def checkpoint_frames(timeline: "Timeline|None" = None, # of the pair; `None`: i
     a, b = find_runs(runs) if timeline is None else timeline_runs(timeline, runs)
     layer = layer or (timeline.layers[0] if timeline else a.layers[0])
     epochs, on_disk = _epochs(a, b, timeline), all(type(r) is Run for r in (a, b))
-    stamp, file = (_stamp(a, b, epochs, limit), _kept_file(a, b, layer, copula)) if on_disk else ("", Path())
+    now = analysis_key(a, b) if on_disk else None
+    made_from, *intervals = [now] if timeline is None else timeline.info.get("made_from", [None])
+    stamp, file = ((analysis_key(a, b, *intervals, str(b.path.resolve()), epochs, limit),
+                    _kept_file(a, b, layer, copula)) if on_disk else ("", Path()))
     if (frames := _kept(file, stamp) if on_disk else None) is None:
         if timeline is None: timeline = analyze(a, b, layer=layer, copula=copula, device=device, progress=progress)
         frames = _computed(timeline, (a, b), epochs, limit, device, progress)
-        if on_disk: _keep(frames, file, stamp)
+        if on_disk and made_from == now: _keep(frames, file, stamp)
     found = _superclasses(superclasses, frames.cosines[next(iter(frames.cosines))][-1], frames.classes)
     return replace(frames, paths=[str(a.path), str(b.path)], runs=None if on_disk else (a, b), superclasses=found,
                    **({} if timeline is None else _of_timeline(timeline)))

@@ -102,21 +102,21 @@ def optimal_geometry(proportions, # (K,) class counts or proportions, positive; 
 
 # %% ../nbs/api/13_geometry.ipynb #63496ba2
 def _merged(R: float, c: float, a: int, b: int, T: float)->tuple[float, float, float]:
-    "Gradient entries C_MM, C_μM, C_μμ in units of p_μ/T, for the ratio R of proportions and the cosine c to the axis."
-    mixed = math.exp((c - 1)/T)
-    major = math.exp((c*c - (1 - c*c)/(a - 1) - 1)/T) if a > 1 else 0.
+    "Logarithms of the gradient entries C_MM, C_μM, C_μμ in units of p_μ/T; R: ratio of proportions, c: cosine to axis."
+    log_mixed, log_major = (c - 1)/T, (c*c - (1 - c*c)/(a - 1) - 1)/T if a > 1 else -math.inf
+    mixed, major = math.exp(log_mixed), math.exp(log_major)
     # Σ_j p_j/p_k e^{(G_kj−1)/T}, itself included
     minor_sum, major_sum = b + a*R*mixed, 1 + (a - 1)*major + b/R*mixed
-    return R*major/major_sum, (R*mixed/minor_sum + mixed/major_sum)/2, 1/minor_sum
+    return math.log(R/major_sum) + log_major, math.log((R/minor_sum + 1/major_sum)/2) + log_mixed, -math.log(minor_sum)
 
 def _slack(log_ratio: float, a: int, b: int, T: float)->float: # negative where the merged point is optimal
     R = math.exp(log_ratio)
-    def balance(c):
-        major, mixed, _ = _merged(R, c, a, b, T)
-        return a*c*major + b*mixed
-    c = brentq(balance, -1, 0, xtol=1e-300, rtol=1e-14) if a > 1 and balance(-1) < 0 else -1.
-    _, mixed, minor = _merged(R, c, a, b, T)
-    return b*minor/(-c*a*mixed) - 1
+    def balance(s): # at c = −eˢ, where a |c| C_MM is b C_μM
+        major, mixed, _ = _merged(R, -math.exp(s), a, b, T)
+        return math.log(a/b) + s + major - mixed
+    s = brentq(balance, -700, 0, rtol=1e-14) if a > 1 and balance(0) > 0 else 0.
+    _, mixed, minor = _merged(R, -math.exp(s), a, b, T)
+    return math.log(b/a) + minor - s - mixed
 
 # %% ../nbs/api/13_geometry.ipynb #aa643610
 def minority_collapse_threshold(num_major: int, # a

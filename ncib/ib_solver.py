@@ -585,6 +585,20 @@ def _certified(best, limit, tol, probes, last)->bool:
     return True
 
 # %% ../nbs/api/25_ib_solver.ipynb #b2cb26c5
+def _solved(problem: _Problem, beta: Tensor, limit: int, restarts: int, tol: float, seed: int,
+            others: "list[Tensor]")->tuple[Tensor, Tensor, Tensor, Tensor]: # as `solve_bottleneck`
+    "From starts of its own, and from encoders (b, k, x) of other α."
+    source, alpha, _ = problem
+    k, gen = min(len(source.px), limit, 64), generator(seed)
+    best = _best_of_starts(problem, beta, _starts(source, k, alpha, restarts, gen))
+    for enc in others: best.consider(_polished(problem, enc, beta), torch.arange(len(beta), device=beta.device))
+    probes = _log(source.pyx if len(source.px) <= 256 else source.pyx[_assign(source, 256, gen)[0]])
+    for last in [False]*11 + [True]:
+        exchanged = _exchange(best, tol)
+        if not (exchanged if alpha < 1 else _certified(best, limit, tol, probes, last)): break
+    best.enc = best.enc[(_costs(best) - 1e-15*torch.eye(len(beta)).to(beta)).argmin(1)]
+    return best.enc, best.local, (best.objective() - best.bound).clamp(min=0), best.count
+
 def solve_bottleneck(source: Source, # the joint distribution
                      beta: Tensor, # (b,) ascending
                      alpha: float, # in [0, 1]
@@ -595,14 +609,8 @@ def solve_bottleneck(source: Source, # the joint distribution
                      seed: int, # of the starts
                      )->tuple[Tensor, Tensor, Tensor, Tensor]:
     "Encoders (b, k, x), local gap, global gap, iterations, each (b,), for ascending β."
-    k, gen, problem = min(len(source.px), limit, 64), generator(seed), _Problem(source, alpha, iterations)
-    best = _best_of_starts(problem, beta, _starts(source, k, alpha, restarts, gen))
+    k, others = min(len(source.px), limit, 64), list[Tensor]()
     for other in {0.: (1.,), 1.: ()}.get(alpha, (1., 0.)):
-        enc = solve_bottleneck(source, beta, other, k, 1 if other == 1 else restarts, iterations, tol, seed)[0]
-        best.consider(_polished(problem, enc, beta), torch.arange(len(beta), device=beta.device))
-    probes = _log(source.pyx if len(source.px) <= 256 else source.pyx[_assign(source, 256, gen)[0]])
-    for last in [False]*11 + [True]:
-        exchanged = _exchange(best, tol)
-        if not (exchanged if alpha < 1 else _certified(best, limit, tol, probes, last)): break
-    best.enc = best.enc[(_costs(best) - 1e-15*torch.eye(len(beta)).to(beta)).argmin(1)]
-    return best.enc, best.local, (best.objective() - best.bound).clamp(min=0), best.count
+        others.append(_solved(_Problem(source, other, iterations), beta, k, 1 if other == 1 else restarts, tol, seed,
+                              others)[0])
+    return _solved(_Problem(source, alpha, iterations), beta, limit, restarts, tol, seed, others)

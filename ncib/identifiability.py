@@ -22,7 +22,11 @@ from .core import InputError, check_features, check_labels, generator, same_kind
 from .stats import JointStats, means_by_label
 
 # %% ../nbs/api/21_identifiability.ipynb #a7392b21
-def _folds(x: Tensor, y: Tensor, folds: int, seed: int)->list[tuple[JointStats, JointStats]]: # training, held out
+def _folds(x: Tensor, y: Tensor, folds: int, seed: int, shrinkage)->"list[tuple[JointStats, JointStats]]":
+    "Training and held-out part for every fold."
+    if shrinkage == "ledoit-wolf":
+        raise InputError("shrinkage must be auto, oas, None or a number in [0, 1) where rows are held out: folds are "
+                         "kept as moments, and ledoit-wolf needs rows")
     if int(folds) != folds or not 2 <= folds <= len(x)//3:
         raise InputError(f"folds must be an integer in [2, {len(x)//3}] (at least 3 rows each), got {folds!r}")
     order = torch.randperm(len(x), generator=generator(seed)).to(x.device)
@@ -49,13 +53,13 @@ def mean_over_folds(scores: Iterable, # (m_f,) correlations of each fold
 def held_out_correlations(x, # (n, d_x) features, any float dtype
                           y, # (n, d_y) features of the same inputs
                           folds: int = 5, # each is held out once
-                          shrinkage: "str|float|None" = "auto", # see `canonical_correlations`
+                          shrinkage: "str|float|None" = "auto", # `auto`, `oas`, α in [0, 1) or `None`
                           seed: int = 0, # deals the rows into folds
                           )->"Tensor|np.ndarray": # (m,) mean over the folds, in [−1, 1]; see `mean_over_folds`
     "Cross-fitted canonical correlations: directions from the other folds, correlation on this one."
     f, g = check_pair(x, y)
     scores = (canonical_correlations(train, shrinkage=shrinkage).score(held)
-              for train, held in _folds(f, g, folds, seed))
+              for train, held in _folds(f, g, folds, seed, shrinkage))
     return same_kind(mean_over_folds(scores), like=x)
 
 # %% ../nbs/api/21_identifiability.ipynb #d5506dc2
@@ -99,7 +103,7 @@ class PermutationTest:
 # %% ../nbs/api/21_identifiability.ipynb #ff1bc681
 def permutation_test(x, # (n, d_x) features
                      y, # (n, d_y) features of the same inputs
-                     permutations: int = 499, # at least 1/level
+                     permutations: int = 499, # at least 1/level − 1, for no p-value is below 1/(permutations + 1)
                      level: float = .05, # stop at the first mode with a larger p-value
                      shrinkage: "str|float|None" = "auto", # see `canonical_correlations`
                      seed: int = 0, # draws the permutations
@@ -109,6 +113,9 @@ def permutation_test(x, # (n, d_x) features
     if int(permutations) != permutations or permutations < 1:
         raise InputError(f"permutations must be a positive integer, got {permutations!r}")
     if not 0 < level < 1: raise InputError(f"level must lie in (0, 1), got {level!r}")
+    if 1/(permutations + 1) > level:
+        raise InputError(f"permutations must be at least {math.ceil(1/level) - 1} at level {level:g}, or no mode can "
+                         f"be found, got {permutations}")
     f, g = check_pair(x, y)
     cc = canonical_correlations(f, g, shrinkage=shrinkage)
     u, v = _all_variates(cc, f, g)
@@ -265,12 +272,12 @@ class LinearIdentifiability:
 def linear_identifiability(x, # (n, d_x) features, any float dtype
                            y, # (n, d_y) features of the same inputs from another encoder
                            folds: int = 5, # for what is held out
-                           shrinkage: "str|float|None" = "auto", # of ρ and R²; see `canonical_correlations`
+                           shrinkage: "str|float|None" = "auto", # of ρ and R²: `auto`, `oas`, α in [0, 1) or `None`
                            seed: int = 0, # deals the rows into folds
                            )->LinearIdentifiability:
     "Are the two encoders equal up to a matrix? Held-out R² both ways and the usual measures."
     f, g = check_pair(x, y)
-    errors, held_out = _cross_fitted(_folds(f, g, folds, seed), shrinkage)
+    errors, held_out = _cross_fitted(_folds(f, g, folds, seed, shrinkage), shrinkage)
     both = JointStats(f.shape[1], g.shape[1], held_out.device).update(f, g)
     sx, sxy, sy = both.covariance()
     plain = canonical_correlations(both, shrinkage=None)

@@ -64,7 +64,9 @@ def _standardise(x: Tensor)->tuple[Tensor, Tensor, Tensor]: # z (n, d) as float3
     var = sum(((as_float64(c) - mean).square().sum(0) for c in blocks), nothing)/len(x)
     scale = torch.where(var > (1e-12*mean).square(), var.rsqrt(), 0.)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return torch.cat([((as_float64(c) - mean)*scale).to(x.device, dtype) for c in blocks]), mean, scale
+    z = torch.empty(x.shape, dtype=dtype, device=x.device)
+    for part, c in zip(z.split(4096), blocks): part.copy_(((as_float64(c) - mean)*scale).to(x.device, dtype))
+    return z, mean, scale
 
 # %% ../nbs/api/12_probe.ipynb #44d01e38
 def _objective(theta: np.ndarray, z: Tensor, y: Tensor, l2: float)->tuple[float, np.ndarray, float]:
@@ -105,7 +107,7 @@ def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
                  max_iterations: int=1000, # of L-BFGS; reaching it gives `converged=False`
                  )->LinearProbe: # weight and bias NumPy or torch as `features`, in float64
     """L2-regularised multinomial logistic regression on standardised features, folded back into weight and bias.
-    Deterministic; one extra copy of the features in memory."""
+    Deterministic; one extra copy of the features in memory, and one in float64 where float32 does not converge."""
     x = check_features(features)
     y = check_labels(labels, len(x), num_classes, device=x.device)
     if l2 <= 0:
@@ -119,8 +121,9 @@ def linear_probe(features, # (n, d) NumPy array or tensor, any float dtype
                          f"return_inverse=True)[1] numbers the others from 0")
     (z, mean, scale), fit = _standardise(x), _Fit(K*(d + 1))
     for dtype in dict.fromkeys([z.dtype, torch.float64]):
-        z, left = z.to(dtype), max_iterations - fit.iterations
-        if left > 0 and fit.gap > tol: fit.descend(z, y, l2, tol, left)
+        if (left := max_iterations - fit.iterations) > 0 and fit.gap > tol:
+            z = z.to(dtype)
+            fit.descend(z, y, l2, tol, left)
     w = torch.from_numpy(fit.theta).view(K, d + 1)
     weight = w[:, :d]*scale
     bias = w[:, d] - weight@mean

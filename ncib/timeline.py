@@ -26,7 +26,7 @@ from .gib import CornerShortfall, GaussianIB, IBGap, Relevance, class_alignment,
 from .identifiability import held_out_correlations
 from .probe import linear_discriminant, linear_probe
 from .runs import ArrayRun, Run, array_runs, load_tensors, save_tensors
-from .similarity import EncoderStats, cross_moments, deal_folds, joint_stats
+from .similarity import EncoderStats, cross_moments, deal_folds, joint_stats, without_lone_rows
 from .transitions import Estimate, Transitions, mode_level, separation, transition_sentences
 from .verdict import Findings, clear_gap, clear_share, verdict
 
@@ -42,9 +42,10 @@ def sensitivity(a, # (n, d_a) features of one encoder
     """The spectrum by other estimates, beside the one that is judged: with a ridge, unshrunk with its inflation, and
     held out (five folds)."""
     if bottleneck.cca is None: raise InputError("bottleneck must be fitted to features, got one of correlations alone")
-    ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto")
+    x, y = bottleneck.rows or (a, b) # the rows that stayed; of a copula their normal scores
+    ridge = GaussianIB.fit(x, y, copula=copula and bottleneck.rows is None, shrinkage="auto")
     complement = torch.as_tensor(bottleneck.cca.one_minus_rho2)
-    held = torch.as_tensor(held_out_correlations(*(bottleneck.rows or (a, b))))
+    held = torch.as_tensor(held_out_correlations(x, y))
     held = held.clamp(0, 1).sort(descending=True).values
     spectra = {"ridge": torch.as_tensor(ridge.excess), "unshrunk": complement/(1 - complement),
                "held_out": (1 - held.square())/held.square()}
@@ -177,16 +178,17 @@ class _Pair:
             raise InputError(f"labels of the {part.name} images must hold every class, got {k} of {part.num_classes}")
         self.joint = joint_stats(a, b, cross_moments(x, y, a, b), classes=True)
 
-    def bottlenecks(self)->dict[Relevance, GaussianIB]:
+    def bottlenecks(self, part: _Part)->dict[Relevance, GaussianIB]:
         a, b = self.stats
-        return {Relevance.twin: GaussianIB.fit(self.joint, leverages=(a.leverages, b.leverages)),
+        self.shared, leverages = without_lone_rows(*part.features, part.labels, self.joint, (a.leverages, b.leverages))
+        return {Relevance.twin: GaussianIB.fit(self.shared, leverages=leverages),
                 Relevance.paired: GaussianIB.fit_class_paired(self.joint),
                 Relevance.labels: GaussianIB.fit_labels(self.joint)}
 
     def twin_columns(self, part: _Part, g: GaussianIB)->tuple[dict, dict]: # as the function of this name
-        both = ((g, self.joint), (g.swapped(), self.joint.swapped()))
-        corners = [b.corner_shortfall(joint) for b, joint in both]
-        gaps = [b.class_mean_gap(joint) for b, joint in both]
+        both = ((g, self.joint, self.shared), (g.swapped(), self.joint.swapped(), self.shared.swapped()))
+        corners = [b.corner_shortfall(shared) for b, _, shared in both]
+        gaps = [b.class_mean_gap(joint) for b, joint, _ in both]
         t = g.transitions(part.num_classes - 1, groups=0)
         return _separation_columns(part, g, t) | _corner_columns(part, corners) | _gap_columns(part, gaps), {}
 
@@ -231,14 +233,14 @@ def _of_held_out_folds(s: EncoderStats, x: Tensor, labels: Tensor)->np.ndarray: 
 
 # %% ../nbs/api/41_timeline.ipynb #41d15c04
 class _FromMoments:
-    "How parts are measured from one pass for the moments of the rows, and one for their leverages."
+    "How parts are measured from a few passes over the rows: moments of each side, leverages, moments of the pair."
     def __init__(self, parts: dict[str, _Part]):
         self.parts, self.pairs = parts, {p: _Pair(part) for p, part in parts.items()}
 
     def columns(self, p: str)->tuple[dict, dict]: # of the part `p`
         pair = self.pairs[p]
         metrics = [collapse_metrics_from_stats(s.class_stats()) for s in pair.stats]
-        return _measure(self.parts[p], metrics, pair.bottlenecks(), pair.twin_columns)
+        return _measure(self.parts[p], metrics, pair.bottlenecks(self.parts[p]), pair.twin_columns)
 
     def accuracies(self)->dict[str, float]:
         test, row = self.parts["test"], dict[str, float]()
@@ -300,9 +302,9 @@ class _Checkpoints:
 
     def mean(self, column: str, # without `_a` or `_b`, e.g. test_accuracy
              )->np.ndarray: # (c,) float64
-        "A column that exists for both encoders (`…_a`, `…_b`), averaged over them."
+        "A column that exists for both encoders (`…_a`, `…_b`), averaged over them; NaN unless both have a value."
         if column.startswith("train_"): self.check_part("train")
-        return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1).to_numpy()
+        return self.table[[f"{column}_a", f"{column}_b"]].mean(axis=1, skipna=False).to_numpy()
 
 # %% ../nbs/api/41_timeline.ipynb #114b0ef0
 class _Layers(_Checkpoints):
@@ -710,8 +712,11 @@ def analysis_key(a: Run, # one run
                  b: Run, # its twin
                  *options, # what else the result hangs on; anything that JSON can hold
                  )->str: # hexadecimal
-    "Is the same as long as the runs, their checkpoints, the options and the version of the package are."
-    about = [a.info, b.info, a.epochs, b.epochs, *options, __version__]
+    """Is the same as long as the runs, the files of their features (name, size, time of the last change), the options
+    and the version of the package are. A copy of a run whose files have new times is another one."""
+    files = [(r.file("features", e).name, s.st_size, s.st_mtime_ns)
+             for r in (a, b) for e in r.epochs for s in [r.file("features", e).stat()]]
+    about = [a.info, b.info, files, *options, __version__]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 # %% ../nbs/api/41_timeline.ipynb #5680ad9e
@@ -756,18 +761,19 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     of the given features. Raises `InputError` if the runs saw different images, have different classes, share no
     checkpoint, if both are the same encoder, or if a features file is damaged; for arrays as `array_runs`.
 
-    Without intervals everything comes from moments, in two passes over the features, which may lie on disk. Accuracy
+    Without intervals everything comes from moments, in a few passes over the features, which may lie on disk. Accuracy
     is then that of linear discriminant analysis, and of the given features held out a fifth at a time. A copula needs
     the rows, and `InputError` is raised if `intervals` is false.
 
     With `out` the timeline is saved there. One that lies there already is read instead, if it is of the same runs,
-    checkpoints, options and version."""
+    options and version. Features that were written again, or copied with new times, are analysed anew."""
     if labels is None and not isinstance(layer, str): layer, labels = "both", layer
     a, b = _two_runs(run_a, run_b, labels=labels, train=train, epochs=epochs, classes=classes)
     device, shared = resolve_device(device), _check_pair(a, b, layer)
     if copula and intervals is False: raise InputError("copula needs the rows: intervals must not be False")
     options = [layer, copula] + ([] if intervals is None else [bool(intervals)])
-    key = None if isinstance(a, ArrayRun) else analysis_key(a, b, *options)
+    key, made_from = (None, None) if isinstance(a, ArrayRun) else (analysis_key(a, b, *options),
+                                                                   [analysis_key(a, b), *options[2:]])
     if out is not None:
         if key and (kept := _kept(Path(out), key)): return kept
         _make_folder(Path(out))
@@ -776,7 +782,8 @@ def analyze(run_a, # a run or its path; or (n, d) features, a list of them (chec
     if any(r.layers != rows[0].layers for r in rows):
         raise InputError(f"{a.path} and {b.path}: head features are missing at some checkpoints; give layer='backbone'")
     info = _about(a, b, rows[-1].layers, copula) | ({} if all(r.intervals for r in rows) else {"intervals": False})
-    info |= {"key": key} if not isinstance(a, ArrayRun) else {"arrays": True, "numbered": a.numbered}
+    info |= ({"arrays": True, "numbered": a.numbered} if isinstance(a, ArrayRun)
+             else {"key": key, "made_from": made_from})
     timeline = Timeline(pd.DataFrame([r.columns for r in rows]), [r.arrays for r in rows], info,
                         None if key else (a, b))
     if out is not None: timeline.save(out)

@@ -360,6 +360,9 @@ class TestInference:
         for lo, hi in (b.interval(), b.critical_beta_interval()):
             assert np.isnan([lo[0], hi[0]]).all() and lo[1] < hi[1]
 
+    def test_the_fewest_permutations_can_find_a_mode(self):
+        assert permutation_test(*pair(300, 3, 3, [.9]), permutations=19).num_significant >= 1
+
     def test_bootstrap_critical_betas(self):
         b = bootstrap_correlations(*pair(400, 5, 5, [.9]), replicates=100)
         (lo, hi), (beta_lo, beta_hi) = b.interval(), b.critical_beta_interval()
@@ -369,6 +372,10 @@ class TestInference:
         (lambda x, y: held_out_correlations(x, y, folds=1), "folds"),
         (lambda x, y: permutation_test(x, y, permutations=0), "permutations"),
         (lambda x, y: permutation_test(x, y, level=1), "level"),
+        (lambda x, y: permutation_test(x, y, permutations=18), "permutations must be at least 19 at level 0.05, or no"),
+        (lambda x, y: permutation_test(x, y, level=.001), "permutations must be at least 999 at level 0.001"),
+        (lambda x, y: held_out_correlations(x, y, shrinkage="ledoit-wolf"), "where rows are held out: .* ledoit-wolf"),
+        (lambda x, y: linear_identifiability(x, y, shrinkage="ledoit-wolf"), "where rows are held out: .* ledoit-wolf"),
         (lambda x, y: bootstrap_correlations(x, y, modes=9), "modes"),
         (lambda x, y: bootstrap_correlations(x, y, replicates=1), "replicates"),
         (lambda x, y: linear_identifiability(x, y[:-1]), "same number of rows")])

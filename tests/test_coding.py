@@ -130,6 +130,37 @@ def test_mardia_against_the_double_sum():
             and r.kurtosis == pytest.approx((np.diag(g)**2).mean(), rel=1e-9))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_rounding_is_no_direction(dtype):
+    rng = np.random.default_rng(7)
+    y = np.arange(600) % 4
+    plane = rng.normal(size=(600, 2)) + 3*rng.normal(size=(4, 2))[y]
+    x = np.c_[plane, rng.exponential(size=600)]@rng.normal(size=(3, 5)) + 10
+    a, b = gaussianity(x), gaussianity(x.astype(dtype))
+    assert a.rank == b.rank == 3 and a.kurtosis_z == pytest.approx(b.kurtosis_z, abs=.05)
+    p, q = packing(x, y), packing(torch.tensor(x.astype(dtype)), y)
+    np.testing.assert_allclose(p.rho2, q.rho2.numpy(), atol=.01)
+    assert packing(x, y, centred=False).projection.shape == packing(x.astype(dtype), y, centred=False).projection.shape
+    with pytest.raises(InputError, match="must vary, got constant rows"): gaussianity(np.full((50, 2), .1, dtype))
+
+
+def test_skewness_by_moments_and_by_pairs():
+    x = np.random.default_rng(8).exponential(size=(700, 20))
+    for d in (3, 20):                                                    # r² < n, and not
+        c = x[:, :d] - x[:, :d].mean(0)
+        g = c @ np.linalg.solve(c.T @ c/700, c.T)
+        z = torch.linalg.svd(torch.tensor(c), full_matrices=False)[0]*math.sqrt(700)
+        pairs = float((z @ z.T).pow(3).sum())/700**2
+        assert pairs == pytest.approx((g**3).mean(), rel=1e-9)
+        assert gaussianity(x[:, :d]).skewness == pytest.approx(pairs, rel=1e-12)
+
+
+def test_equal_class_means_are_refused():
+    for f in (excess_rate, packing):
+        with pytest.raises(InputError, match="must differ between classes, got identical class means"):
+            f([[1.], [-1.], [1.], [-1.]], [0, 0, 1, 1])
+
+
 def test_ks_against_scipy():
     x = np.random.default_rng(4).exponential(size=(200, 2))
     for k, column in zip(gaussianity(x).ks, x.T):

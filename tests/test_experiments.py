@@ -17,6 +17,8 @@ from scipy.stats import t as student
 
 from ncib.coding import gaussianity, packing
 from ncib.data import load_images
+from ncib.runs import Run
+from ncib.timeline import analyze
 from ncib.train import recipe, train
 from sync import ROOT
 
@@ -298,6 +300,14 @@ def test_power_is_simulated_for_every_rule_and_printed_with_it(tmp_path):
         assert {power.POWER, power.FALSE} <= kinds and len(c.power) == (committed.claim == c.claim).sum()
 
 
+def test_the_separation_that_is_simulated_is_the_one_that_is_judged():
+    found = power.measured_c3(300, 0, shared=.5).iloc[0]
+    (a, b, *_), labels = power.twins(5, 300, seed=0, shared=.5)
+    row = analyze(a, b, labels, progress=False).table.iloc[0]
+    for name in ("", "_low", "_high"):
+        assert found[f"test_twin_separation{name}"] == pytest.approx(row[f"test_twin_separation{name}"], rel=1e-9)
+
+
 def test_rules_are_seldom_wrong_and_have_power_somewhere():
     committed = pd.read_csv(ROOT/"results"/"power.csv")
     assert (committed[committed.kind == power.FALSE].value <= .075).all()   # 5 %, and the noise of a simulation
@@ -407,6 +417,34 @@ def test_prediction_is_right_where_its_blocks_are_independent():
         return v + 5*(torch.ones(30).double() - span.T@(span@torch.ones(30).double()))
     # the mean is a mode of its own
     assert measures.spectrum(moved(a), moved(b), labels)["uncentred_count"] == 10
+
+
+def test_a_row_that_varies_alone_is_no_mode_of_the_spectrum():
+    (a, b), labels = power.twins(2, 1000, 40, 5, shared=.5, seed=2)
+    stay = torch.arange(1000) != 17
+    lone = [torch.cat([v, 5.*(~stay)[:, None].double()], 1) for v in (a, b)]
+    with pytest.warns(UserWarning, match="are left out: 17"): found = measures.spectrum(*lone, labels)
+    assert found == pytest.approx(measures.spectrum(a[stay], b[stay], labels[stay]), rel=1e-9)
+    # all rows stay: the plain correlations of all
+    cc = measures.canonical_correlations(a, b, shrinkage=None)
+    apart = measures.separation(measures.excesses(cc), 4)/measures.separation(measures.predicted(a, b, labels), 4)
+    assert measures.spectrum(a, b, labels)["separation_over_predicted"] == apart
+
+
+def test_what_was_measured_of_other_features_is_measured_again(tmp_path, monkeypatch):
+    (a, b), labels = power.twins(2, 200, 6, 4)
+    runs = [Run.create(tmp_path/name, [*"abcd"], {"seed": i}) for i, name in enumerate("ab")]
+    pair, done = reproduce.Pair("main", (0, 1), tuple(r.path for r in runs), tmp_path/"pair"), []
+    monkeypatch.setattr(reproduce, "measure", lambda *given: done.append(1) or {"r2": float(len(done))})
+    def rows(*features):
+        for run, x in zip(runs, features): run.save_features(0, x, labels, x, labels)
+        reproduce.analyzed(*runs, pair.folder, device="cpu")
+        return reproduce.measured(pair, "cpu")["r2"].tolist()
+    assert rows(a, b) == [1.] and reproduce.measured(pair, "cpu")["r2"].tolist() == [1.]
+    # turned features have the same accuracy
+    assert rows(-a, b) == [2.]
+    monkeypatch.setattr("ncib.timeline.__version__", "later")
+    assert reproduce.measured(pair, "cpu")["r2"].tolist() == [3.]
 
 
 def test_an_ideal_simplex_is_packed_ideally():

@@ -261,6 +261,30 @@ def test_frames_are_kept_and_made_again(tmp_path):
     assert all(torch.equal(v, again.arrays[k]) for k, v in checkpoint_frames(runs=runs).arrays.items())
 
 
+def test_frames_are_not_kept_of_a_timeline_of_other_features(tmp_path):
+    runs = make_runs(tmp_path, head=False)
+    old = analyze(*runs, progress=False)
+    f = runs[0].features(2)
+    x = torch.cat([f.train[:, 1:], f.train[:, :1]**2], 1)
+    runs[0].save_features(2, x, f.train_labels, f.test**2, f.test_labels)
+    checkpoint_frames(old)
+    now, fresh = checkpoint_frames(runs=runs), analyze(*runs, progress=False)
+    assert now.table["train_nc1_a"] == fresh.table["train_nc1_a"].tolist() != old.table["train_nc1_a"].tolist()
+    assert torch.allclose(now.cosines["train", "a"][-1], torch.as_tensor(fresh.arrays[-1]["train_cosines_a"]).double())
+
+
+def test_frames_are_kept_by_the_choice_of_intervals(tmp_path):
+    runs = make_runs(tmp_path)
+    moments = analyze(*runs, intervals=False, progress=False)
+    checkpoint_frames(moments.of("backbone"))
+    file, = (tmp_path/"a/cache").iterdir()
+    stamp = file.stat().st_mtime_ns
+    checkpoint_frames(moments)
+    assert file.stat().st_mtime_ns == stamp                                      # read
+    assert "test_twin_separation_ridge" in checkpoint_frames(runs=runs).table
+    assert file.stat().st_mtime_ns != stamp
+
+
 def test_timeline_goes_before_what_is_kept(runs, frames):
     t = analyze(*runs, progress=False)
     changed = Timeline(t.table.assign(test_accuracy_a=.5), t.arrays, t.info)

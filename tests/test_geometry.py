@@ -79,6 +79,14 @@ def test_without_a_threshold_the_minor_classes_stay_apart():
     assert minority_collapse_threshold(5, 5, 1.) == np.inf
     assert optimal_geometry([1000]*5 + [1]*5, 1.).cosines[-1, -2] < 0.3
 
+def test_thresholds_at_small_temperatures():
+    "Of one major class it solves b/(b + R m) = (R m/(b + R m) + m/(1 + b m/R))/2, m = e^(−2/T)."
+    for b, T in ((2, .07), (5, .1)):
+        R, m = minority_collapse_threshold(1, b, T), np.exp(-2/T)
+        assert b/(b + R*m) == pytest.approx((R*m/(b + R*m) + m/(1 + b/R*m))/2, rel=1e-6)
+    for T in (1e-2, 1e-3, 1e-5):
+        for a, b in ((5, 5), (1, 2), (2, 8)): assert minority_collapse_threshold(a, b, T) == np.inf
+
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 1000), K=st.integers(2, 7), extra=st.integers(0, 4))
 def test_geometry_error(seed, K, extra):

@@ -305,6 +305,15 @@ def test_no_certificate_for_a_local_minimum():
     assert (solver.objective(enc, source, 1., beta) > best + 1e-8).all() and (bound < best + 1e-10).all()
 
 
+def test_no_problem_is_solved_twice(monkeypatch):
+    "The curve at α = .5 begins with those at 1 and at 0, and the one at 0 with that at 1."
+    import ncib.ib_solver as solver
+    solved, kept = [], solver._best_of_starts
+    monkeypatch.setattr(solver, "_best_of_starts", lambda p, *rest: solved.append(p.alpha) or kept(p, *rest))
+    ib_curve(random_joint(0), [2., 4.], alpha=.5)
+    assert solved == [1., 0., .5]
+
+
 def test_few_newton_steps_for_a_curve():
     """What the time of a curve goes into: 626 and 754 steps where descents began with Newton's method, and kept
     clusters that had become one."""

@@ -14,7 +14,7 @@ from ncib.core import InputError
 from ncib.gib import GaussianIB
 from ncib.probe import linear_discriminant
 from ncib.runs import Run
-from ncib.similarity import EncoderStats, cross_moments, joint_stats
+from ncib.similarity import EncoderStats, cross_moments, deal_folds, joint_stats
 from ncib.stats import ClassStats, JointStats
 from ncib.timeline import Timeline, analyze
 
@@ -95,6 +95,34 @@ def test_held_out_accuracy_is_that_of_rows_not_seen():
     for name in ("test_accuracy_a", "test_accuracy_b", "test_ncc_accuracy_a"): assert abs(row[name] - .5) < .1
 
 
+@pytest.mark.parametrize("where", [[17], [17, 33]])
+def test_rows_that_vary_alone_are_left_out_as_rows_are(pair, where):
+    "Units that fire for one image each, in both encoders."
+    x, y, labels = pair
+    units = torch.zeros(len(x), len(where), dtype=x.dtype)
+    for i, row in enumerate(where): units[row, i] = 5. + 2*i
+    given = [torch.cat([v, units], 1) for v in (x, y)]
+    with pytest.warns(UserWarning, match=f"{len(where)} of 900 rows alone .* are left out: {str(where)[1:-1]}"):
+        moments = analyze(*given, labels, intervals=False, progress=False).table.iloc[0]
+    with pytest.warns(UserWarning, match="left out"): rows = analyze(*given, labels, progress=False).table.iloc[0]
+    same = ["test_twin_count", "test_twin_gap_after_k1", "test_twin_significant", "test_information", "test_ib_gap_a",
+            "test_corner_rate_a", "test_shortfall_nats_b", "test_twin_class_alignment", "test_paired_gap_ratio"]
+    np.testing.assert_allclose(moments[same].astype(float), rows[same].astype(float), rtol=1e-6)
+    stay = [i for i in range(900) if i not in where]
+    plain = analyze(*(v[stay] for v in pair), intervals=False, progress=False).table.iloc[0]
+    assert moments["test_twin_separation"] == pytest.approx(plain["test_twin_separation"], rel=1e-6)
+
+
+def test_moments_that_hold_such_rows_say_so(pair):
+    x, y, labels = (v.clone() for v in pair)
+    x[:, 0], y[:, 0] = 0., 0.
+    x[3, 0] = y[3, 0] = 1.
+    stats = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
+    joint = joint_stats(*stats, cross_moments(x, y, *stats), classes=True)
+    with pytest.warns(UserWarning, match="1 of 900 rows alone .* count as modes, for moments hold them: 3"):
+        GaussianIB.fit(joint, leverages=tuple(s.leverages for s in stats))
+
+
 def test_an_analysis_is_kept_by_its_intervals(pair, tmp_path, monkeypatch):
     x, y, labels = pair
     runs = [Run.create(tmp_path/name, [str(c) for c in range(K)], {"seed": i}) for i, name in enumerate("ab")]
@@ -162,6 +190,32 @@ def test_leverages_of_one_side(pair, case):
     assert torch.allclose(found, torch.as_tensor(canonical_correlations(x, y, shrinkage=None).leverages_x(x)),
                           rtol=1e-8)
     assert float(found.sum()) == pytest.approx(8 if case == "full" else 6, rel=1e-8)
+
+
+def test_leverages_take_one_pass(pair, monkeypatch):
+    x, _, labels = pair
+    wanted = canonical_correlations(x, x[:, :2], shrinkage=None).leverages_x(x)
+    monkeypatch.setattr("ncib.cca.in_one_piece", 100)
+    parts, split = [], torch.Tensor.split
+    monkeypatch.setattr(torch.Tensor, "split", lambda v, *size: parts.append(v.shape) or split(v, *size))
+    assert torch.allclose(row_leverages(x, torch.cov(x.T, correction=0), x.mean(0)), wanted, rtol=1e-8)
+    assert parts == [x.shape]
+    x = x.clone()
+    x[3, 1] = math.nan
+    with pytest.raises(InputError, match="x .*nan|x .*NaN|x .*finite"): row_leverages(x, torch.eye(8).double(), x[0])
+    with pytest.raises(InputError, match="^y "): EncoderStats.of(x, labels, name="y")
+
+
+def test_folds_without_a_class(pair):
+    x, y, labels = pair
+    rows = deal_folds(len(x), 5) < 2
+    labels = torch.where((labels == 4) & rows, 0, labels)               # class 4 is in no row of folds 0 and 1
+    stats = EncoderStats.of(x, labels), EncoderStats.of(y, labels)
+    found = joint_stats(*stats, cross_moments(x, y, *stats), [0, 1], classes=True)
+    wanted = JointStats(8, 7, num_classes=K).update(x[rows], y[rows], labels[rows])
+    assert found.stats.counts.tolist() == wanted.stats.counts.tolist() and found.stats.counts[4] == 0
+    for a, b in ((found.stats.means, wanted.stats.means), (found.stats.scatter, wanted.stats.scatter)):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 # ---- the classifier

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncib.core import InputError
 from ncib.probe import linear_probe
@@ -78,6 +79,23 @@ def test_float32_reaches_tolerances_below_float32():
     x, y = data()
     probe = linear_probe(x.astype(np.float32), y, l2=1e-3, tol=1e-14)
     assert probe.converged and probe.gap <= 1e-14
+
+class Doubles(TorchDispatchMode):
+    "Sizes of the float64 tensors that are made."
+    def __init__(self): super().__init__(); self.sizes = []
+
+    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+        out = f(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64: self.sizes.append(out.numel())
+        return out
+
+def test_converged_float32_features_are_not_copied_to_float64():
+    x, y = data(n=9000)
+    low = torch.as_tensor(x).float()
+    with Doubles() as seen: assert linear_probe(low, y, tol=1e-4).converged
+    assert max(seen.sizes) < low.numel()
+    with Doubles() as seen: linear_probe(low, y, tol=1e-14)
+    assert max(seen.sizes) == low.numel()
 
 def test_constant_and_duplicate_columns():
     x, y = data()

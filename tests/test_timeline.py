@@ -1,6 +1,7 @@
 "The analysis of a pair: definitions, round trip, refusals."
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ncib.plots import (
 from ncib.report import figure_words, glossary, report_html
 from ncib.runs import Run
 from ncib.sweep import quantities, quantities_of, summarise
-from ncib.timeline import Timeline, analyze, current_name, first_lasting, terms
+from ncib.timeline import Timeline, analysis_key, analyze, current_name, first_lasting, sensitivity, terms
 from ncib.transitions import Transitions
 from ncib.verdict import Findings, verdict
 from sync import ROOT
@@ -383,6 +384,43 @@ def test_what_is_done_in_a_folder_is_not_done_again(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot write to"):
         analyze(*pair, progress=False, out=tmp_path/"a/config.json")
     assert len(done) == 6 and Timeline.load(out).verdict() == given.verdict()
+
+
+def test_features_that_were_written_again_are_analysed_anew(tmp_path):
+    pair = [write_run(tmp_path/name, random_features(seed=i)) for i, name in enumerate("ab")]
+    first, key = analyze(*pair, progress=False, out=tmp_path/"out"), analysis_key(*pair)
+    assert analysis_key(*pair) == key
+    write_run(tmp_path/"b", random_features(seed=2))
+    again = analyze(*pair, progress=False, out=tmp_path/"out")
+    assert analysis_key(*pair) != key
+    pd.testing.assert_frame_equal(again.table, analyze(*pair, progress=False).table)
+    assert (again.table["test_nc1_b"] != first.table["test_nc1_b"]).all()
+
+
+def test_a_mean_of_both_encoders_is_not_of_one(short_timeline):
+    one, other = [.1, math.nan, .3, math.nan], [.3, .4, .5, .6]
+    table = short_timeline.table.assign(test_shortfall_a=one, test_shortfall_b=other)
+    t = dataclasses.replace(short_timeline, table=table)
+    np.testing.assert_allclose(t.mean("test_shortfall"), [.2, math.nan, .4, math.nan])
+    assert math.isnan(t.summary()["shortfall_last"]) and "class-mean code has no place" in " ".join(t.verdict())
+    assert t.short_table()["corner shortfall, backbone"].isna().tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("copula", [False, True])
+def test_all_estimates_are_of_the_rows_that_stay(copula):
+    g = torch.Generator().manual_seed(0)
+    shared = torch.randn(300, 4, generator=g, dtype=torch.float64)
+    a, b = (shared + torch.randn(300, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    plain = sensitivity(a, b, GaussianIB.fit(a, b, copula=copula), copula)
+    ridge = GaussianIB.fit(a, b, copula=copula, shrinkage="auto").excess
+    np.testing.assert_array_equal(plain["ridge"], torch.as_tensor(ridge).numpy())
+    if copula: return
+    lone, stay = torch.zeros(300, 1, dtype=torch.float64), torch.arange(300) != 7
+    lone[7] = 20.
+    with_unit = [torch.cat([v, lone], 1) for v in (a, b)]
+    with pytest.warns(UserWarning, match="are left out: 7"): ib = GaussianIB.fit(*with_unit)
+    wanted = sensitivity(a[stay], b[stay], GaussianIB.fit(a[stay], b[stay]))
+    for name, e in sensitivity(*with_unit, ib).items(): np.testing.assert_allclose(e[:4], wanted[name], rtol=1e-6)
 
 
 def test_a_part_is_not_the_whole(short_pair, short_timeline, tmp_path):
