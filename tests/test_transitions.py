@@ -148,10 +148,10 @@ class TestSentences:
         "The four most frequent, then the range of the others."
         some, e = Estimate(4, 3, 5, 4), np.geomspace(.01, 1, 19)
         def said(counts): return Transitions(9, 4., 19, e, e, .4, .1, 9, some, some, counts).sentences()[0]
-        assert said({9: .6, 2: .3, 1: .1}).endswith("uncertain; of the resamples, the largest gap lies behind mode 9 in "
-                                                    "60 %, 2 in 30 %, 1 in 10 %.")
-        assert said({9: .7, 2: .1, 1: .06, 5: .04, 14: .03, 7: .03, 3: .04}).endswith("5 in 4 %, 7 to 14 in most of the "
-                                                                                      "rest.")
+        assert said({9: .6, 2: .3, 1: .1}).endswith(
+            "uncertain; of the resamples, the largest gap lies behind mode 9 in 60 %, 2 in 30 %, 1 in 10 %.")
+        assert said({9: .7, 2: .1, 1: .06, 5: .04, 14: .03, 7: .03, 3: .04}).endswith(
+            "5 in 4 %, 7 to 14 in most of the rest.")
         assert said({9: .7, 2: .1, 1: .06, 5: .05, 14: .09}).endswith("5 in 5 %, 14 in most of the rest.")
 
     def test_without_interval_and_without_a_mode_behind(self):
