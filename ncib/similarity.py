@@ -196,7 +196,8 @@ def without_lone_rows(x, # (n, d_x) features of one encoder; may be memory-mappe
                       )->tuple[JointStats, tuple[Tensor, Tensor]]: # of the rows that stay
     """What `GaussianIB.fit` takes, without the rows that it leaves out itself where it is given rows: each time there
     are any, two more passes over the features, and a warning."""
-    x, y, n = as_tensor(x), as_tensor(y), len(labels)
+    x, y, n = as_tensor(x), as_tensor(y), len(x)
+    labels = check_labels(labels, n)
     stay = torch.ones(n, dtype=torch.bool)
     while (lone := torch.minimum(*leverages) > lone_row).any() and _fit(joint).cut is None:
         stay[stay.nonzero()[lone, 0]] = False

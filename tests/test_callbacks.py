@@ -6,6 +6,7 @@ import re
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -275,20 +276,29 @@ class Small(nn.Module):
 def test_rows_are_there(): assert {"timm", "lightning", "transformers"} <= set(snippets())
 
 
-def test_row_of_timm(monkeypatch):
-    "With networks that have timm's two methods."
+def test_row_of_timm(monkeypatch, tmp_path):
+    "With networks that have timm's two methods, on a folder of images."
+    from PIL import Image
     class Net(nn.Module):
-        def __init__(self, d): super().__init__(); self.stem, self.fc = nn.Conv2d(1, d, 1), nn.Linear(d, 1000)
+        def __init__(self, d): super().__init__(); self.stem, self.fc = nn.Conv2d(3, d, 1), nn.Linear(d, 1000)
         def forward_features(self, x): return self.stem(x)
         def forward_head(self, x, pre_logits=False): x = x.mean((2, 3)); return x if pre_logits else self.fc(x)
     def create_model(name, pretrained=False, **kwargs):
         with fixed_seed(len(name)): return Net({"resnet18": 5, "convnext_nano": 6}[name])
-    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
-    space = {"torch": torch, "analyze": lambda *args: analyze(*args, progress=False), "images": INPUTS.view(N, 1, 4, 2),
-             "labels": LABELS}
+    def create_transform(mean):
+        return lambda image: torch.as_tensor(np.array(image)/255. - mean).float().permute(2, 0, 1)
+    data = SimpleNamespace(create_transform=create_transform, resolve_model_data_config=lambda model: {"mean": .5})
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model, data=data))
+    colours = np.random.default_rng(0).integers(256, size=(N, 2, 2, 3), dtype=np.uint8)
+    for i, image in enumerate(colours):
+        folder = tmp_path/f"photos/test/{i % K}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder/f"{i:04}.png")
+    monkeypatch.chdir(tmp_path)
+    space = {"torch": torch, "analyze": lambda *args: analyze(*args, progress=False), "DataLoader": DataLoader}
     exec(snippets()["timm"], space)
-    assert (space["timeline"].parts == ["test"] and space["pooled_features"]("convnext_nano", space["images"]).shape
-            == (N, 6))
+    assert space["timeline"].parts == ["test"] and space["labels"].bincount().tolist() == [N//K]*K
+    assert space["x"].shape == (N, 5) and space["y"].shape == (N, 6)
 
 
 def test_row_of_lightning(monkeypatch):

@@ -34,7 +34,7 @@ from ncib.layers import measure
 from ncib.losses import SupConLoss, nt_xent_loss, supcon_loss
 from ncib.probe import linear_probe, nearest_mean_accuracy
 from ncib.runs import Run, array_runs
-from ncib.similarity import EncoderStats, pair_intervals
+from ncib.similarity import EncoderStats, pair_intervals, without_lone_rows
 from ncib.simplex import class_plane, simplex_view, stratified_rows
 from ncib.stats import ClassStats, JointStats, class_means, nearest_class_mean
 from ncib.timeline import analyze
@@ -47,6 +47,7 @@ X = 2*G.standard_normal((K, D))[Y] + G.standard_normal((N, D))
 TWIN = X@G.standard_normal((D, D)) + G.standard_normal((N, D))
 FITTED, TURNED, PROBE = GaussianIB.fit(X, TWIN), GaussianIB.fit(TWIN, X), linear_probe(X, Y)
 STATS = ClassStats(K, D).update(X, Y)
+JOINT = JointStats(D, D, num_classes=K).update(X, TWIN, Y)
 
 
 def unit(x): return F.normalize(as_tensor(x).double(), dim=1)
@@ -103,6 +104,8 @@ TAKE = { # by qualified name, what each public function makes of features and la
     "identifiability.class_mean_features": lambda x, y, p: class_mean_features(x, y),
     "similarity.EncoderStats.of": lambda x, y, p: EncoderStats.of(x, y).counts.sum(0),
     "similarity.pair_intervals": lambda x, y, p: pair_intervals(x, TWIN, y, groups=4)["shortfall_a"],
+    "similarity.without_lone_rows": lambda x, y,
+        p: without_lone_rows(x, TWIN, y, JOINT, (torch.zeros(N), torch.ones(N)))[0].stats.counts,
     "stats.JointStats.update": lambda x, y, p: JointStats(D, D, num_classes=K).update(x, TWIN, y).stats.counts,
 }
 WITHOUT_FEATURES = {"gib.GaussianIB.pair_story", "simplex.stratified_rows", "data.stratified_split",
