@@ -10,6 +10,7 @@ __all__ = ['BetaFrames', 'CornerFrames', 'SweptPair', 'GaussianFrames', 'gaussia
 # %% ../nbs/api/52_beta_frames.ipynb #5faa99ff
 import math, warnings
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -55,6 +56,11 @@ class BetaFrames(ABC):
            )->int:
         "Position of the nearest value of log₁₀(β − 1)."
         return int((self.log_excess - log_excess).abs().argmin())
+
+    def checkpoint(self, epoch: "int|None", # any; `None`: the last
+                   )->int:
+        "Position of the last checkpoint that is not after `epoch`; the first if there is none."
+        return -1 if epoch is None or not self.epochs else max(0, bisect_right(self.epochs, epoch) - 1)
 
     def __repr__(self):
         e = 10**self.log_excess

@@ -397,8 +397,7 @@ class _SweepValues(_Sweep):
     @tr.validate("epoch")
     def _recorded(self, proposal)->int: # as in the figure: between two checkpoints, the one before
         f, value = self.frames, proposal["value"]
-        epochs = f.epochs if f is not None and f.epochs else [value]
-        return max((e for e in epochs if e <= value), default=epochs[0])
+        return f.epochs[f.checkpoint(value)] if f is not None and f.epochs else value
 
     def _name(self)->str:
         return f"beta-1-plus-{10**self.log_excess:.3g}" + (f"-epoch-{self.epoch}-{self.layer}" if self.layers else "")

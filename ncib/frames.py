@@ -302,7 +302,7 @@ class CheckpointFrames:
         "Position of the last checkpoint that is not after `epoch`; the first if there is none."
         return max(0, int(np.searchsorted(self.epochs, epoch, side="right")) - 1)
 
-    def choose(self, classes: "list[int]", # 2 to 4 of them; four are shown in three dimensions where there are
+    def choose(self, classes: "list[int]", # 2 to 4 of them; four are shown in space if d ≥ 3
                limit: int = 2000, # most samples per part
                )->"CheckpointFrames":
         "The same frames with other chosen classes; reads the features again."

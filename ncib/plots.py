@@ -841,8 +841,7 @@ def plot_sweep(frames: BetaFrames, # of either kind
     "One β on paper: the modes or clusters, the code, the information."
     if unit not in ("nats", "bits"): raise InputError(f"unit must be nats or bits, got {unit!r}")
     i, epochs = frames.at(log_excess), frames.epochs
-    e = float(frames.log_excess[i])
-    c = -1 if not epochs or epoch is None else max(0, int(np.searchsorted(epochs, epoch, side="right")) - 1)
+    e, c = float(frames.log_excess[i]), frames.checkpoint(epoch)
     fig = _figure(7.2, 6.4)
     grid = fig.add_gridspec(2, 2)
     pair = frames.pair if isinstance(frames, GaussianFrames) else None

@@ -174,14 +174,12 @@ class _Pair:
     def __init__(self, part: _Part):
         (x, y), labels = part.features, part.labels
         self.stats = a, b = EncoderStats.of(x, labels, name="x"), EncoderStats.of(y, labels, name="y")
-        if (k := a.counts.shape[1]) < part.num_classes:
-            raise InputError(f"labels of the {part.name} images must hold every class, got {k} of {part.num_classes}")
         self.joint = joint_stats(a, b, cross_moments(x, y, a, b), classes=True)
+        # what the twins share is of the rows that `GaussianIB.fit` would keep
+        self.shared, self.leverages = without_lone_rows(x, y, labels, self.joint, (a.leverages, b.leverages))
 
-    def bottlenecks(self, part: _Part)->dict[Relevance, GaussianIB]:
-        a, b = self.stats
-        self.shared, leverages = without_lone_rows(*part.features, part.labels, self.joint, (a.leverages, b.leverages))
-        return {Relevance.twin: GaussianIB.fit(self.shared, leverages=leverages),
+    def bottlenecks(self)->dict[Relevance, GaussianIB]:
+        return {Relevance.twin: GaussianIB.fit(self.shared, leverages=self.leverages),
                 Relevance.paired: GaussianIB.fit_class_paired(self.joint),
                 Relevance.labels: GaussianIB.fit_labels(self.joint)}
 
@@ -240,7 +238,7 @@ class _FromMoments:
     def columns(self, p: str)->tuple[dict, dict]: # of the part `p`
         pair = self.pairs[p]
         metrics = [collapse_metrics_from_stats(s.class_stats()) for s in pair.stats]
-        return _measure(self.parts[p], metrics, pair.bottlenecks(self.parts[p]), pair.twin_columns)
+        return _measure(self.parts[p], metrics, pair.bottlenecks(), pair.twin_columns)
 
     def accuracies(self)->dict[str, float]:
         test, row = self.parts["test"], dict[str, float]()
